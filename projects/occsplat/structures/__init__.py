@@ -1,0 +1,19 @@
+"""The nouns of OccSplat: grids, labels, cameras, Gaussians, samples."""
+
+from .camera_rig import CameraRig
+from .gaussians import Gaussians
+from .label_spec import LabelSpec
+from .occ_data import OccBatch, OccDataSample, OccPrediction
+from .voxel_grid import VoxelGrid, as_grid, same_shape
+
+__all__ = [
+    'CameraRig',
+    'Gaussians',
+    'LabelSpec',
+    'OccBatch',
+    'OccDataSample',
+    'OccPrediction',
+    'VoxelGrid',
+    'as_grid',
+    'same_shape',
+]

@@ -1,0 +1,200 @@
+"""What the ids of a label volume mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .voxel_grid import VoxelGrid
+
+#: the grid that Occ3D-nuScenes and OpenOcc share: 0.4 m voxels
+NUSCENES_GRID = VoxelGrid(
+    range=(-40, -40, -1, 40, 40, 5.4), shape=(200, 200, 16)
+)
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """The vocabulary of one label set.
+
+    Attributes:
+        name: key of the label set, as used in configs.
+        classes: names by id; the free class is one of them.
+        free: id of empty space.
+        movable: ids of the classes that carry flow and enter mAVE.
+        palette: one (r, g, b) in 0..255 a class.
+        counts: voxels of each class in the data set's published
+            statistics; class weights derive from them.
+        grid: the grid on which labels are stored on disk.
+        speed_bins: lower edges (m/s) of the speed groups that sampling
+            balances; the last group is open.
+        speed_counts: voxels in each speed group.
+        has_flow: whether the label set ships flow.
+        ignore: id that no loss and no metric looks at.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    free: int
+    movable: tuple[int, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    counts: tuple[int, ...]
+    grid: VoxelGrid
+    speed_bins: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
+    speed_counts: tuple[int, ...] = ()
+    has_flow: bool = False
+    ignore: int = 255
+
+    def __post_init__(self) -> None:
+        for key in ('palette', 'counts'):
+            if len(getattr(self, key)) != len(self.classes):
+                raise ValueError(
+                    f'LabelSpec {self.name}: {key} has '
+                    f'{len(getattr(self, key))} entries for '
+                    f'{len(self.classes)} classes'
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of ids, free included."""
+        return len(self.classes)
+
+    @property
+    def occupied(self) -> tuple[int, ...]:
+        """All ids but the free one, in order."""
+        return tuple(i for i in range(self.num_classes) if i != self.free)
+
+    @staticmethod
+    def named(name: str | LabelSpec) -> LabelSpec:
+        """The spec of a label set.
+
+        Args:
+            name: 'openocc' or 'occ3d' (a LabelSpec passes through).
+
+        Raises:
+            ValueError: for an unknown name; lists the known ones.
+        """
+        if isinstance(name, LabelSpec):
+            return name
+        if name not in _SPECS:
+            raise ValueError(
+                f'unknown label spec {name!r}, expected one of '
+                f'{sorted(_SPECS)}'
+            )
+        return _SPECS[name]
+
+
+_COLORS = dict(
+    others=(120, 120, 120),
+    car=(0, 150, 245),
+    truck=(160, 32, 240),
+    trailer=(135, 60, 0),
+    bus=(255, 255, 0),
+    construction_vehicle=(0, 255, 255),
+    bicycle=(255, 192, 203),
+    motorcycle=(200, 180, 0),
+    pedestrian=(255, 0, 0),
+    traffic_cone=(255, 240, 150),
+    barrier=(255, 120, 50),
+    driveable_surface=(255, 0, 255),
+    other_flat=(175, 0, 75),
+    sidewalk=(75, 0, 75),
+    terrain=(150, 240, 80),
+    manmade=(230, 230, 250),
+    vegetation=(0, 175, 0),
+    free=(255, 255, 255),
+)
+
+_OPENOCC_CLASSES = (
+    'car',
+    'truck',
+    'trailer',
+    'bus',
+    'construction_vehicle',
+    'bicycle',
+    'motorcycle',
+    'pedestrian',
+    'traffic_cone',
+    'barrier',
+    'driveable_surface',
+    'other_flat',
+    'sidewalk',
+    'terrain',
+    'manmade',
+    'vegetation',
+    'free',
+)
+
+_OCC3D_CLASSES = (
+    'others',
+    'barrier',
+    'bicycle',
+    'bus',
+    'car',
+    'construction_vehicle',
+    'motorcycle',
+    'pedestrian',
+    'traffic_cone',
+    'trailer',
+    'truck',
+    'driveable_surface',
+    'other_flat',
+    'sidewalk',
+    'terrain',
+    'manmade',
+    'vegetation',
+    'free',
+)
+
+# OpenOcc v2 counts over train+val (34 149 frames of 640 000 voxels), as
+# the class weights 1/ln(count) of FB-Occ-style losses use them.
+_OPENOCC_COUNTS = (
+    89275612,
+    30702871,
+    14707768,
+    13641797,
+    5860037,
+    388063,
+    543072,
+    5070078,
+    846475,
+    4671687,
+    468293495,
+    13572616,
+    151618193,
+    211187466,
+    382769006,
+    454647803,
+    20007563961,
+)
+
+# Occ3D has no published statistics of its own: the same voxels under
+# other ids, 'others' counted like the rarest class.
+_OCC3D_COUNTS = tuple(
+    min(_OPENOCC_COUNTS)
+    if name == 'others'
+    else _OPENOCC_COUNTS[_OPENOCC_CLASSES.index(name)]
+    for name in _OCC3D_CLASSES
+)
+
+_SPECS = {
+    'openocc': LabelSpec(
+        name='openocc',
+        classes=_OPENOCC_CLASSES,
+        free=16,
+        movable=tuple(range(8)),
+        palette=tuple(_COLORS[name] for name in _OPENOCC_CLASSES),
+        counts=_OPENOCC_COUNTS,
+        grid=NUSCENES_GRID,
+        speed_counts=(21813410495, 6412527, 12202872, 18054418, 5279688),
+        has_flow=True,
+    ),
+    'occ3d': LabelSpec(
+        name='occ3d',
+        classes=_OCC3D_CLASSES,
+        free=17,
+        movable=(2, 3, 4, 5, 6, 7, 9, 10),
+        palette=tuple(_COLORS[name] for name in _OCC3D_CLASSES),
+        counts=_OCC3D_COUNTS,
+        grid=NUSCENES_GRID,
+    ),
+}

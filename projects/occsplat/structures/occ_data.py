@@ -1,0 +1,101 @@
+"""What travels through the network: samples, batches and predictions.
+
+Shape letters: B batch, T frames, N cameras, V render views, K classes,
+X Y Z voxels, F features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Sequence
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from .camera_rig import CameraRig
+from .gaussians import Gaussians
+
+
+class OccDataSample(BaseDataElement):
+    """One sample: labels and cameras in, predictions out.
+
+    Data fields (each present only where the pipeline made it):
+        rig (CameraRig): (T, N) cameras of the network's images.
+        gt_occ (Tensor): class ids, uint8 (X, Y, Z).
+        gt_flow (Tensor): m/s along the reference axes, (X, Y, Z, 2).
+        gt_visible (Tensor): seen by a camera, bool (X, Y, Z).
+        gt_depth (Tensor): LiDAR depth in network-input pixels, metres,
+            0 where there is none, (N, H, W).
+        render_rig (CameraRig): (V,) cameras of the render losses.
+        render_dt (Tensor): seconds after the key frame, (V,).
+        pred_occ (Tensor): class ids, uint8 (X, Y, Z).
+        pred_flow (Tensor): m/s, (X, Y, Z, 2).
+
+    Meta fields: token, scene_token, scene_name, prev, next, timestamp
+    (seconds), sample_idx, ref2global (4, 4) float64, ray_origins (R, 3).
+    """
+
+
+@dataclass
+class OccBatch:
+    """The samples of one step, stacked; see OccDataSample.
+
+    Flow turns into channels-first here, the order of volumes.
+    """
+
+    metas: list[dict[str, Any]]
+    rig: CameraRig  # (B, T, N)
+    gt_occ: Tensor | None = None  # (B, X, Y, Z) int64
+    gt_flow: Tensor | None = None  # (B, 2, X, Y, Z)
+    gt_visible: Tensor | None = None  # (B, X, Y, Z) bool
+    gt_depth: Tensor | None = None  # (B, N, H, W)
+    render_rig: CameraRig | None = None  # (B, V)
+    render_dt: Tensor | None = None  # (B, V)
+
+    @classmethod
+    def collate(cls, samples: Sequence[OccDataSample]) -> OccBatch:
+        """Stack samples; a field must be in all of them or in none."""
+
+        def stacked(name: str) -> Any:
+            values = [getattr(s, name) for s in samples if name in s]
+            if not values:
+                return None
+            if len(values) != len(samples):
+                raise ValueError(
+                    f'{name} is present in {len(values)} of {len(samples)} '
+                    'samples of a batch; all must agree'
+                )
+            if isinstance(values[0], CameraRig):
+                return CameraRig.stack(values)
+            return torch.stack(values)
+
+        occ, flow = stacked('gt_occ'), stacked('gt_flow')
+        return cls(
+            metas=[dict(s.metainfo) for s in samples],
+            rig=stacked('rig'),
+            gt_occ=None if occ is None else occ.long(),
+            gt_flow=None if flow is None else flow.permute(0, 4, 1, 2, 3),
+            gt_visible=stacked('gt_visible'),
+            gt_depth=stacked('gt_depth'),
+            render_rig=stacked('render_rig'),
+            render_dt=stacked('render_dt'),
+        )
+
+
+@dataclass
+class OccPrediction:
+    """What an occupancy head says of a batch.
+
+    Attributes:
+        logits (Tensor): (B, K, X, Y, Z).
+        flow (Tensor | None): m/s, (B, 2, X, Y, Z).
+        gaussians: one set a sample, where the head predicts them.
+        features (Tensor | None): last voxel features at label
+            resolution, what Gaussian decoders read, (B, F, X, Y, Z).
+    """
+
+    logits: Tensor
+    flow: Tensor | None = None
+    gaussians: list[Gaussians] | None = field(default=None)
+    features: Tensor | None = None

@@ -1,0 +1,187 @@
+"""The voxel grid: metres <-> voxel indices, and the one way to sample.
+
+Shape letters: B batch, C channels, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class VoxelGrid:
+    """An axis-aligned grid of voxels in the reference frame.
+
+    ::
+
+                 z up                    index [x, y, z]
+                  ^   x forward          [0, 0, 0] is the voxel at the
+                  |  /                   lowest corner (x0, y0, z0);
+                  | /                    its centre is
+         y left <-+                      (x0, y0, z0) + 0.5 * size
+
+    Args:
+        range (sequence): ``(x0, y0, z0, x1, y1, z1)`` in metres.
+        shape (sequence): ``(X, Y, Z)``, numbers of voxels.
+
+    Raises:
+        ValueError: when the range is empty or a size is not positive.
+    """
+
+    range: tuple[float, ...]
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'range', tuple(float(v) for v in self.range))
+        object.__setattr__(self, 'shape', tuple(int(v) for v in self.shape))
+        if len(self.range) != 6 or len(self.shape) != 3:
+            raise ValueError(
+                'VoxelGrid expects range=(x0, y0, z0, x1, y1, z1) and '
+                f'shape=(X, Y, Z), got range={self.range}, shape={self.shape}'
+            )
+        if any(lo >= hi for lo, hi in zip(self.min, self.max)):
+            raise ValueError(f'VoxelGrid range is empty: {self.range}')
+        if any(n < 1 for n in self.shape):
+            raise ValueError(
+                f'VoxelGrid shape must be positive, got {self.shape}'
+            )
+
+    @property
+    def min(self) -> tuple[float, float, float]:
+        """Lowest corner (x0, y0, z0) in metres."""
+        return self.range[:3]
+
+    @property
+    def max(self) -> tuple[float, float, float]:
+        """Highest corner (x1, y1, z1) in metres."""
+        return self.range[3:]
+
+    @property
+    def size(self) -> tuple[float, float, float]:
+        """Edge lengths of one voxel in metres."""
+        return tuple(
+            (hi - lo) / n for lo, hi, n in zip(self.min, self.max, self.shape)
+        )
+
+    @property
+    def num_voxels(self) -> int:
+        """X * Y * Z."""
+        return math.prod(self.shape)
+
+    def centers(
+        self,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Voxel centres in metres, shape (X, Y, Z, 3)."""
+        axes = [
+            lo + (torch.arange(n, device=device, dtype=dtype) + 0.5) * step
+            for lo, n, step in zip(self.min, self.shape, self.size)
+        ]
+        return torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=-1)
+
+    def to_index(self, points: Tensor) -> Tensor:
+        """Continuous voxel indices of points; a centre maps to integers.
+
+        Args:
+            points (Tensor): metres, shape (..., 3).
+
+        Returns:
+            Tensor: ``(p - min) / size - 0.5``, shape (..., 3).
+        """
+        low = points.new_tensor(self.min)
+        return (points - low) / points.new_tensor(self.size) - 0.5
+
+    def locate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The voxel that holds each point.
+
+        Args:
+            points (Tensor): metres, shape (..., 3).
+
+        Returns:
+            tuple: integer index, int64 (..., 3), rounded down (never
+            towards zero, which would pull points below the minimum into
+            voxel 0), and whether it lies inside the grid, bool (...,).
+        """
+        index = torch.floor(self.to_index(points) + 0.5).long()
+        limit = index.new_tensor(self.shape)
+        inside = ((index >= 0) & (index < limit)).all(dim=-1)
+        return index, inside
+
+    def sample(
+        self,
+        volume: Tensor,
+        points: Tensor,
+        mode: str = 'bilinear',
+        padding_mode: str = 'zeros',
+    ) -> Tensor:
+        """Read a volume at points. All sampling goes through here.
+
+        ``grid_sample`` wants (z, y, x) order for a volume stored as
+        [x, y, z]; getting that wrong transposes the scene silently.
+
+        Args:
+            volume (Tensor): (B, C, X, Y, Z) over this grid's range; its
+                resolution may differ from ``shape``.
+            points (Tensor): metres in the reference frame, (B, ..., 3).
+            mode (str): 'bilinear' (trilinear here) or 'nearest'.
+            padding_mode (str): as ``torch.nn.functional.grid_sample``.
+
+        Returns:
+            Tensor: values, shape (B, C, ...).
+
+        Raises:
+            ValueError: when the shapes do not fit.
+        """
+        if volume.dim() != 5 or points.shape[0] != volume.shape[0]:
+            raise ValueError(
+                'VoxelGrid.sample expects volume (B, C, X, Y, Z) and points '
+                f'(B, ..., 3), got {tuple(volume.shape)} and '
+                f'{tuple(points.shape)}'
+            )
+        low = points.new_tensor(self.min)
+        extent = points.new_tensor(self.max) - low
+        normed = (2 * (points - low) / extent - 1).flip(-1)
+        flat = normed.reshape(volume.shape[0], -1, 1, 1, 3)
+        out = F.grid_sample(
+            volume,
+            flat.to(volume.dtype),
+            mode=mode,
+            padding_mode=padding_mode,
+            align_corners=False,
+        )
+        return out.reshape(*volume.shape[:2], *points.shape[1:-1])
+
+    def pooled(self, stride: int) -> VoxelGrid:
+        """The same range at ``shape // stride``.
+
+        Raises:
+            ValueError: when a dimension is not divisible by ``stride``.
+        """
+        if any(n % stride for n in self.shape):
+            raise ValueError(
+                f'cannot pool a {self.shape} grid by {stride}: every '
+                'dimension must be divisible'
+            )
+        return VoxelGrid(self.range, tuple(n // stride for n in self.shape))
+
+
+def as_grid(grid: VoxelGrid | dict) -> VoxelGrid:
+    """A VoxelGrid from itself or from a config's dict(range, shape)."""
+    return grid if isinstance(grid, VoxelGrid) else VoxelGrid(**grid)
+
+
+def same_shape(
+    name: str, actual: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Raise a ValueError that names both shapes unless they agree."""
+    if tuple(actual) != tuple(expected):
+        raise ValueError(
+            f'{name}: expected shape {tuple(expected)}, got {tuple(actual)}'
+        )
