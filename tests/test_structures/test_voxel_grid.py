@@ -1,0 +1,84 @@
+"""VoxelGrid: metres, indices and sampling agree."""
+
+import pytest
+import torch
+
+from occsplat.structures import VoxelGrid
+
+# three different extents, so that a transposed axis cannot hide
+GRID = VoxelGrid(range=(-3, 0, -1, 3, 8, 2), shape=(6, 4, 3))
+
+
+def test_centers_are_min_plus_half_a_voxel():
+    centers = GRID.centers()
+    assert centers.shape == (6, 4, 3, 3)
+    assert centers[0, 0, 0].tolist() == [-2.5, 1.0, -0.5]
+    assert centers[5, 3, 2].tolist() == [2.5, 7.0, 1.5]
+
+
+def test_to_index_of_a_center_is_its_index():
+    index = GRID.to_index(GRID.centers(dtype=torch.float64))
+    expected = torch.stack(
+        torch.meshgrid(*map(torch.arange, GRID.shape), indexing='ij'), -1
+    )
+    torch.testing.assert_close(index, expected.double())
+
+
+def test_locate_rounds_down_and_reports_outside():
+    # a point just below the minimum must not leak into voxel 0, which
+    # is what truncation towards zero does
+    points = torch.tensor([[-3.01, 0.5, 0.0], [-2.99, 0.5, 0.0]])
+    index, inside = GRID.locate(points)
+    assert index[:, 0].tolist() == [-1, 0]
+    assert inside.tolist() == [False, True]
+
+
+def test_sample_reads_a_coordinate_coded_volume():
+    volume = GRID.centers().permute(3, 0, 1, 2)[None]
+    generator = torch.Generator().manual_seed(0)
+    low = torch.tensor([-2.5, 1.0, -0.5])
+    high = torch.tensor([2.5, 7.0, 1.5])
+    points = low + (high - low) * torch.rand(1, 50, 3, generator=generator)
+    out = GRID.sample(volume, points)
+    torch.testing.assert_close(out[0].T, points[0], atol=1e-5, rtol=0)
+
+
+def test_sample_outside_is_zero():
+    volume = torch.ones(1, 2, *GRID.shape)
+    out = GRID.sample(volume, torch.tensor([[[10.0, 4.0, 0.0]]]))
+    assert out.abs().max() == 0
+
+
+def test_sample_works_at_another_resolution():
+    fine = VoxelGrid(GRID.range, (12, 8, 6))
+    volume = fine.centers().permute(3, 0, 1, 2)[None]
+    points = torch.tensor([[[0.3, 3.0, 0.2]]])
+    torch.testing.assert_close(
+        GRID.sample(volume, points)[0, :, 0], points[0, 0]
+    )
+
+
+def test_sample_rejects_wrong_shapes():
+    with pytest.raises(ValueError, match='B, C, X, Y, Z'):
+        GRID.sample(torch.zeros(2, 6, 4, 3), torch.zeros(2, 1, 3))
+
+
+def test_pooled_keeps_the_range():
+    grid = VoxelGrid(GRID.range, (6, 4, 2)).pooled(2)
+    assert grid.shape == (3, 2, 1)
+    assert grid.range == GRID.range
+    with pytest.raises(ValueError, match='divisible'):
+        GRID.pooled(2)
+
+
+@pytest.mark.parametrize(
+    'bad',
+    [
+        dict(range=(0, 0, 0, 1, 1), shape=(1, 1, 1)),
+        dict(range=(0, 0, 0, 1, 0, 1), shape=(1, 1, 1)),
+        dict(range=(0, 0, 0, 1, 1, 1), shape=(1, 0, 1)),
+    ],
+)
+def test_bad_grids_are_refused(bad):
+    with pytest.raises(ValueError, match='VoxelGrid'):
+        VoxelGrid(**bad)
