@@ -1,0 +1,146 @@
+"""What the metrics share: a few counts a key frame, each frame once."""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import abstractmethod
+from typing import Any, Sequence
+
+import numpy as np
+from mmengine.dist import all_gather_object
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
+from terminaltables import AsciiTable
+
+
+class CountMetric(BaseMetric):
+    """A metric that keeps counts a key frame and never a volume.
+
+    Samplers pad the last batch, within a rank and across ranks, by serving
+    some frames again; ``collect_results`` of mmengine guesses from the
+    order of the results which ones those were. Here counts are filed under
+    the frame's token, so a frame counts once however often and wherever it
+    was predicted (the first time on the lowest rank is kept), and the
+    result does not depend on the number of ranks, not in its last bit.
+
+    Subclasses name the ``required`` and ``optional`` fields of a sample
+    that their ``add(token, ...)`` takes, and define ``compute_metrics``.
+
+    Args:
+        prefix (str, optional): put before every key, with a '/', to tell
+            two metrics of the same type apart.
+    """
+
+    # Not None: the keys are the names of published metrics, and mmengine
+    # warns about a missing prefix.
+    default_prefix = ''
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def __init__(self, prefix: str | None = None) -> None:
+        super().__init__(prefix=prefix)
+        self.frames: dict[str, Any] = {}
+
+    @abstractmethod
+    def add(self, token: str, **fields: Any) -> None:
+        """Count one key frame, unless its token was counted before."""
+
+    def process(
+        self,
+        data_batch: Any,
+        data_samples: Sequence[dict | BaseDataElement],
+    ) -> None:
+        """Count the samples of one batch.
+
+        Args:
+            data_batch: unused, labels travel in the samples.
+            data_samples: OccDataSample, or the dicts that mmengine's
+                Evaluator makes of them (data and meta fields together).
+
+        Raises:
+            ValueError: when a required field is absent.
+        """
+        for sample in data_samples:
+            if isinstance(sample, BaseDataElement):
+                sample = sample.to_dict()
+            missing = [k for k in self.required if sample.get(k) is None]
+            if missing:
+                raise ValueError(
+                    f'{type(self).__name__} needs {self.required} in every '
+                    f'sample, missing {missing} in sample '
+                    f'{sample.get("token")!r}'
+                )
+            fields = (*self.required, *self.optional)
+            self.add(**{key: sample.get(key) for key in fields})
+
+    def score(self) -> dict[str, float]:
+        """Metrics of the frames counted so far in this process."""
+        return self.compute_metrics(
+            [self.frames[token] for token in sorted(self.frames)]
+        )
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Pool the counts of all ranks, report, and start afresh.
+
+        Args:
+            size (int): key frames in the data set; a warning tells when
+                another number was seen.
+
+        Returns:
+            dict: metrics by name, the same on every rank.
+
+        Raises:
+            ValueError: when no rank has seen a frame.
+        """
+        own = self.frames
+        self.frames = {}
+        # reversed: of two ranks with the same frame the lower one wins
+        for part in reversed(all_gather_object(own)):
+            self.frames.update(part)
+        if not self.frames:
+            raise ValueError(
+                f'{type(self).__name__}.evaluate: no frame was processed'
+            )
+        if len(self.frames) != size:
+            print_log(
+                f'{type(self).__name__} saw {len(self.frames)} different '
+                f'key frames, the data set has {size}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        metrics = self.score()
+        self.frames = {}
+        lead = f'{self.prefix}/' if self.prefix else ''
+        return {f'{lead}{key}': value for key, value in metrics.items()}
+
+
+def mean_of_defined(values: np.ndarray) -> float:
+    """Mean of the values that are not nan; nan if there is none."""
+    values = np.asarray(values, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else math.nan
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``, nan where ``whole`` is zero."""
+    part, whole = np.broadcast_arrays(part, whole)
+    out = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole != 0)
+    return out
+
+
+def report(title: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Log a table; floats with four decimals, '-' for an undefined one."""
+
+    def cell(value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return '-' if math.isnan(value) else f'{value:.4f}'
+
+    table = AsciiTable([[cell(value) for value in row] for row in rows])
+    for column in range(1, len(rows[0])):
+        table.justify_columns[column] = 'right'
+    table.inner_footing_row_border = True
+    print_log(f'{title}\n{table.table}', logger='current')

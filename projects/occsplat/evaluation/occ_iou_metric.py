@@ -1,0 +1,111 @@
+"""Voxel mIoU and IoU, as a metric of mmengine.
+
+Shape letters: X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from mmdet3d.registry import METRICS
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+
+from .count_metric import CountMetric, report
+from .voxel_counts import VoxelCounts, count_voxels
+
+
+@METRICS.register_module()
+class OccIoUMetric(CountMetric):
+    """mIoU over the classes that are not free, and IoU of occupancy.
+
+    One confusion matrix over the whole set, as for Occ3D (NeurIPS 2023).
+
+    Args:
+        label_spec (str | LabelSpec): meaning of the class ids.
+        grid (VoxelGrid | dict, optional): where the voxels of truth and
+            prediction are; the label spec's own grid unless given.
+        mask (str): 'none', every voxel counts; or 'camera', those that
+            ``gt_visible`` marks (Occ3D's tables). The two differ by
+            many points: a score without its policy says little.
+        prefix (str, optional): as in CountMetric; needed to use both
+            policies side by side.
+
+    Raises:
+        ValueError: for an unknown label spec or mask policy.
+    """
+
+    required = ('token', 'pred_occ', 'gt_occ')
+    optional = ('gt_visible',)
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        mask: str = 'none',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        if mask not in ('none', 'camera'):
+            raise ValueError(
+                f"OccIoUMetric: mask must be 'none' or 'camera', got {mask!r}"
+            )
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        self.mask = mask
+
+    def add(
+        self,
+        token: str,
+        pred_occ: Tensor | ArrayLike,
+        gt_occ: Tensor | ArrayLike,
+        gt_visible: Tensor | ArrayLike | None = None,
+    ) -> None:
+        """Count one key frame, unless its token was counted before.
+
+        Args:
+            token (str): names the frame.
+            pred_occ: class ids, (X, Y, Z).
+            gt_occ: class ids, (X, Y, Z).
+            gt_visible: bool, (X, Y, Z); needed for mask='camera'.
+
+        Raises:
+            ValueError: when shapes disagree with the grid, an id is not in
+                the label spec, or the mask is missing.
+        """
+        if token in self.frames:
+            return
+        visible = None
+        if self.mask == 'camera':
+            if gt_visible is None:
+                raise ValueError(
+                    f'sample {token!r} has no gt_visible, which '
+                    "mask='camera' needs; load it or use mask='none'"
+                )
+            visible = torch.as_tensor(gt_visible)
+        gt_occ = torch.as_tensor(gt_occ)
+        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        self.frames[token] = count_voxels(
+            torch.as_tensor(pred_occ), gt_occ, self.spec, visible
+        )
+
+    def compute_metrics(
+        self, results: Sequence[VoxelCounts]
+    ) -> dict[str, Any]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
+        metrics = total.summary(self.spec)
+        names = [self.spec.classes[i] for i in self.spec.occupied]
+        rows = [['class', 'IoU']]
+        rows += [[name, metrics[f'mIoU_{name}']] for name in names]
+        rows.append(['mean', metrics['mIoU']])
+        report(
+            f'mIoU {metrics["mIoU"]:.4f}, IoU {metrics["IoU"]:.4f} on '
+            f'{self.spec.name}; mask policy: {self.mask}; '
+            f'{total.frames} frames, {total.voxels} voxels',
+            rows,
+        )
+        return metrics

@@ -1,0 +1,122 @@
+"""Voxel IoU as pure arithmetic.
+
+Shape letters: K classes, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occsplat.structures import LabelSpec, same_shape
+
+from .count_metric import mean_of_defined, ratio
+
+
+@dataclass
+class VoxelCounts:
+    """All that voxel IoUs need to know of any number of frames.
+
+    Attributes:
+        frames: number of frames.
+        voxels: voxels that count.
+        truth: those by true class, (K,).
+        predicted: those by predicted class, (K,).
+        matched: those where both agree, (K,).
+        both: voxels that are occupied in truth and prediction.
+        either: voxels that are occupied in at least one of them.
+    """
+
+    frames: int
+    voxels: int
+    truth: np.ndarray
+    predicted: np.ndarray
+    matched: np.ndarray
+    both: int
+    either: int
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> VoxelCounts:
+        """Counts of no frame at all."""
+        ints = [np.zeros(num_classes, np.int64) for _ in range(3)]
+        return cls(0, 0, *ints, 0, 0)
+
+    def __add__(self, other: VoxelCounts) -> VoxelCounts:
+        names = [field.name for field in fields(self)]
+        return VoxelCounts(
+            **{n: getattr(self, n) + getattr(other, n) for n in names}
+        )
+
+    def iou(self) -> np.ndarray:
+        """IoU by class, (K,); nan for absent classes."""
+        union = self.truth + self.predicted - self.matched
+        return ratio(self.matched, union)
+
+    def summary(self, spec: LabelSpec) -> dict[str, float]:
+        """The flat dictionary of metrics, fractions of one.
+
+        Returns:
+            dict: mIoU, the mean over all classes but free (classes absent
+            from truth and prediction left out); IoU, occupied against
+            free; and mIoU_<class>.
+        """
+        iou = self.iou()
+        out = {
+            'mIoU': mean_of_defined(iou[list(spec.occupied)]),
+            'IoU': float(ratio(self.both, self.either)),
+        }
+        for i in spec.occupied:
+            out[f'mIoU_{spec.classes[i]}'] = float(iou[i])
+        return out
+
+
+def count_voxels(
+    pred_occ: Tensor,  # (X, Y, Z)
+    gt_occ: Tensor,  # (X, Y, Z)
+    spec: LabelSpec,
+    mask: Tensor | None = None,  # (X, Y, Z)
+) -> VoxelCounts:
+    """Count agreement of two label volumes.
+
+    Args:
+        pred_occ (Tensor): predicted class ids.
+        gt_occ (Tensor): true class ids; voxels with the ignore id do not
+            count, whatever was predicted there.
+        spec (LabelSpec): meaning of the ids.
+        mask (Tensor, optional): bool, the voxels that count.
+
+    Returns:
+        VoxelCounts: of this one frame.
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    same_shape('pred_occ', pred_occ.shape, gt_occ.shape)
+    truth, guess = gt_occ.cpu(), pred_occ.cpu()
+    kept = truth != spec.ignore
+    if mask is not None:
+        same_shape('mask', mask.shape, gt_occ.shape)
+        kept &= mask.cpu().bool()
+    truth, guess = truth[kept].long(), guess[kept].long()
+    for name, ids in (('gt_occ', truth), ('pred_occ', guess)):
+        if ids.numel() and int(ids.max()) >= spec.num_classes:
+            raise ValueError(
+                f'{name} holds class id {int(ids.max())}, label spec '
+                f'{spec.name} has ids 0 to {spec.num_classes - 1}'
+            )
+    size = spec.num_classes
+    pairs = torch.bincount(truth * size + guess, minlength=size * size)
+    confusion = pairs.reshape(size, size).numpy()
+    solid = np.array(spec.occupied)
+    return VoxelCounts(
+        frames=1,
+        voxels=len(truth),
+        truth=confusion.sum(axis=1),
+        predicted=confusion.sum(axis=0),
+        matched=confusion.diagonal().copy(),
+        both=int(confusion[np.ix_(solid, solid)].sum()),
+        either=len(truth) - int(confusion[spec.free, spec.free]),
+    )

@@ -1,0 +1,249 @@
+"""The two metrics as mmengine uses them, and without a model."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from mmdet3d.registry import METRICS
+from mmengine.evaluator import Evaluator
+
+from occsplat.evaluation import (
+    OccIoUMetric,
+    RayCounts,
+    RayIoUMetric,
+    count_metric,
+)
+from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid
+
+OPENOCC = LabelSpec.named('openocc')
+#: labels pooled to 0.8 m voxels, as the tiny configs have them
+SMALL = dict(range=OPENOCC.grid.range, shape=(100, 100, 8))
+ORIGINS = np.array([[0.9, 0.0, 1.84], [10.0, 2.0, 1.8]], np.float32)
+CAR, ROAD, MANMADE, FREE = 0, 10, 14, OPENOCC.free
+
+
+def scene(seed):
+    """A road, a wall around it and boxes that move, as (occ, flow)."""
+    occ = torch.full(SMALL['shape'], FREE, dtype=torch.uint8)
+    flow = torch.zeros(*SMALL['shape'], 2)
+    occ[:, :, 0] = ROAD
+    occ[:, [10, 90], 1:6] = MANMADE
+    make = torch.Generator().manual_seed(seed)
+    for x, y in torch.randint(15, 85, (12, 2), generator=make).tolist():
+        occ[x : x + 5, y : y + 2, 1:3] = CAR
+        flow[x : x + 5, y : y + 2, 1:3] = torch.randn(2, generator=make)
+    return occ, flow
+
+
+def sample(token, truth, pred):
+    return OccDataSample(
+        metainfo=dict(token=token, ray_origins=ORIGINS),
+        gt_occ=truth[0],
+        gt_flow=truth[1],
+        gt_visible=torch.ones(SMALL['shape'], dtype=torch.bool),
+        pred_occ=pred[0],
+        pred_flow=pred[1],
+    )
+
+
+SCENES = [scene(seed) for seed in range(8)]
+#: every frame is predicted to be the next one
+SAMPLES = [
+    sample(f'frame{i}', SCENES[i], SCENES[(i + 1) % 8]) for i in range(8)
+]
+
+
+def fill(metric, samples):
+    metric.process(None, samples)
+    return metric
+
+
+def test_identical_prediction_is_perfect():
+    metric = RayIoUMetric(grid=SMALL)
+    occ, flow = SCENES[0]
+    metric.add('frame', occ, occ, ORIGINS, flow, flow)
+    scores = metric.score()
+    for key in ('RayIoU', 'RayIoU@1', 'RayIoU_car', 'OccScore'):
+        assert scores[key] == 1
+    assert scores['mAVE'] == scores['mAVE_TP'] == scores['mAVE_car'] == 0
+    assert math.isnan(scores['RayIoU_bicycle'])
+
+
+def test_trivial_predictors_need_no_model():
+    occ, flow = SCENES[0]
+    nothing = np.full(SMALL['shape'], FREE, np.uint8)
+    metric = RayIoUMetric(grid=SMALL, flow=False)
+    metric.add('frame', nothing, occ.numpy(), ORIGINS)
+    assert metric.score()['RayIoU'] == 0
+    ground = nothing.copy()
+    ground[:, :, 0] = ROAD
+    metric = RayIoUMetric(grid=SMALL, flow=False)
+    metric.add('frame', ground, occ.numpy(), ORIGINS)
+    scores = metric.score()
+    assert 0.1 < scores['RayIoU_driveable_surface'] < 1
+    assert scores['RayIoU_car'] == 0
+
+
+@pytest.mark.parametrize('as_dict', [True, False])
+def test_process_takes_samples_and_their_dicts(as_dict):
+    samples = [s.to_dict() if as_dict else s for s in SAMPLES[:1]]
+    scores = fill(RayIoUMetric(grid=SMALL), samples).score()
+    direct = RayIoUMetric(grid=SMALL)
+    (gt_occ, gt_flow), (pred_occ, pred_flow) = SCENES[:2]
+    direct.add('f', pred_occ, gt_occ, ORIGINS, pred_flow, gt_flow)
+    assert scores == pytest.approx(direct.score(), nan_ok=True)
+
+
+def test_through_the_evaluator():
+    metrics = [
+        METRICS.build(dict(type='RayIoUMetric', grid=SMALL)),
+        METRICS.build(dict(type='OccIoUMetric', grid=SMALL, mask='camera')),
+        METRICS.build(dict(type='OccIoUMetric', grid=SMALL, prefix='all')),
+    ]
+    evaluator = Evaluator(metrics)
+    for start in (0, 2):
+        evaluator.process(SAMPLES[start : start + 2], data_batch=None)
+    scores = evaluator.evaluate(size=4)
+    for key in (
+        'RayIoU',
+        'RayIoU@1',
+        'RayIoU@2',
+        'RayIoU@4',
+        'mAVE',
+        'mAVE_TP',
+        'OccScore',
+        'mIoU',
+        'IoU',
+        'all/mIoU',
+        'RayIoU_car',
+        'mAVE_car',
+        'mIoU_car',
+    ):
+        assert isinstance(scores[key], float), key
+    assert 0 < scores['RayIoU@1'] <= scores['RayIoU@4'] < 1
+    assert scores['mAVE'] > 0
+    assert scores['mIoU'] == scores['all/mIoU']
+
+
+@pytest.mark.parametrize('kind', [RayIoUMetric, OccIoUMetric])
+def test_a_frame_counts_once(kind):
+    # the second time without the right history, and so worse
+    again = [sample(f'frame{i}', SCENES[i], SCENES[i - 2]) for i in (0, 1)]
+    padded = [*SAMPLES, *again]
+    once = fill(kind(grid=SMALL), SAMPLES).evaluate(8)
+    twice = fill(kind(grid=SMALL), padded).evaluate(8)
+    assert once == pytest.approx(twice, nan_ok=True, abs=0)
+
+
+@pytest.mark.parametrize('kind', [RayIoUMetric, OccIoUMetric])
+def test_ranks_add_up_to_one_pass(kind, monkeypatch):
+    whole = fill(kind(grid=SMALL), SAMPLES).evaluate(8)
+    # three ranks; the sampler served frame 0 twice to make them even
+    ranks = [
+        fill(kind(grid=SMALL), [SAMPLES[i] for i in part])
+        for part in ((0, 3, 6), (1, 4, 7), (2, 5, 0))
+    ]
+    gathered = [dict(rank.frames) for rank in ranks]
+    monkeypatch.setattr(
+        count_metric, 'all_gather_object', lambda own: gathered
+    )
+    for rank in ranks:
+        scores = rank.evaluate(8)
+        assert scores == pytest.approx(whole, nan_ok=True, rel=0, abs=0)
+
+
+def test_order_of_frames_does_not_matter_to_the_last_bit():
+    frames = {}
+    for token, error in dict(a=0.1, b=0.2, c=0.3).items():
+        frames[token] = RayCounts.zeros(OPENOCC.num_classes)
+        frames[token].frame_error[CAR] = error
+        frames[token].frame_rays[CAR] = 1
+    scores = set()
+    for order in ('abc', 'bca', 'cba'):
+        metric = RayIoUMetric()
+        metric.frames = {token: frames[token] for token in order}
+        scores.add(metric.score()['mAVE'])
+    assert len(scores) == 1
+
+
+def test_evaluate_starts_afresh_and_names_missing_frames(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        count_metric, 'print_log', lambda text, **_: lines.append(text)
+    )
+    metric = fill(OccIoUMetric(grid=SMALL), SAMPLES[:1])
+    metric.evaluate(size=3)
+    assert 'saw 1 different key frames, the data set has 3' in lines[0]
+    with pytest.raises(ValueError, match='no frame was processed'):
+        metric.evaluate(size=3)
+
+
+def test_result_lines_name_the_mask_policy(monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        count_metric, 'print_log', lambda text, **_: lines.append(text)
+    )
+    fill(RayIoUMetric(grid=SMALL), SAMPLES[:2]).score()
+    fill(OccIoUMetric(grid=SMALL, mask='camera'), SAMPLES[:2]).score()
+    assert 'mask policy: none' in lines[0] and '2 frames' in lines[0]
+    assert 'AVE_TP' in lines[0] and 'pedestrian' in lines[0]
+    assert 'mask policy: camera' in lines[1] and '2 frames' in lines[1]
+
+
+def test_camera_mask_hides_voxels():
+    occ = SCENES[0][0]
+    wrong = occ.clone()
+    wrong[50:] = CAR
+    visible = torch.zeros(SMALL['shape'], dtype=torch.bool)
+    visible[:50] = True
+    scores = {}
+    for mask in ('camera', 'none'):
+        metric = OccIoUMetric(grid=SMALL, mask=mask)
+        metric.add('frame', wrong, occ, visible)
+        scores[mask] = metric.score()
+    assert scores['camera']['mIoU'] == scores['camera']['IoU'] == 1
+    assert scores['none']['mIoU'] < 1
+
+
+def test_occ3d_has_no_flow_and_seventeen_classes():
+    spec = LabelSpec.named('occ3d')
+    occ = torch.full(spec.grid.shape, spec.free, dtype=torch.uint8)
+    occ[:, :, 0] = torch.arange(200)[:, None].fmod(17).to(torch.uint8)
+    pred = occ.clone()
+    pred[occ == 0] = 1
+    metric = OccIoUMetric('occ3d')
+    metric.add('frame', pred, occ)
+    scores = metric.score()
+    # 16 classes but 'others' and the barriers that took its place
+    n = torch.bincount(occ[:, 0, 0].long(), minlength=17)
+    barrier = n[1].item() / (n[0] + n[1]).item()
+    assert scores['mIoU'] == pytest.approx((15 + barrier) / 17)
+    assert scores['IoU'] == 1
+    rays = RayIoUMetric('occ3d')
+    rays.add('frame', occ, occ, ORIGINS)
+    assert rays.score()['RayIoU'] == 1
+    assert not any('AVE' in key or 'Score' in key for key in rays.score())
+
+
+def test_missing_fields_are_named():
+    bare = OccDataSample(metainfo=dict(token='t'), gt_occ=SCENES[0][0])
+    with pytest.raises(ValueError, match=r"pred_occ', 'ray_origins"):
+        RayIoUMetric(grid=SMALL).process(None, [bare])
+    occ = SCENES[0][0]
+    with pytest.raises(ValueError, match='no pred_flow, which'):
+        RayIoUMetric(grid=SMALL).add(
+            't', occ, occ, ORIGINS, gt_flow=SCENES[0][1]
+        )
+    with pytest.raises(ValueError, match='no gt_visible'):
+        OccIoUMetric(grid=SMALL, mask='camera').add('t', occ, occ)
+    with pytest.raises(ValueError, match=r'\(200, 200, 16\), got \(100'):
+        OccIoUMetric().add('t', occ, occ)
+
+
+def test_wrong_options_are_named():
+    with pytest.raises(ValueError, match="got 'lidar'"):
+        OccIoUMetric(mask='lidar')
+    with pytest.raises(ValueError, match='occ3d has no flow'):
+        RayIoUMetric('occ3d', flow=True)
+    assert RayIoUMetric(grid=SMALL).grid == VoxelGrid(**SMALL)
