@@ -29,7 +29,7 @@ def lidar_rays() -> Tensor:
     39 pitches by 360 azimuths of one degree, pitch-major. Ten pitches look
     down at ground one to ten sensor heights away, ``-atan(1 / k)`` from
     -45 to -5.71 degrees; then the last spacing continues upwards until it
-    passes 0.21 rad (12.5 degrees). SparseOcc, ECCV 2024, section 4.
+    passes 0.21 rad (12 degrees). The set of SparseOcc, ECCV 2024.
     """
     pitches = [-math.atan(1 / k) for k in range(1, 11)]
     spacing = pitches[-1] - pitches[-2]
