@@ -1,0 +1,275 @@
+"""The dense occupancy and flow head of FB-Occ and VoxelSplat.
+
+Shape letters: B batch, C channels, F features, K classes, X Y Z voxels
+of the labels, L feature maps that are mixed.
+
+::
+
+    levels (B, C, Xi, Yi, Zi), finest first
+      -> transposed convolution of the finest, to label resolution
+      -> one 3x3x3 convolution a level
+      -> weights (B, L, X, Y, Z) from the finest map, softmax over L
+      -> weighted sum of the maps         features (B, F, X, Y, Z)
+      -> two pointwise branches           logits (B, K, X, Y, Z)
+                                          flow   (B, 2, X, Y, Z)
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import ConvModule
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from occsplat.structures import LabelSpec, OccBatch, OccPrediction, same_shape
+
+from ..losses import (
+    flow_l1_loss,
+    geo_scal_loss,
+    log_count_weights,
+    lovasz_softmax_loss,
+    radial_focal_loss,
+    sem_scal_loss,
+)
+from ..volume.resnet3d import conv3d
+
+#: weights of FB-Occ's occupancy losses
+LOSS_WEIGHTS = dict(focal=100.0, sem_scal=1.0, geo_scal=1.0, lovasz=1.0)
+
+
+@MODELS.register_module()
+class OccHead(nn.Module):
+    """Predict a class, and optionally a flow vector, for every voxel.
+
+    While ``warmup`` is set (see ``OccDetector.set_warmup``) the flow loss
+    counts nothing; its graph is kept, so that every parameter still takes
+    part in the backward pass that distributed training waits for.
+
+    Logits that are not finite are not masked: the loss becomes NaN and
+    shows, or a gradient scaler skips the step.
+
+    Args:
+        in_channels (int): C, the same in every level.
+        label_spec (str | LabelSpec): what the label ids mean.
+        num_levels (int): levels that the volume encoder gives.
+        channels (int): F, channels of the mixed features.
+        upsample (int): label resolution over that of the finest level; 1
+            leaves the transposed convolution out.
+        with_flow (bool): whether to predict flow.
+        loss_weights (dict, optional): weights of the occupancy losses
+            focal, sem_scal, geo_scal and lovasz that differ from FB-Occ's
+            100, 1, 1 and 1; a term of weight 0 is not computed.
+        flow_loss_weight (float): weight of the flow loss.
+        norm_cfg (dict, optional): normalisation, BatchNorm by default.
+
+    Raises:
+        ValueError: for an unknown loss name or an upsample factor below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        label_spec: str | LabelSpec = 'openocc',
+        num_levels: int = 3,
+        channels: int = 128,
+        upsample: int = 2,
+        with_flow: bool = True,
+        loss_weights: dict[str, float] | None = None,
+        flow_loss_weight: float = 0.5,
+        norm_cfg: dict | None = None,
+    ) -> None:
+        super().__init__()
+        unknown = set(loss_weights or ()) - set(LOSS_WEIGHTS)
+        if unknown:
+            raise ValueError(
+                f'unknown loss_weights {sorted(unknown)}, expected some of '
+                f'{sorted(LOSS_WEIGHTS)}'
+            )
+        if upsample < 1:
+            raise ValueError(f'upsample must be at least 1, got {upsample}')
+        self.spec = spec = LabelSpec.named(label_spec)
+        self.loss_weights = {**LOSS_WEIGHTS, **(loss_weights or {})}
+        self.flow_loss_weight = flow_loss_weight
+        self.warmup = False
+        norm_cfg = norm_cfg or dict(type='BN3d')
+        self.upsample = None
+        if upsample > 1:
+            self.upsample = ConvModule(
+                in_channels,
+                channels,
+                upsample,
+                stride=upsample,
+                conv_cfg=dict(type='deconv3d'),
+                norm_cfg=norm_cfg,
+            )
+        self.level_convs = nn.ModuleList(
+            conv3d(in_channels, channels, 3, norm_cfg=norm_cfg)
+            for _ in range(num_levels)
+        )
+        num_maps = num_levels + (upsample > 1)
+        hidden = channels // 2
+        self.mixer = nn.Sequential(
+            conv3d(channels, hidden, norm_cfg=norm_cfg),
+            nn.Conv3d(hidden, num_maps, 1),
+            nn.Softmax(dim=1),
+        )
+        self.occ_branch = nn.Sequential(
+            conv3d(channels, hidden, norm_cfg=norm_cfg),
+            nn.Conv3d(hidden, spec.num_classes, 1),
+        )
+        self.flow_branch = None
+        if with_flow:
+            self.flow_branch = nn.Sequential(
+                conv3d(channels, hidden, norm_cfg=norm_cfg, act=False),
+                nn.Softplus(),
+                nn.Conv3d(hidden, 2, 1),
+            )
+        movable = torch.zeros(spec.num_classes, dtype=torch.bool)
+        movable[list(spec.movable)] = True
+        self.register_buffer('movable', movable, persistent=False)
+        self.register_buffer(
+            'class_weight', log_count_weights(spec.counts), persistent=False
+        )
+
+    def forward(self, levels: Sequence[Tensor]) -> OccPrediction:
+        """Predict occupancy and flow.
+
+        Args:
+            levels (sequence of Tensor): (B, C, Xi, Yi, Zi), finest first.
+
+        Returns:
+            OccPrediction: logits (B, K, X, Y, Z), flow (B, 2, X, Y, Z) in
+            m/s or None, and features (B, F, X, Y, Z).
+
+        Raises:
+            ValueError: when the number of levels is not the expected one.
+        """
+        if len(levels) != len(self.level_convs):
+            raise ValueError(
+                f'OccHead expects {len(self.level_convs)} levels, '
+                f'got {len(levels)}'
+            )
+        maps = [conv(level) for conv, level in zip(self.level_convs, levels)]
+        if self.upsample is not None:
+            maps.insert(0, self.upsample(levels[0]))
+        features = self._mix(maps)
+        flow = None
+        if self.flow_branch is not None:
+            flow = self.flow_branch(features)
+        return OccPrediction(
+            logits=self.occ_branch(features), flow=flow, features=features
+        )
+
+    def _mix(self, maps: list[Tensor]) -> Tensor:
+        """Sum of the maps at the resolution of the first, by weight."""
+        weights = self.mixer(maps[0]).split(1, dim=1)
+        mixed = maps[0] * weights[0]
+        for level, weight in zip(maps[1:], weights[1:]):
+            # A resized map has a third of a gigabyte at 200x200x16x128:
+            # the backward pass makes it anew instead of keeping it.
+            mixed = mixed + checkpoint(
+                _resized_product,
+                level,
+                weight,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+        return mixed
+
+    def loss(
+        self, prediction: OccPrediction, batch: OccBatch
+    ) -> dict[str, Tensor]:
+        """Occupancy and flow losses, weighted.
+
+        Args:
+            prediction (OccPrediction): what ``forward`` returned.
+            batch (OccBatch): gt_occ (B, X, Y, Z), and gt_flow
+                (B, 2, X, Y, Z) where flow is predicted.
+
+        Returns:
+            dict: scalars loss_occ_focal, loss_occ_sem_scal,
+            loss_occ_geo_scal, loss_occ_lovasz and loss_flow.
+
+        Raises:
+            ValueError: when labels are missing, have another shape or
+                hold ids that the label spec does not know.
+        """
+        occ, spec = batch.gt_occ, self.spec
+        self._check_labels(prediction, batch)
+        # sums over a million voxels overflow half precision
+        logits = prediction.logits.float()
+        probs = logits.softmax(dim=1)
+        terms = dict(
+            focal=lambda: radial_focal_loss(
+                logits, occ, self.class_weight, ignore=spec.ignore
+            ),
+            sem_scal=lambda: sem_scal_loss(probs, occ, spec.free, spec.ignore),
+            geo_scal=lambda: geo_scal_loss(probs, occ, spec.free, spec.ignore),
+            lovasz=lambda: lovasz_softmax_loss(probs, occ, spec.ignore),
+        )
+        losses = {
+            f'loss_occ_{name}': self.loss_weights[name] * term()
+            for name, term in terms.items()
+            if self.loss_weights[name]
+        }
+        if prediction.flow is not None:
+            weight = 0.0 if self.warmup else self.flow_loss_weight
+            losses['loss_flow'] = weight * flow_l1_loss(
+                prediction.flow.float(), batch.gt_flow, occ, spec.ignore
+            )
+        return losses
+
+    def predict(
+        self, prediction: OccPrediction
+    ) -> tuple[Tensor, Tensor | None]:
+        """The most likely class, and the flow where that class can move.
+
+        Args:
+            prediction (OccPrediction): what ``forward`` returned.
+
+        Returns:
+            tuple: class ids, uint8 (B, X, Y, Z), and flow in m/s,
+            (B, X, Y, Z, 2), exactly 0 in voxels of immovable classes; None
+            where no flow is predicted.
+        """
+        occ = prediction.logits.argmax(dim=1)
+        flow = prediction.flow
+        if flow is not None:
+            moves = self.movable[occ][:, None]
+            flow = torch.where(moves, flow, 0).permute(0, 2, 3, 4, 1)
+        return occ.to(torch.uint8), flow
+
+    def _check_labels(
+        self, prediction: OccPrediction, batch: OccBatch
+    ) -> None:
+        occ, spec, shape = batch.gt_occ, self.spec, prediction.logits.shape
+        if occ is None:
+            raise ValueError('OccHead.loss needs gt_occ, got None')
+        same_shape('gt_occ', occ.shape, (shape[0], *shape[2:]))
+        known = (occ >= 0) & (occ < spec.num_classes)
+        # on a GPU an id out of range would end in a device-side assertion
+        if not (known | (occ == spec.ignore)).all():
+            raise ValueError(
+                f'gt_occ holds ids in {int(occ.min())}..{int(occ.max())}, '
+                f'label spec {spec.name!r} knows 0..{spec.num_classes - 1} '
+                f'and {spec.ignore}'
+            )
+        if prediction.flow is not None:
+            if batch.gt_flow is None:
+                raise ValueError(
+                    f'OccHead predicts flow, but the labels have none; '
+                    f'set with_flow=False for {spec.name!r}'
+                )
+            same_shape('gt_flow', batch.gt_flow.shape, prediction.flow.shape)
+
+
+def _resized_product(level: Tensor, weight: Tensor) -> Tensor:
+    """weight (B, 1, X, Y, Z) times level, resized to (B, F, X, Y, Z)."""
+    resized = F.interpolate(
+        level, size=weight.shape[2:], mode='trilinear', align_corners=False
+    )
+    return weight * resized
