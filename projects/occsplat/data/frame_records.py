@@ -1,0 +1,123 @@
+"""An info entry turned into what the transforms read.
+
+Shape letters: N cameras, R ray origins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from occsplat.structures import VoxelGrid
+
+from .layout import CAMERAS, LABEL_SETS
+
+#: at most so many ray origins a frame
+MAX_ORIGINS = 8
+
+
+def frame_record(info: dict[str, Any], root: str | Path) -> dict[str, Any]:
+    """One entry of an info file, checked and in arrays.
+
+    The entry of any mmdetection3d nuScenes info file will do; what
+    OccSplat's own files add (scene, neighbours, label paths) is optional.
+
+    Args:
+        info: the entry.
+        root: data root; paths are joined to it.
+
+    Returns:
+        dict: ``token``, ``scene_token``, ``scene_name``, ``prev``,
+        ``next``, ``timestamp`` (s), ``img_paths`` (N,), ``lidar_path``,
+        ``num_pts_feats``, label paths (None where absent), and in float64
+        ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
+        ``ref2global`` (4, 4). The reference frame is the ego frame at the
+        LiDAR's key-frame time; cameras in the order of ``CAMERAS``.
+
+    Raises:
+        ValueError: when a field that must be there is not.
+    """
+    try:
+        return _record(info, Path(root))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f'key frame {info.get("token", "?")!r}: no usable field '
+            f'{error} in its info entry; expected the fields of '
+            "mmdetection3d's nuScenes infos (version 1.1). Make the file "
+            'anew with tools/create_data.py'
+        ) from error
+
+
+def _record(info: dict[str, Any], root: Path) -> dict[str, Any]:
+    lidar = info['lidar_points']
+    cameras = [info['images'][name] for name in CAMERAS]
+    lidar2ref = _matrix(lidar['lidar2ego'])
+    lidar2cam = np.stack([_matrix(cam['lidar2cam']) for cam in cameras])
+    cam2img = [np.asarray(cam['cam2img'])[:3, :3] for cam in cameras]
+    # A folder without samples/ holds its files side by side.
+    nested = (root / 'samples').is_dir()
+
+    def sensor_file(channel: str, name: str) -> str:
+        folder = root / 'samples' / channel if nested else root
+        return str(folder / name)
+
+    labels = {key: info.get(key) for key in LABEL_SETS}
+    return dict(
+        token=info['token'],
+        # without a scene every frame stands alone
+        scene_token=info.get('scene_token', info['token']),
+        scene_name=info.get('scene_name', ''),
+        prev=info.get('prev', ''),
+        next=info.get('next', ''),
+        timestamp=float(info['timestamp']),
+        img_paths=[
+            sensor_file(name, cam['img_path'])
+            for name, cam in zip(CAMERAS, cameras)
+        ],
+        lidar_path=sensor_file('LIDAR_TOP', lidar['lidar_path']),
+        num_pts_feats=int(lidar['num_pts_feats']),
+        cam2img=np.stack(cam2img).astype(np.float64),
+        ref2cam=lidar2cam @ np.linalg.inv(lidar2ref),
+        lidar2ref=lidar2ref,
+        ref2global=_matrix(info['ego2global']),
+        **{k: v and str(root / v) for k, v in labels.items()},
+    )
+
+
+def _matrix(value: Any) -> np.ndarray:
+    return np.asarray(value, dtype=np.float64)
+
+
+def ray_origins(
+    records: Sequence[dict[str, Any]], index: int, grid: VoxelGrid
+) -> np.ndarray:
+    """Where RayIoU casts rays from, for one frame of a scene.
+
+    SparseOcc (ECCV 2024), section 4, as its evaluation script does it:
+    the places at which the LiDAR stood at each key frame of the scene, as
+    far as they are inside the grid and a metre from its sides; of more
+    than eight, eight evenly spaced ones.
+
+    Args:
+        records: all key frames of the scene in time order.
+        index: position of the frame among them.
+        grid: grid of the labels.
+
+    Returns:
+        ndarray: metres in the frame's reference frame, float32 (R, 3)
+        with R <= 8.
+    """
+    lidar2global = np.stack(
+        [r['ref2global'] @ r['lidar2ref'] for r in records]
+    )
+    global2ref = np.linalg.inv(records[index]['ref2global'])
+    origins = (global2ref @ lidar2global)[:, :3, 3]
+    xy = origins[:, :2]
+    inside = (xy > np.add(grid.min[:2], 1)) & (xy < np.add(grid.max[:2], -1))
+    origins = origins[inside.all(axis=1)]
+    if len(origins) > MAX_ORIGINS:
+        picks = np.linspace(0, len(origins) - 1, MAX_ORIGINS)
+        origins = origins[np.round(picks).astype(np.int64)]
+    return origins.astype(np.float32)

@@ -1,0 +1,182 @@
+"""nuScenes and MiniTown, with Occ3D or OpenOcc labels."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+from mmdet3d.registry import DATASETS, TRANSFORMS
+from mmengine.dataset import BaseDataset
+
+from occsplat.structures import LabelSpec
+
+from .frame_records import frame_record, ray_origins
+from .safe_pickle import load_plain
+
+
+@DATASETS.register_module()
+class NuScenesOccDataset(BaseDataset):
+    """Key frames of nuScenes in scene and time order.
+
+    Args:
+        data_root (str): folder that holds ``samples/``, the labels and
+            the info files.
+        ann_file (str): info file, ``.pkl`` or ``.json``, relative to
+            ``data_root`` or absolute. Pickles are read by an unpickler
+            that admits plain data only.
+        label_spec (str | LabelSpec): 'openocc' or 'occ3d'.
+        pipeline (list): transforms, ending with PackOccInputs.
+        test_mode (bool): as mmengine's BaseDataset.
+        sequence_splits (int, optional): parts into which ``sequences``
+            cuts each scene; 2 in training, 1 in test mode by default.
+        **kwargs: further arguments of mmengine's BaseDataset.
+
+    Raises:
+        FileNotFoundError: when the root or the info file is missing.
+        ValueError: when the info file is no info file, or is empty.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        ann_file: str,
+        label_spec: str | LabelSpec = 'openocc',
+        pipeline: Sequence[dict] = (),
+        test_mode: bool = False,
+        sequence_splits: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.label_spec = LabelSpec.named(label_spec)
+        if sequence_splits is None:
+            sequence_splits = 1 if test_mode else 2
+        if sequence_splits < 1:
+            raise ValueError(
+                f'sequence_splits must be >= 1, got {sequence_splits}'
+            )
+        self.sequence_splits = sequence_splits
+        # built here, so that it also works without mmengine's Runner,
+        # which would set the registry scope
+        built = [
+            TRANSFORMS.build(step) if isinstance(step, dict) else step
+            for step in pipeline
+        ]
+        super().__init__(
+            ann_file=ann_file,
+            metainfo=dict(
+                classes=self.label_spec.classes,
+                palette=self.label_spec.palette,
+            ),
+            data_root=data_root,
+            data_prefix={},
+            pipeline=built,
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Records of all key frames, by scene and time."""
+        self._check_paths()
+        content = load_plain(self.ann_file)
+        if not isinstance(content, dict) or 'data_list' not in content:
+            kind = type(content).__name__
+            found = sorted(content) if isinstance(content, dict) else kind
+            raise ValueError(
+                f'{self.ann_file}: expected a dict with metainfo and '
+                f'data_list, got {found}. Infos of other code bases do not '
+                f'fit; make them anew with\n    {self._command()}'
+            )
+        if not content['data_list']:
+            raise ValueError(
+                f'{self.ann_file} holds no key frame: none of the scenes on '
+                'disk belongs to this split. Add scenes and run\n    '
+                f'{self._command()}'
+            )
+        scenes: dict[str, list[dict[str, Any]]] = {}
+        for info in content['data_list']:
+            record = frame_record(info, self.data_root)
+            scenes.setdefault(record['scene_token'], []).append(record)
+        data_list = []
+        for records in scenes.values():
+            records.sort(key=lambda record: record['timestamp'])
+            for index, record in enumerate(records):
+                record['ray_origins'] = ray_origins(
+                    records, index, self.label_spec.grid
+                )
+            data_list += records
+        return data_list
+
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """What the pipeline starts from.
+
+        A frame's record, as ``frame_record`` describes it, with
+
+        - ``sample_idx``, its index,
+        - ``ray_origins``, float32 (R, 3) in the reference frame,
+        - ``neighbour``, a function from an offset in key frames (-1: the
+          one before) to that frame's record, or to None where the scene
+          or the data set ends.
+        """
+        idx = idx % len(self)
+        record = super().get_data_info(idx)
+        record['neighbour'] = partial(self.neighbour, idx)
+        return record
+
+    def neighbour(self, idx: int, offset: int) -> dict[str, Any] | None:
+        """The record ``offset`` key frames after frame ``idx``, if any."""
+        step, link = (1, 'next') if offset > 0 else (-1, 'prev')
+        record = super().get_data_info(idx)
+        for _ in range(abs(offset)):
+            idx += step
+            token = record[link]
+            if not token or not 0 <= idx < len(self):
+                return None
+            record = super().get_data_info(idx)
+            # frames may be absent from a subset
+            if record['token'] != token:
+                return None
+        return record
+
+    def sequences(self) -> list[list[int]]:
+        """Indices in time order, one list for each stream of frames.
+
+        A scene gives ``sequence_splits`` streams of nearly equal length.
+        """
+        scenes: dict[str, list[int]] = {}
+        for idx in range(len(self)):
+            scene = super().get_data_info(idx)['scene_token']
+            scenes.setdefault(scene, []).append(idx)
+        return [
+            part.tolist()
+            for indices in scenes.values()
+            for part in np.array_split(indices, self.sequence_splits)
+            if len(part)
+        ]
+
+    def _check_paths(self) -> None:
+        if not Path(self.data_root).is_dir():
+            raise FileNotFoundError(
+                f'data root {self.data_root} does not exist: expected a '
+                'folder with samples/ and the info files. Link the data '
+                'set there, or make a synthetic one with\n    python '
+                f'tools/create_data.py minitown --root {self.data_root}'
+            )
+        if not Path(self.ann_file).is_file():
+            raise FileNotFoundError(
+                f'info file {self.ann_file} does not exist. Make it with'
+                f'\n    {self._command()}'
+            )
+
+    def _command(self) -> str:
+        """What makes the info files of this root."""
+        versions = sorted(
+            path.name
+            for path in Path(self.data_root).glob('v1.0-*')
+            if path.is_dir()
+        )
+        version = versions[0] if versions else 'v1.0-trainval'
+        return (
+            f'python tools/create_data.py nuscenes --root {self.data_root} '
+            f'--version {version}'
+        )

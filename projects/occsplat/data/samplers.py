@@ -1,0 +1,124 @@
+"""Streams of frames for networks that remember."""
+
+from __future__ import annotations
+
+import math
+from typing import Iterator, Sequence
+
+import numpy as np
+from mmdet3d.registry import DATA_SAMPLERS
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+
+@DATA_SAMPLERS.register_module()
+class SequenceSampler(Sampler):
+    """Serves every slot of every batch one stream, in time order.
+
+    With W processes and batches of B there are W * B slots. Training::
+
+        sequences, shuffled   [ 5 5 5 5 | 2 2 2 2 2 | 0 0 0 | 7 7 7 7 ... ]
+        cut into W * B parts  [ slot 0      | slot 1      | slot 2   ... ]
+        batches of rank 0     (slot 0, slot 1), (slot 0, slot 1), ...
+
+    All slots are equally long, up to W * B - 1 frames are left out, no
+    frame is served twice an epoch. A model that finds its past by the
+    token of the previous frame just starts afresh where a cut falls.
+
+    Evaluation serves every frame exactly once and never shuffles. Ranks
+    get whole sequences, so that with a batch size of 1 no sequence is cut
+    and results do not depend on the number of processes. Larger batches
+    cut the frames of a rank into B streams, in the middle of a sequence
+    if need be.
+
+    Args:
+        dataset: anything with ``sequences() -> list[list[int]]``.
+        batch_size (int): B, the data loader's batch size.
+        shuffle (bool): training (True) or evaluation (False).
+        seed (int, optional): of the shuffle, the same on all ranks; drawn
+            and shared if None.
+
+    Raises:
+        ValueError: when the data set has no sequences, or fewer frames
+            than there are slots.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        if not hasattr(dataset, 'sequences'):
+            raise ValueError(
+                'SequenceSampler needs a data set with sequences(), got '
+                f'{type(dataset).__name__}; use mmengine samplers for others'
+            )
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be >= 1, got {batch_size}')
+        self.rank, self.world_size = get_dist_info()
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else seed
+        self.epoch = 0
+        self.groups = [list(group) for group in dataset.sequences()]
+        frames = sum(map(len, self.groups))
+        slots = batch_size * self.world_size
+        if shuffle and frames < slots:
+            raise ValueError(
+                f'{frames} frames cannot fill {slots} slots ({batch_size} a '
+                f'process, {self.world_size} processes): use smaller '
+                'batches, fewer processes or more data'
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration shuffles for."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        slots = self._training_slots() if self.shuffle else self._test_slots()
+        steps = max(map(len, slots))
+        return (
+            slot[step]
+            for step in range(steps)
+            for slot in slots
+            if step < len(slot)
+        )
+
+    def __len__(self) -> int:
+        if self.shuffle:
+            frames = sum(map(len, self.groups))
+            slots = self.batch_size * self.world_size
+            return frames // slots * self.batch_size
+        return sum(map(len, self._groups_of_rank()))
+
+    def _training_slots(self) -> list[Sequence[int]]:
+        """The B streams of this rank, equally long."""
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(
+            len(self.groups)
+        )
+        frames = [idx for group in order for idx in self.groups[group]]
+        length = len(self) // self.batch_size
+        first = self.rank * self.batch_size
+        return [
+            frames[slot * length : (slot + 1) * length]
+            for slot in range(first, first + self.batch_size)
+        ]
+
+    def _test_slots(self) -> list[Sequence[int]]:
+        """The B streams of this rank; the first ones may be one longer."""
+        frames = [idx for group in self._groups_of_rank() for idx in group]
+        parts = np.array_split(np.array(frames, dtype=int), self.batch_size)
+        return [part.tolist() for part in parts]
+
+    def _groups_of_rank(self) -> list[list[int]]:
+        """Contiguous whole sequences, about an equal share of frames."""
+        total = sum(map(len, self.groups))
+        share, start = [], 0
+        for group in self.groups:
+            middle = start + len(group) / 2
+            if math.floor(middle * self.world_size / total) == self.rank:
+                share.append(group)
+            start += len(group)
+        return share

@@ -1,0 +1,20 @@
+"""Transforms of the data pipelines, registered with mmdetection3d."""
+
+from .image_aug import ImageAug
+from .lidar import LidarDepth, LoadLidarPoints
+from .loading import LoadMultiViewImages
+from .occ_labels import LoadOccLabels
+from .packing import PackOccInputs
+from .render_views import RenderViews
+from .volume_aug import VolumeAug
+
+__all__ = [
+    'ImageAug',
+    'LidarDepth',
+    'LoadLidarPoints',
+    'LoadMultiViewImages',
+    'LoadOccLabels',
+    'PackOccInputs',
+    'RenderViews',
+    'VolumeAug',
+]

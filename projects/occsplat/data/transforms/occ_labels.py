@@ -1,0 +1,228 @@
+"""Voxel labels: reading and pooling.
+
+Shape letters: X Y Z voxels, S children of a voxel.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from occsplat.data.layout import LABEL_SETS
+from occsplat.structures import LabelSpec, VoxelGrid, as_grid
+
+
+@TRANSFORMS.register_module()
+class LoadOccLabels(BaseTransform):
+    """Read Occ3D or OpenOcc labels.
+
+    Adds ``gt_occ``, class ids uint8 (X, Y, Z); ``gt_flow``, m/s along
+    the reference axes, float32 (X, Y, Z, 2), where the label set has it;
+    ``gt_visible``, voxels that a camera sees, bool (X, Y, Z), where a
+    mask exists (Occ3D's own, or the visibility files next to OpenOcc's);
+    and their ``label_grid``.
+
+    Args:
+        label_spec (str | LabelSpec): 'openocc' or 'occ3d'.
+        grid (VoxelGrid | dict, optional): a coarser grid of the same
+            range to pool to, see ``pool_labels``.
+        use_camera_mask (bool): unseen voxels become 'ignore'.
+
+    Raises:
+        FileNotFoundError: when the frame has no label file, or no mask
+            where ``use_camera_mask`` needs one.
+        ValueError: when a file is damaged, has another shape or unknown
+            ids, or ``grid`` does not divide the labels' own grid.
+    """
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        use_camera_mask: bool = False,
+    ) -> None:
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = self.spec.grid if grid is None else as_grid(grid)
+        self.stride = _stride(self.spec.grid, self.grid)
+        self.use_camera_mask = use_camera_mask
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the labels."""
+        occ, flow, visible = self._read(results)
+        if self.use_camera_mask:
+            if visible is None:
+                raise FileNotFoundError(
+                    _absent(results, 'visibility_path')
+                    + ', which use_camera_mask=True needs'
+                )
+            occ = np.where(visible, occ, self.spec.ignore).astype(np.uint8)
+        if self.stride != (1, 1, 1):
+            occ, flow, visible = pool_labels(
+                occ, flow, visible, self.stride, self.spec
+            )
+        results['label_grid'] = self.grid
+        results['label_spec'] = self.spec
+        fields = dict(gt_occ=occ, gt_flow=flow, gt_visible=visible)
+        results.update({k: v for k, v in fields.items() if v is not None})
+        return results
+
+    def _read(self, results: dict[str, Any]) -> tuple:
+        """Labels at their own resolution; flow and mask may be None."""
+        shape = self.spec.grid.shape
+        key = f'{self.spec.name}_path'
+        if results[key] is None:
+            raise FileNotFoundError(_absent(results, key))
+        fields = dict(semantics=shape)
+        if self.spec.has_flow:
+            fields['flow'] = (*shape, 2)
+        else:
+            fields['mask_camera'] = shape
+        labels = _read_npz(results[key], fields)
+        occ = self._checked_ids(labels['semantics'], results[key])
+        if not self.spec.has_flow:
+            return occ, None, labels['mask_camera'].astype(bool)
+        flow = labels['flow'].astype(np.float32)
+        if not np.isfinite(flow).all():
+            raise ValueError(
+                f'{results[key]}: flow has values that are not finite; '
+                'unpack or make the labels again'
+            )
+        path, visible = results['visibility_path'], None
+        if path is not None:
+            mask = _read_npz(path, dict(ray_mask2=shape))
+            visible = mask['ray_mask2'].astype(bool)
+        return occ, flow, visible
+
+    def _checked_ids(self, occ: np.ndarray, path: str) -> np.ndarray:
+        spec = self.spec
+        known = (*range(spec.num_classes), spec.ignore)
+        unknown = np.setdiff1d(occ, known).tolist()
+        if unknown:
+            raise ValueError(
+                f'{path}: unknown class ids {unknown}, label spec '
+                f'{spec.name!r} expects 0..{spec.num_classes - 1} and '
+                f'{spec.ignore} (ignore). Is this another label set?'
+            )
+        return occ.astype(np.uint8)
+
+
+def _stride(fine: VoxelGrid, coarse: VoxelGrid) -> tuple[int, int, int]:
+    """Children of a coarse voxel along each axis."""
+    divides = all(f % c == 0 for f, c in zip(fine.shape, coarse.shape))
+    if not divides or not np.allclose(fine.range, coarse.range):
+        raise ValueError(
+            f"grid {coarse} cannot be pooled from the labels' own {fine}: "
+            'expected the same range and a shape that divides theirs'
+        )
+    return tuple(f // c for f, c in zip(fine.shape, coarse.shape))
+
+
+def _absent(results: dict[str, Any], key: str) -> str:
+    labels = LABEL_SETS[key]
+    path = labels.path(results['scene_name'], results['token'])
+    return (
+        f'key frame {results["token"]!r} has no {labels.title}: expected '
+        f'<data root>/{path} when the info file was made. Unpack them there '
+        '(docs/data.md) and run tools/create_data.py again'
+    )
+
+
+def _read_npz(
+    path: str, fields: dict[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Arrays of the given names and shapes."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'label file {path} is missing: it was there when the info '
+            'file was made. Unpack it again, or run tools/create_data.py'
+        )
+    try:
+        # a plain .npy under this name loads as an array
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {k: content[k] for k in fields if k in content.files}
+            names = content.files
+    except (
+        AttributeError,
+        EOFError,
+        OSError,
+        ValueError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(
+            f'label file {path} is damaged ({error}): expected an .npz '
+            f'archive with {sorted(fields)}. Unpack or copy it again'
+        ) from error
+    if set(arrays) != set(fields):
+        raise ValueError(
+            f'label file {path}: expected the arrays {sorted(fields)}, got '
+            f'{sorted(names)}. Is this another label set?'
+        )
+    for name, shape in fields.items():
+        if arrays[name].shape != shape:
+            raise ValueError(
+                f'label file {path}: expected {name} of shape {shape}, got '
+                f'{arrays[name].shape}. Is this another label set?'
+            )
+    return arrays
+
+
+def pool_labels(
+    occ: np.ndarray,
+    flow: np.ndarray | None,
+    visible: np.ndarray | None,
+    stride: tuple[int, int, int],
+    spec: LabelSpec,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Labels of larger voxels.
+
+    A voxel takes the class that most of its occupied children have (the
+    lowest id of several), is free if none is occupied, and 'ignore' only
+    if all its children are. Its flow is the mean over the children of
+    its class; it is visible if a child is.
+
+    Args:
+        occ: ids, (X, Y, Z).
+        flow: (X, Y, Z, 2) or None.
+        visible: bool (X, Y, Z) or None.
+        stride: children along each axis.
+        spec: meaning of the ids.
+
+    Returns:
+        tuple: the three at ``shape / stride``.
+    """
+    children = _children(occ, stride)  # (X, Y, Z, S)
+    solid = (children != spec.free) & (children != spec.ignore)
+    ignored = (children == spec.ignore).all(axis=-1)
+    out = np.where(ignored, spec.ignore, spec.free).astype(np.uint8)
+    # few voxels are occupied: only they are worth a vote
+    occupied = solid.any(axis=-1)
+    votes = np.stack(
+        [(children[occupied] == i).sum(axis=-1) for i in spec.occupied], -1
+    )
+    out[occupied] = np.asarray(spec.occupied)[votes.argmax(axis=-1)]
+    if flow is not None:
+        winners = (children == out[..., None])[..., None]  # (X, Y, Z, S, 1)
+        total = (_children(flow, stride) * winners).sum(axis=3)
+        flow = total / np.maximum(winners.sum(axis=3), 1)
+        flow = flow.astype(np.float32)
+    if visible is not None:
+        visible = _children(visible, stride).any(axis=-1)
+    return out, flow, visible
+
+
+def _children(volume: np.ndarray, stride: tuple[int, int, int]) -> np.ndarray:
+    """(X*a, Y*b, Z*c, ...) -> (X, Y, Z, a*b*c, ...)."""
+    a, b, c = stride
+    x, y, z = (n // s for n, s in zip(volume.shape, stride))
+    rest = volume.shape[3:]
+    blocks = volume.reshape(x, a, y, b, z, c, *rest)
+    blocks = blocks.transpose(0, 2, 4, 1, 3, 5, *range(6, 6 + len(rest)))
+    return blocks.reshape(x, y, z, a * b * c, *rest)

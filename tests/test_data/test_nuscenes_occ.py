@@ -1,0 +1,139 @@
+"""NuScenesOccDataset: records, neighbours, streams and its complaints."""
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from little_drive import ego2global, write_drive, write_infos
+
+from occsplat.data import NuScenesOccDataset
+from occsplat.data.layout import CAMERAS
+
+
+def dataset(root, **kwargs):
+    return NuScenesOccDataset(str(root), 'infos.json', **kwargs)
+
+
+def test_record_of_a_frame(tmp_path):
+    infos = write_drive(tmp_path)
+    record = dataset(tmp_path)[1]
+    assert record['token'] == 'a-1' and record['sample_idx'] == 1
+    front = CAMERAS.index('CAM_FRONT')
+    samples = tmp_path / 'samples'
+    assert record['img_paths'][front] == str(
+        samples / 'CAM_FRONT/a_1_CAM_FRONT.png'
+    )
+    assert record['openocc_path'] == str(tmp_path / infos[1]['openocc_path'])
+    # the reference frame is the ego frame when the LiDAR fired; the front
+    # camera is the second that fires, 0.02 frames (of 4 m) earlier
+    cam2ref = np.linalg.inv(record['ref2cam'][front])
+    camera = infos[1]['images']['CAM_FRONT']
+    expected = (
+        np.linalg.inv(ego2global(1))
+        @ np.array(camera['ego2global'])
+        @ np.array(camera['cam2ego'])
+    )
+    np.testing.assert_allclose(cam2ref, expected, atol=1e-9)
+    assert record['ref2cam'].dtype == np.float64
+
+
+def test_frames_come_by_scene_and_time(tmp_path):
+    infos = write_drive(tmp_path, (('a', 3), ('b', 2)), sensors=False)
+    write_infos(tmp_path, [infos[i] for i in (4, 2, 0, 3, 1)])
+    data = dataset(tmp_path)
+    tokens = [data.get_data_info(i)['token'] for i in range(5)]
+    assert tokens == ['b-0', 'b-1', 'a-0', 'a-1', 'a-2']
+
+
+def test_pickle_and_json_say_the_same(tmp_path):
+    write_drive(tmp_path, sensors=False)
+    content = json.loads((tmp_path / 'infos.json').read_text())
+    (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content))
+    other = NuScenesOccDataset(str(tmp_path), 'infos.pkl')
+    a, b = dataset(tmp_path).get_data_info(2), other.get_data_info(2)
+    for key in set(a) - {'neighbour'}:
+        np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_neighbours_end_with_the_scene(tmp_path):
+    write_drive(tmp_path, (('a', 3), ('b', 3)), sensors=False)
+    info = dataset(tmp_path).get_data_info(1)
+    tokens = [info['neighbour'](offset) for offset in (-2, -1, 0, 1, 2)]
+    tokens = [record and record['token'] for record in tokens]
+    assert tokens == [None, 'a-0', 'a-1', 'a-2', None]
+
+
+def test_subsets_know_their_neighbours(tmp_path):
+    write_drive(tmp_path, sensors=False)
+    part = dataset(tmp_path).get_subset([0, 2, 3])
+    info = part.get_data_info(1)
+    assert info['neighbour'](1)['token'] == 'a-3'
+    assert info['neighbour'](-1) is None
+    # the ray origins are those of the whole scene all the same
+    assert len(info['ray_origins']) == 5
+
+
+def test_sequences(tmp_path):
+    write_drive(tmp_path, (('a', 5), ('b', 1)), sensors=False)
+    whole, halves = [[0, 1, 2, 3, 4], [5]], [[0, 1, 2], [3, 4], [5]]
+    assert dataset(tmp_path, test_mode=True).sequences() == whole
+    assert dataset(tmp_path).sequences() == halves
+    assert dataset(tmp_path, sequence_splits=1).sequences() == whole
+    with pytest.raises(ValueError, match='sequence_splits'):
+        dataset(tmp_path, sequence_splits=0)
+
+
+def test_ray_origins(tmp_path):
+    write_drive(tmp_path, (('a', 25),), sensors=False)
+    info = dataset(tmp_path).get_data_info(12)
+    here = np.linalg.inv(ego2global(12))
+    lidar = np.array([0.9, 0, 1.8, 1])
+    places = [(here @ ego2global(k) @ lidar)[:3] for k in range(25)]
+    kept = [p for p in places if abs(p[0]) < 39 and abs(p[1]) < 39]
+    # of 17 near enough, 0, 2.3, 4.6, 6.9, 9.1, 11.4, 13.7 and 16
+    assert len(kept) == 17
+    expected = np.array([kept[i] for i in (0, 2, 5, 7, 9, 11, 14, 16)])
+    np.testing.assert_allclose(info['ray_origins'], expected, atol=1e-5)
+    assert info['ray_origins'].dtype == np.float32
+
+
+def test_flat_folder_without_scenes(tmp_path):
+    """A lone info.json with its files beside it, as mmdet3d's demo data."""
+    info = write_drive(tmp_path, (('a', 1),))[0]
+    for file in [p for p in tmp_path.glob('samples/*/*')]:
+        file.rename(tmp_path / file.name)
+    shutil.rmtree(tmp_path / 'samples')
+    for key in ('scene_token', 'scene_name', 'prev', 'next'):
+        del info[key]
+    write_infos(tmp_path, [info])
+    steps = [dict(type='LoadMultiViewImages'), dict(type='LoadLidarPoints')]
+    record = dataset(tmp_path, pipeline=steps)[0]
+    assert record['imgs'][0][5].shape == (90, 160, 3)
+    assert record['points'].shape == (500, 3)
+    assert record['neighbour'](1) is None
+    np.testing.assert_allclose(record['ray_origins'], [[0.9, 0, 1.8]])
+
+
+def test_missing_root_and_info_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match='create_data.py minitown'):
+        dataset(tmp_path / 'nowhere')
+    (tmp_path / 'v1.0-mini').mkdir()
+    match = r'infos\.json does not exist.*\n.*nuscenes --root .*v1\.0-mini'
+    with pytest.raises(FileNotFoundError, match=match):
+        dataset(tmp_path)
+
+
+def test_info_files_of_others(tmp_path):
+    (tmp_path / 'infos.json').write_text('{"infos": [], "metadata": {}}')
+    with pytest.raises(ValueError, match=r"got \['infos', 'metadata'\]"):
+        dataset(tmp_path)
+    write_infos(tmp_path, [])
+    with pytest.raises(ValueError, match='holds no key frame'):
+        dataset(tmp_path)
+    info = write_drive(tmp_path, (('a', 1),), sensors=False)[0]
+    del info['images']['CAM_BACK']['lidar2cam']
+    write_infos(tmp_path, [info])
+    with pytest.raises(ValueError, match="'a-0'.*'lidar2cam'"):
+        dataset(tmp_path)
