@@ -1,0 +1,30 @@
+"""Fixtures that several test modules share."""
+
+import pytest
+
+#: the small town of the tests
+MINITOWN = dict(scenes=2, frames=4, image_size=(160, 90), seed=0)
+
+
+@pytest.fixture(scope='session')
+def minitown_root(tmp_path_factory):
+    """Root of a small MiniTown: 2 scenes x 4 key frames, 160 x 90 pixels.
+
+    Shared by the whole session: read it, never write into it.
+    """
+    from occsplat.minitown import create_minitown
+
+    root = tmp_path_factory.mktemp('minitown')
+    return create_minitown(root, **MINITOWN, progress=False)
+
+
+@pytest.fixture(scope='session')
+def minitown_infos(minitown_root, tmp_path_factory):
+    """A data root with info files: MiniTown's folders, linked."""
+    from occsplat.data.infos import create_infos
+
+    root = tmp_path_factory.mktemp('minitown_infos')
+    for path in minitown_root.iterdir():
+        (root / path.name).symlink_to(path)
+    create_infos(root, 'v1.0-mini')
+    return root
