@@ -58,20 +58,25 @@ def create_infos(root: str | Path, version: str) -> list[Path]:
             f'{root}, or name another --root or --version'
         )
     nusc = NuScenes(version=version, dataroot=str(root), verbose=False)
-    splits = create_splits_scenes()
+    scenes = create_splits_scenes()
+    data_lists = {
+        split: _data_list(nusc, set(scenes[devkit_split]), split)
+        for split, devkit_split in _SPLITS[version].items()
+    }
+    # all of it before the first file is written
+    _check_sensor_files(
+        root, [i for part in data_lists.values() for i in part]
+    )
+    metainfo = dict(
+        categories={name: i for i, name in enumerate(CATEGORIES)},
+        dataset='nuscenes',
+        version=version,
+        info_version='1.1',
+    )
     paths = []
-    for split, devkit_split in _SPLITS[version].items():
-        names = set(splits[devkit_split])
-        data_list = _data_list(nusc, names, split)
-        _check_sensor_files(root, data_list)
+    for split, data_list in data_lists.items():
         if split != 'test':
             _report_labels(root, data_list, split)
-        metainfo = dict(
-            categories={name: i for i, name in enumerate(CATEGORIES)},
-            dataset='nuscenes',
-            version=version,
-            info_version='1.1',
-        )
         path = root / info_file(split)
         _write(path, dict(metainfo=metainfo, data_list=data_list))
         _log(f'{path}: {len(data_list)} key frames')
