@@ -1,8 +1,7 @@
-r"""Create data sets and the info files that OccSplat trains from.
+"""Create data sets and the info files that OccSplat trains from.
 
-    python tools/create_data.py minitown --root data/minitown
-    python tools/create_data.py nuscenes --root data/nuscenes \
-        --version v1.0-trainval
+python tools/create_data.py minitown --root data/minitown
+python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 """
 
 import argparse

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from occsplat.minitown import SCENES, build_world, create_minitown
-from occsplat.minitown.frames import write_bytes
+from occsplat.minitown.frames import UNFINISHED, write_bytes
 from occsplat.minitown.labels import camera_rays
 from occsplat.minitown.sensors import CAMERA_NAMES, camera_rig
 
@@ -50,6 +50,8 @@ def test_a_second_run_writes_nothing_and_repairs_what_is_gone(tmp_path):
     ]
     for name in gone:
         (root / name).unlink()
+    # what a killed run leaves
+    (root / f'samples/half.jpg.1{UNFINISHED}').write_bytes(b'half')
     create_minitown(root, **SMALL)
     assert digest(root) == before
     after = {name: (root / name).stat().st_mtime_ns for name in before}

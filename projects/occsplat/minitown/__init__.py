@@ -2,6 +2,10 @@
 
 Images, point clouds, boxes, voxel labels and flow all come from one
 analytic world, so they agree exactly.
+
+numba caches the compiled kernels beside the sources and notices a change
+only in a kernel's own file: after editing a function that kernels of other
+files call, delete the __pycache__ folder here.
 """
 
 from .create import create_minitown

@@ -1,4 +1,4 @@
-"""Everything that nuScenes would annotate: vehicles, people and props.
+"""Vehicles and people, and the kit from which actors are built.
 
 An actor is built in its own frame: x forward, y left, z up from the global
 zero, origin at the middle of its footprint.
@@ -119,15 +119,16 @@ class Kit:
             self.wheel(x, -track, radius, width)
 
 
-def _pick(rng, options):
+def pick(rng: np.random.Generator, options: tuple):
+    """One of the options."""
     return options[rng.integers(len(options))]
 
 
 def car(rng: np.random.Generator) -> Actor:
     """A saloon, an estate, an off-roader or a van."""
     kit = Kit('vehicle.car')
-    paint = _pick(rng, PAINTS)
-    length, height, cabin, shift, back = _pick(
+    paint = pick(rng, PAINTS)
+    length, height, cabin, shift, back = pick(
         rng,
         (
             (4.6, 1.46, 0.56, -0.25, 0.75),
@@ -185,7 +186,7 @@ def _cab(kit, x, paint, height):
 def truck(rng: np.random.Generator, tractor: bool = False) -> Actor:
     """A lorry with a box or a tipper, or the tractor of a trailer."""
     kit = Kit('vehicle.truck')
-    paint = _pick(rng, PAINTS)
+    paint = pick(rng, PAINTS)
     length = 5.6 if tractor else rng.uniform(6.8, 8.4)
     front = length / 2
     _cab(kit, front, paint, 2.7)
@@ -194,7 +195,7 @@ def truck(rng: np.random.Generator, tractor: bool = False) -> Actor:
     if tractor:
         kit.box(-1.0, 0, 0.9, (load - 0.4, 1.0, 0.2), STEEL)
     elif rng.random() < 0.6:
-        colour = _pick(rng, (WHITE, (0.6, 0.55, 0.4), paint))
+        colour = pick(rng, (WHITE, (0.6, 0.55, 0.4), paint))
         size = (load, 2.45, rng.uniform(2.2, 2.6))
         kit.box(-front + load / 2, 0, 0.9, size, colour, pr.CARGO)
     else:
@@ -215,7 +216,7 @@ def trailer(rng: np.random.Generator) -> Actor:
     """A semi-trailer; its king pin is under its front."""
     kit = Kit('vehicle.trailer')
     length = rng.uniform(8.0, 9.5)
-    colour = _pick(rng, (WHITE, (0.1, 0.25, 0.45), (0.5, 0.12, 0.08)))
+    colour = pick(rng, (WHITE, (0.1, 0.25, 0.45), (0.5, 0.12, 0.08)))
     kit.box(0, 0, 1.15, (length, 2.5, 2.45), colour, pr.CARGO)
     kit.box(-0.6, 0, 0.8, (length - 1.6, 1.1, 0.35), DARK)
     kit.wheels((-length / 2 + 1.0, -length / 2 + 2.1), 1.02, 0.46, 0.34)
@@ -228,9 +229,7 @@ def bus(rng: np.random.Generator) -> Actor:
     """A city bus."""
     kit = Kit('vehicle.bus.rigid')
     length = rng.uniform(10.5, 12.0)
-    paint = _pick(
-        rng, ((0.6, 0.06, 0.04), (0.05, 0.25, 0.5), (0.1, 0.4, 0.15))
-    )
+    paint = pick(rng, ((0.6, 0.06, 0.04), (0.05, 0.25, 0.5), (0.1, 0.4, 0.15)))
     kit.box(0, 0, 0.35, (length, 2.55, 2.7), paint, pr.COACH)
     kit.box(-0.5, 0, 3.05, (2.8, 1.7, 0.22), WHITE)
     kit.wheels((length / 2 - 2.6, -length / 2 + 2.9), 1.08, 0.48, 0.3)
@@ -282,10 +281,10 @@ def loader(rng: np.random.Generator) -> Actor:
 
 def _rider(kit, rng, x, seat):
     """Someone on a saddle at height seat."""
-    shirt, trousers = _pick(rng, CLOTHES), _pick(rng, PAINTS)
+    shirt, trousers = pick(rng, CLOTHES), pick(rng, PAINTS)
     kit.ball(x + 0.05, 0, seat + 0.36, (0.22, 0.26, 0.38), shirt)
-    kit.ball(x + 0.16, 0, seat + 0.86, (0.14, 0.12, 0.16), _pick(rng, PAINTS))
-    kit.ball(x + 0.21, 0, seat + 0.83, (0.11, 0.1, 0.13), _pick(rng, SKIN))
+    kit.ball(x + 0.16, 0, seat + 0.86, (0.14, 0.12, 0.16), pick(rng, PAINTS))
+    kit.ball(x + 0.21, 0, seat + 0.83, (0.11, 0.1, 0.13), pick(rng, SKIN))
     for side in (-1, 1):
         kit.beam(
             x + 0.1,
@@ -312,7 +311,7 @@ def _rider(kit, rng, x, seat):
 def bicycle(rng: np.random.Generator, rider: bool = True) -> Actor:
     """A bicycle, with or without someone on it."""
     kit = Kit('vehicle.bicycle')
-    paint = _pick(rng, PAINTS)
+    paint = pick(rng, PAINTS)
     for x in (-0.52, 0.52):
         kit.wheel(x, 0, 0.34, 0.1)
     kit.beam(-0.5, 0.34, -0.2, 0.8, 0.12, 0.12, paint)
@@ -330,7 +329,7 @@ def bicycle(rng: np.random.Generator, rider: bool = True) -> Actor:
 def motorcycle(rng: np.random.Generator, rider: bool = True) -> Actor:
     """A motorcycle, with or without someone on it."""
     kit = Kit('vehicle.motorcycle')
-    paint = _pick(rng, PAINTS)
+    paint = pick(rng, PAINTS)
     for x in (-0.72, 0.72):
         kit.wheel(x, 0, 0.33, 0.2)
     kit.box(0.0, 0, 0.28, (0.8, 0.44, 0.35), DARK)
@@ -350,8 +349,8 @@ def pedestrian(rng: np.random.Generator, worker: bool = False) -> Actor:
     kind = 'construction_worker' if worker else 'child' if child else 'adult'
     kit = Kit(f'human.pedestrian.{kind}')
     h = rng.uniform(1.1, 1.35) if child else rng.uniform(1.6, 1.88)
-    shirt = (0.75, 0.3, 0.02) if worker else _pick(rng, CLOTHES)
-    trousers, skin = _pick(rng, PAINTS), _pick(rng, SKIN)
+    shirt = (0.75, 0.3, 0.02) if worker else pick(rng, CLOTHES)
+    trousers, skin = pick(rng, PAINTS), pick(rng, SKIN)
     stride = rng.uniform(0.04, 0.16) * h
     for side in (-1, 1):
         kit.beam(
@@ -376,89 +375,6 @@ def pedestrian(rng: np.random.Generator, worker: bool = False) -> Actor:
         )
     kit.ball(0, 0, 0.63 * h, (0.15 * h, 0.17 * h, 0.21 * h), shirt)
     kit.ball(0, 0, 0.92 * h, (0.07 * h, 0.06 * h, 0.08 * h), skin)
-    hair = (0.8, 0.7, 0.05) if worker else _pick(rng, (DARK, SKIN[2], SKIN[1]))
+    hair = (0.8, 0.7, 0.05) if worker else pick(rng, (DARK, SKIN[2], SKIN[1]))
     kit.ball(-0.01 * h, 0, 0.95 * h, (0.075 * h, 0.066 * h, 0.07 * h), hair)
     return kit.actor()
-
-
-def barrier(rng: np.random.Generator) -> Actor:
-    """A jersey barrier, striped or plain; its length runs along x."""
-    kit = Kit('movable_object.barrier')
-    striped = rng.random() < 0.6
-    colour = WHITE if striped else (0.45, 0.44, 0.41)
-    material = pr.STRIPES if striped else pr.PLAIN
-    kit.box(0, 0, 0, (2.0, 0.66, 0.25), colour, material)
-    kit.box(0, 0, 0.25, (2.0, 0.62, 0.75), colour, material, (0, 0, 0.18))
-    return kit.actor()
-
-
-def traffic_cone(rng: np.random.Generator) -> Actor:
-    """A traffic cone."""
-    kit = Kit('movable_object.trafficcone')
-    orange = (0.8, rng.uniform(0.1, 0.18), 0.01)
-    kit.box(0, 0, 0, (0.52, 0.52, 0.07), DARK)
-    kit.cone(0, 0, 0.06, 0.25, 0.07, 0.84, orange, pr.BANDS)
-    return kit.actor()
-
-
-def dog(rng: np.random.Generator) -> Actor:
-    """A sitting dog."""
-    kit = Kit('animal')
-    fur = _pick(rng, ((0.3, 0.17, 0.07), (0.05, 0.04, 0.04), (0.5, 0.4, 0.3)))
-    kit.ball(-0.05, 0, 0.42, (0.4, 0.22, 0.24), fur)
-    kit.ball(0.42, 0, 0.66, (0.17, 0.13, 0.15), fur)
-    kit.ball(0.58, 0, 0.62, (0.1, 0.07, 0.07), DARK)
-    for x in (-0.28, 0.24):
-        for y in (-0.12, 0.12):
-            kit.cone(x, y, 0, 0.06, 0.07, 0.36, fur)
-    kit.beam(-0.4, 0.5, -0.62, 0.78, 0.08, 0.08, fur)
-    return kit.actor()
-
-
-def stroller(rng: np.random.Generator) -> Actor:
-    """A pram without anyone pushing it."""
-    kit = Kit('human.pedestrian.stroller')
-    cloth = _pick(rng, CLOTHES)
-    kit.box(0, 0, 0.45, (0.8, 0.5, 0.35), cloth, pr.PLAIN, (-0.15, -0.1, 0))
-    kit.ball(-0.15, 0, 0.82, (0.32, 0.27, 0.26), cloth)
-    kit.box(0, 0, 0.3, (0.7, 0.4, 0.16), DARK)
-    kit.wheels((-0.32, 0.32), 0.24, 0.17, 0.08)
-    kit.beam(-0.4, 0.7, -0.7, 1.02, 0.07, 0.5, STEEL)
-    return kit.actor()
-
-
-def debris(rng: np.random.Generator) -> Actor:
-    """A heap of boxes, planks and tyres."""
-    kit = Kit('movable_object.debris')
-    card, wood = (0.42, 0.28, 0.15), (0.3, 0.2, 0.1)
-    kit.box(0, 0.1, 0, (0.9, 0.7, 0.55), card)
-    kit.box(-0.6, -0.2, 0, (0.55, 0.6, 0.4), (0.5, 0.35, 0.2))
-    kit.box(0.1, 0.1, 0.55, (0.5, 0.45, rng.uniform(0.2, 0.4)), card)
-    kit.beam(0.5, 0, 1.0, 0.7, 0.15, 0.5, wood)
-    kit.cone(0.55, -0.55, 0, 0.34, 0.34, 0.24, RUBBER)
-    kit.cone(0.6, -0.5, 0.24, 0.34, 0.34, 0.24, RUBBER)
-    return kit.actor()
-
-
-def bin_on_wheels(rng: np.random.Generator) -> Actor:
-    """A waste container."""
-    kit = Kit('movable_object.pushable_pullable')
-    paint = _pick(rng, ((0.03, 0.2, 0.06), (0.04, 0.08, 0.3), DARK))
-    kit.box(0, 0, 0.14, (0.9, 0.66, 0.9), paint, pr.PLAIN, (-0.08, -0.05, 0))
-    kit.box(0, 0, 1.04, (1.05, 0.72, 0.12), paint)
-    kit.wheels((-0.32, 0.32), 0.26, 0.09, 0.08)
-    return kit.actor()
-
-
-def bicycle_rack(rng: np.random.Generator) -> Actor:
-    """Hoops to which bicycles are locked."""
-    kit = Kit('static_object.bicycle_rack')
-    for i in range(int(rng.integers(3, 6))):
-        kit.box(0.8 * i, 0, 0.75, (0.16, 0.9, 0.14), STEEL)
-        for y in (-0.38, 0.38):
-            kit.box(0.8 * i, y, 0, (0.16, 0.14, 0.75), STEEL)
-    return kit.actor()
-
-
-#: actors of Occ3D's class 'others'; all of them stand still
-OTHERS = (dog, stroller, debris, bin_on_wheels, bicycle_rack)

@@ -12,7 +12,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .frames import STATE, Job, Settings, write_bytes, write_frame
+from .frames import (
+    STATE,
+    UNFINISHED,
+    Job,
+    Settings,
+    write_bytes,
+    write_frame,
+)
 from .tables import MAP_FILE, VERSION, Tables
 from .world import MAX_FRAMES, SCENES
 
@@ -58,6 +65,8 @@ def create_minitown(
     root = Path(root)
     settings = Settings(frames, image_size[0], image_size[1], seed)
     _check_root(root, settings, scenes)
+    for half_written in root.rglob(f'*{UNFINISHED}'):
+        half_written.unlink()
     jobs = [
         Job(root, settings, scene, frame)
         for scene in range(scenes)
@@ -111,7 +120,8 @@ def _run(jobs: list[Job], workers: int, chunk: int, progress: bool) -> None:
     if workers == 1:
         pool = nullcontext()
     else:
-        # forked workers inherit the compiled kernels
+        # compiles the kernels once; forked workers inherit them
+        write_frame(jobs[0])
         methods = multiprocessing.get_all_start_methods()
         kind = 'fork' if 'fork' in methods else 'spawn'
         context = multiprocessing.get_context(kind)

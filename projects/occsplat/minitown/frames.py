@@ -23,6 +23,8 @@ JPEG_QUALITY = 92
 
 #: where the progress of a run is kept, inside the root
 STATE = '.minitown'
+#: ending of files that are being written
+UNFINISHED = '.minitown-tmp'
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     if path.exists() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(f'{path.name}.{os.getpid()}{UNFINISHED}')
     temporary.write_bytes(content)
     temporary.replace(path)
 

@@ -136,8 +136,12 @@ def paint(p, x, y, z, nx, ny, nz, tile, far):
 
     Args:
         p: the primitive.
-        x, y, z: local point, metres.
-        nx, ny, nz: local unit normal.
+        x: local point, metres.
+        y: likewise.
+        z: likewise.
+        nx: local unit normal.
+        ny: likewise.
+        nz: likewise.
         tile: the noise.
         far: metres from the camera; fine patterns fade with it.
     """

@@ -7,7 +7,6 @@ y, and the ego vehicle starts on the main street heading to +x.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,13 +20,11 @@ from .ground import (
     STREET,
     Ground,
 )
-from .motion import Motion, overlaps, standing
+from .motion import standing
+from .space import Block, Space
 
 MAIN_HALF = 7.0
 SIDE_HALF = 5.6
-
-#: seconds over which nothing may touch anything else
-TIMES = np.arange(-0.5, 10.6, 0.25)
 
 WALLS = (
     (0.34, 0.13, 0.085),
@@ -45,63 +42,6 @@ AUTUMN = ((0.4, 0.2, 0.03), (0.35, 0.09, 0.03))
 BARK = (0.12, 0.08, 0.05)
 METAL = (0.16, 0.17, 0.18)
 CONCRETE = (0.4, 0.39, 0.37)
-
-
-class Space:
-    """Keeps everything apart, at rest or in motion."""
-
-    def __init__(self) -> None:
-        self._poses: list[np.ndarray] = []
-        self._halves: list[tuple[float, float]] = []
-
-    def claim(
-        self,
-        items: list[tuple[Motion, tuple[float, float]]],
-        margin: float = 0.15,
-    ) -> bool:
-        """Reserve room for a group of rectangles, all of it or none.
-
-        Args:
-            items: motion and (half length, half width) of each; members of
-                a group may touch each other.
-            margin: metres kept free around each.
-
-        Returns:
-            bool: whether there was room.
-        """
-        poses = [np.array([m.at(t) for t in TIMES]) for m, _ in items]
-        halves = [(h[0] + margin, h[1] + margin) for _, h in items]
-        if self._poses:
-            others = np.stack(self._poses)
-            sizes = np.array(self._halves)
-            for pose, half in zip(poses, halves):
-                reach = math.hypot(*half) + np.hypot(*sizes.T)
-                gap = others[..., :2] - pose[None, :, :2]
-                near = (np.hypot(gap[..., 0], gap[..., 1]).min(1)) < reach
-                if overlaps(pose, half, others[near], sizes[near]).any():
-                    return False
-        self._poses += poses
-        self._halves += halves
-        return True
-
-
-@dataclass(frozen=True)
-class Block:
-    """The buildable part of a block, inside its sidewalks, in metres."""
-
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """The middle of the block."""
-        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
-
-    def shrunk(self, by: float) -> Block:
-        """The block without a border."""
-        return Block(self.x0 + by, self.y0 + by, self.x1 - by, self.y1 - by)
 
 
 class Town:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import actors
+from . import actors, props
 from .actors import Actor
 from .ground import SIDEWALK_WIDTH
 from .motion import Motion, Path, Speed, standing
-from .town import MAIN_HALF, SIDE_HALF, Block, Space, Town
+from .space import Block, Space
+from .town import MAIN_HALF, SIDE_HALF, Town
 
 LANE = 1.75
 CYCLE_LANE = 3.85
@@ -158,12 +159,12 @@ class Traffic:
             length = int(rng.integers(4, 7))
             for n in range(length):
                 place = standing(x - 2.2 * (n - length / 2), side * 3.85)
-                self._place((actors.barrier(rng), place), margin=0.02)
+                self._place((props.barrier(rng), place), margin=0.02)
             for n in range(5):
                 place = standing(x - 8.0 - 1.6 * n, side * (4.1 + 0.55 * n))
-                self._place((actors.traffic_cone(rng), place), margin=0.02)
+                self._place((props.traffic_cone(rng), place), margin=0.02)
                 place = standing(x + 8.0 + 1.6 * n, side * (4.1 + 0.55 * n))
-                self._place((actors.traffic_cone(rng), place), margin=0.02)
+                self._place((props.traffic_cone(rng), place), margin=0.02)
             for _ in range(2):
                 at = standing(
                     x + rng.uniform(5.0, 8.0),
@@ -172,7 +173,7 @@ class Traffic:
                 )
                 self._place((actors.pedestrian(rng, worker=True), at))
             heap = standing(x - 6.0, side * 5.9, rng.uniform(0.0, 6.0))
-            self._place((actors.debris(rng), heap))
+            self._place((props.debris(rng), heap))
             return True
 
         self._retry(attempt, 30)
@@ -238,7 +239,7 @@ class Traffic:
     def _props(self) -> None:
         """Occ3D's 'others': animals, prams, heaps, containers, racks."""
         rng = self._rng
-        makers = list(actors.OTHERS) * 2
+        makers = list(props.OTHERS) * 2
         for make in makers:
 
             def attempt(make=make) -> bool:
@@ -251,7 +252,7 @@ class Traffic:
             for _ in range(8):
                 x = rng.uniform(inner.x0, inner.x1)
                 y = rng.uniform(inner.y0, inner.y1)
-                make = _choice(rng, [*actors.OTHERS, actors.pedestrian])
+                make = _choice(rng, [*props.OTHERS, actors.pedestrian])
                 at = standing(float(x), float(y), rng.uniform(0.0, 6.28))
                 self._place((make(rng), at))
 

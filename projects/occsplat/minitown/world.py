@@ -18,7 +18,8 @@ from .classes import EMPTY, attribute_of
 from .ground import GROUND_BOTTOM, GROUND_Z, Ground, ground_at, to_town
 from .light import Light, random_light
 from .motion import Motion
-from .town import Space, Town
+from .space import Space
+from .town import Town
 from .traffic import EGO_HALF, PLANS, Thing, Traffic, ego_motion
 
 #: the mini scenes of nuScenes, ordered so that the first two hold one of
