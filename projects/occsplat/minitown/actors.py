@@ -373,7 +373,8 @@ def pedestrian(rng: np.random.Generator, worker: bool = False) -> Actor:
             shirt,
             y=side * 0.165 * h,
         )
-    kit.ball(0, 0, 0.63 * h, (0.15 * h, 0.17 * h, 0.21 * h), shirt)
+    kit.cone(0, 0, 0.46 * h, 0.125 * h, 0.145 * h, 0.33 * h, shirt)
+    kit.ball(0, 0, 0.79 * h, (0.11 * h, 0.145 * h, 0.06 * h), shirt)
     kit.ball(0, 0, 0.92 * h, (0.07 * h, 0.06 * h, 0.08 * h), skin)
     hair = (0.8, 0.7, 0.05) if worker else pick(rng, (DARK, SKIN[2], SKIN[1]))
     kit.ball(-0.01 * h, 0, 0.95 * h, (0.075 * h, 0.066 * h, 0.07 * h), hair)
