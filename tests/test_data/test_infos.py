@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from mmengine.runner import Runner
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import view_points
 from nuscenes.utils.splits import create_splits_scenes
@@ -218,3 +219,35 @@ def test_bad_version_and_root(tmp_path):
         create_infos(tmp_path, 'v2')
     with pytest.raises(FileNotFoundError, match='v1.0-mini does not exist'):
         create_infos(tmp_path, 'v1.0-mini')
+
+
+def test_loader_with_workers(minitown_infos):
+    """Samples travel between processes; a row of the batch is a stream."""
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=2,
+            num_workers=1,
+            dataset=dict(
+                type='NuScenesOccDataset',
+                data_root=str(minitown_infos),
+                ann_file='occsplat_infos_train.pkl',
+                pipeline=[
+                    dict(type='LoadMultiViewImages'),
+                    dict(type='PackOccInputs'),
+                ],
+                _scope_='mmdet3d',
+            ),
+            sampler=dict(
+                type='SequenceSampler', batch_size=2, _scope_='mmdet3d'
+            ),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        seed=0,
+    )
+    rows = {0: [], 1: []}
+    for batch in loader:
+        assert batch['inputs']['imgs'][0].dtype == torch.uint8
+        for row, sample in enumerate(batch['data_samples']):
+            rows[row].append(sample)
+    for stream in rows.values():
+        assert stream[1].prev == stream[0].token
