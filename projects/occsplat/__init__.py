@@ -2,3 +2,12 @@
 
 Importing the package registers every config type with mmdetection3d.
 """
+
+from . import compat
+
+# before anything imports mmdet3d, which asks for mmcv's compiled ops
+compat.install_ops_stub()
+
+from . import data, evaluation, models  # noqa: E402
+
+__all__ = ['compat', 'data', 'evaluation', 'models']

@@ -1,0 +1,57 @@
+# A small FB-Occ: the same parts with few channels, volume at 1.6 m.
+label_spec = 'openocc'
+volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(50, 50, 4))
+volume_channels = 32
+
+model = dict(
+    type='OccDetector',
+    data_preprocessor=dict(type='OccDataPreprocessor'),
+    img_backbone=dict(
+        type='mmdet.ResNet',
+        depth=18,
+        base_channels=32,
+        num_stages=4,
+        out_indices=(2, 3),
+        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_eval=False,
+        style='pytorch',
+    ),
+    img_neck=dict(
+        type='SingleMapFPN', in_channels=[128, 256], out_channels=64
+    ),
+    lifter=dict(
+        type='FBOccLifter',
+        in_channels=64,
+        channels=volume_channels,
+        grid=volume_grid,
+        mid_channels=64,  # width of the depth net
+        depth_bins=dict(start=2.0, stop=42.0, step=1.0),  # metres
+        backward=dict(num_anchors=4, num_heads=4, feedforward_channels=64),
+        depth_weight=1.0,
+    ),
+    history=dict(
+        type='StreamingHistory',
+        channels=volume_channels,
+        grid=volume_grid,
+        num_frames=2,  # key frames of the past
+    ),
+    volume_encoder=dict(
+        type='VolumeEncoder',
+        backbone=dict(
+            type='ResNet3D',
+            in_channels=volume_channels,
+            channels=(32, 48, 64),
+            num_blocks=(1, 1, 1),
+        ),
+        neck=dict(
+            type='FPN3D', in_channels=(32, 48, 64), out_channels=32
+        ),
+    ),
+    occ_head=dict(
+        type='OccHead',
+        label_spec=label_spec,
+        in_channels=32,
+        channels=24,
+        upsample=2,  # from 1.6 m to the labels' 0.8 m
+    ),
+)

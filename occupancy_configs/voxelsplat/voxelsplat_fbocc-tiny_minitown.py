@@ -1,0 +1,18 @@
+# VoxelSplat on the tiny FB-Occ: minutes on two CPU cores.
+_base_ = ['../fbocc/fbocc-tiny_minitown.py']
+
+model = dict(
+    render_heads=[
+        dict(
+            type='VoxelSplatHead',
+            label_spec='openocc',
+            grid={{_base_.label_grid}},
+            num_samples=12_000,  # voxels drawn a sample, of 80 000
+            scale=0.3,  # metres, standard deviation of a Gaussian
+            move_seconds=1.0,  # how far the moved state looks ahead
+            semantic_weight=0.5,
+            depth_weight=1.0,
+            flow_weight=0.5,
+        )
+    ]
+)

@@ -1,0 +1,16 @@
+"""Networks: the detector and everything that is plugged into it."""
+
+from . import backbones, heads, lifting, losses, render_heads, volume
+from .data_preprocessor import OccDataPreprocessor
+from .detector import OccDetector
+
+__all__ = [
+    'OccDataPreprocessor',
+    'OccDetector',
+    'backbones',
+    'heads',
+    'lifting',
+    'losses',
+    'render_heads',
+    'volume',
+]

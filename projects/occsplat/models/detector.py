@@ -1,0 +1,159 @@
+"""The one detector: hosts differ only in what is plugged into it.
+
+Shape letters: B batch, T frames, N cameras, C channels, X Y Z voxels,
+K classes.
+
+::
+
+    imgs (B, T, N, 3, H, W)
+      -> img_backbone, img_neck   features (B, N, C, H/s, W/s)
+      -> lifter                   volume (B, C, X, Y, Z)
+      -> history (optional)       volume, fused with its past
+      -> volume_encoder           volume levels, finest first
+      -> occ_head                 OccPrediction
+      -> render_heads (training)  losses on renders of the prediction
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from occsplat.structures import OccBatch, OccDataSample, OccPrediction
+
+
+@MODELS.register_module()
+class OccDetector(BaseModel):
+    """Multi-camera 3D occupancy (and flow) detector.
+
+    Args:
+        img_backbone (dict): image backbone.
+        lifter (dict): image features -> volume; owns its depth loss.
+        occ_head (dict): volume levels -> occupancy and flow.
+        img_neck (dict, optional): image neck.
+        history (dict, optional): streaming fusion of past volumes.
+        volume_encoder (dict, optional): 3D network before the head.
+        render_heads (sequence of dict): train-only losses on renders of
+            the prediction. They change neither the state dict of the
+            rest nor one bit of what is predicted.
+        data_preprocessor (dict, optional): see OccDataPreprocessor.
+        init_cfg (dict, optional): as in mmengine.
+    """
+
+    def __init__(
+        self,
+        img_backbone: dict,
+        lifter: dict,
+        occ_head: dict,
+        img_neck: dict | None = None,
+        history: dict | None = None,
+        volume_encoder: dict | None = None,
+        render_heads: Sequence[dict] = (),
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            data_preprocessor or dict(type='OccDataPreprocessor'), init_cfg
+        )
+        self.img_backbone = MODELS.build(img_backbone)
+        self.img_neck = _build_optional(img_neck)
+        self.lifter = MODELS.build(lifter)
+        self.history = _build_optional(history)
+        self.volume_encoder = _build_optional(volume_encoder)
+        self.occ_head = MODELS.build(occ_head)
+        self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
+
+    def set_warmup(self, warmup: bool) -> None:
+        """Enter or leave the warm-up stage of training.
+
+        Modules that behave differently while the network warms up
+        (history, flow losses) carry a ``warmup`` attribute.
+        """
+        for module in self.modules():
+            if hasattr(module, 'warmup'):
+                module.warmup = warmup
+
+    def forward(
+        self,
+        inputs: dict[str, Tensor],
+        data_samples: list[OccDataSample],
+        mode: str = 'tensor',
+    ) -> dict[str, Tensor] | list[OccDataSample] | OccPrediction:
+        """As in mmengine: mode is 'loss', 'predict' or 'tensor'.
+
+        Raises:
+            ValueError: for any other mode.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            batch = OccBatch.collate(data_samples)
+            return self._predict_volume(inputs['imgs'], batch)[1]
+        raise ValueError(
+            f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}"
+        )
+
+    def loss(
+        self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
+    ) -> dict[str, Tensor]:
+        """Losses of the lifter, the occupancy head and the render heads."""
+        batch = OccBatch.collate(data_samples)
+        volume, prediction, lifted = self._predict_volume(
+            inputs['imgs'], batch
+        )
+        with _full_precision(volume):
+            losses = dict(self.occ_head.loss(prediction, batch))
+            losses.update(self.lifter.loss(lifted, batch))
+            for head in self.render_heads:
+                losses.update(head.loss(volume, prediction, batch))
+        return losses
+
+    def predict(
+        self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
+    ) -> list[OccDataSample]:
+        """Fill in ``pred_occ`` (X, Y, Z) and ``pred_flow`` (X, Y, Z, 2)."""
+        batch = OccBatch.collate(data_samples)
+        prediction = self._predict_volume(inputs['imgs'], batch)[1]
+        occ, flow = self.occ_head.predict(prediction)
+        for i, sample in enumerate(data_samples):
+            sample.pred_occ = occ[i]
+            if flow is not None:
+                sample.pred_flow = flow[i]
+        return data_samples
+
+    def image_encoder(self, imgs: Tensor) -> Tensor:
+        """Images (B, N, 3, H, W) -> features (B, N, C, H/s, W/s)."""
+        feats = self.img_backbone(imgs.flatten(0, 1))
+        if self.img_neck is not None:
+            feats = self.img_neck(feats)
+        if isinstance(feats, (list, tuple)):
+            feats = feats[0]  # a backbone without a neck lists its maps
+        return feats.unflatten(0, imgs.shape[:2])
+
+    def _predict_volume(
+        self, imgs: Tensor, batch: OccBatch
+    ) -> tuple[Tensor, OccPrediction, Any]:
+        feats = self.image_encoder(imgs[:, 0])
+        # depth, pooling and 3D convolutions are unstable in half precision
+        with _full_precision(feats):
+            volume, lifted = self.lifter(feats.float(), batch.rig[:, 0])
+            if self.history is not None:
+                volume = self.history(volume, batch.metas)
+            levels: Any = (volume,)
+            if self.volume_encoder is not None:
+                levels = self.volume_encoder(volume)
+            return volume, self.occ_head(levels), lifted
+
+
+def _build_optional(cfg: dict | None) -> nn.Module | None:
+    return None if cfg is None else MODELS.build(cfg)
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    return torch.autocast(device_type=like.device.type, enabled=False)

@@ -1,0 +1,5 @@
+"""From images to the volume."""
+
+from .fbocc_lifter import FBOccLifter
+
+__all__ = ['FBOccLifter']

@@ -1,0 +1,147 @@
+"""Camera-aware depth net (BEVDepth, Li et al. 2022).
+
+Shape letters: B batch, N cameras, C channels, D depth bins, H W feature
+map.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmcv.cnn import ConvModule
+from mmdet.models.backbones.resnet import BasicBlock
+from torch import Tensor, nn
+
+from occsplat.structures import CameraRig
+
+#: numbers that describe a camera, see camera_vector
+CAMERA_NUMBERS = 22
+
+
+def camera_vector(rig: CameraRig) -> Tensor:
+    """What the depth net knows of each camera, (B * N, 22).
+
+    fx, fy, cx, cy of the raw image; the upper two rows of the image
+    augmentation; the upper three rows of camera -> reference. A volume
+    augmentation is part of the last one.
+    """
+    K = rig.K.flatten(0, 1)
+    return torch.cat(
+        [
+            K[:, [0, 1, 0, 1], [0, 1, 2, 2]],
+            rig.img_aug.flatten(0, 1)[:, :2].flatten(1),
+            rig.cam2ref.flatten(0, 1)[:, :3].flatten(1),
+        ],
+        dim=1,
+    )
+
+
+class DepthNet(nn.Module):
+    """Image features to context features and a depth distribution.
+
+    The camera's numbers gate the channels of both branches.
+
+    Args:
+        in_channels (int): C of the image features.
+        mid_channels (int): width of both branches.
+        context_channels (int): C of the context.
+        depth_bins (int): D.
+        dilations (sequence): of the atrous pyramid in the depth branch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        context_channels: int,
+        depth_bins: int,
+        dilations: tuple[int, ...] = (1, 6, 12, 18),
+    ) -> None:
+        super().__init__()
+        self.reduce = _conv(in_channels, mid_channels, 3)
+        self.camera_norm = nn.BatchNorm1d(CAMERA_NUMBERS)
+        self.context_gate = CameraGate(mid_channels)
+        self.context = nn.Conv2d(mid_channels, context_channels, 1)
+        self.depth_gate = CameraGate(mid_channels)
+        self.depth = nn.Sequential(
+            *[BasicBlock(mid_channels, mid_channels) for _ in range(3)],
+            AtrousPyramid(mid_channels, dilations),
+            nn.Conv2d(mid_channels, depth_bins, 1),
+        )
+
+    def forward(
+        self, features: Tensor, rig: CameraRig
+    ) -> tuple[Tensor, Tensor]:
+        """Context (B, N, C, H, W) and depth logits (B, N, D, H, W).
+
+        Args:
+            features (Tensor): (B, N, C, H, W).
+            rig (CameraRig): (B, N).
+        """
+        views = features.shape[:2]
+        x = self.reduce(features.flatten(0, 1))
+        camera = self.camera_norm(camera_vector(rig))
+        context = self.context(self.context_gate(x, camera))
+        depth = self.depth(self.depth_gate(x, camera))
+        return context.unflatten(0, views), depth.unflatten(0, views)
+
+
+class CameraGate(nn.Module):
+    """Squeeze-and-excitation whose excitation comes from the camera."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.embed = nn.Sequential(
+            nn.Linear(CAMERA_NUMBERS, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+        )
+        self.excite = nn.Sequential(
+            nn.Linear(channels, channels),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor, camera: Tensor) -> Tensor:
+        """Scale the channels of x, (B * N, C, H, W)."""
+        return x * self.excite(self.embed(camera))[..., None, None]
+
+
+class AtrousPyramid(nn.Module):
+    """ASPP (DeepLab v3): dilated convolutions and the image's mean."""
+
+    def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            _conv(channels, channels, 1 if rate == 1 else 3, rate)
+            for rate in dilations
+        )
+        # a norm over one pixel an image has no statistics: none here
+        self.mean = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(inplace=True),
+        )
+        self.project = nn.Sequential(
+            _conv(channels * (len(dilations) + 1), channels, 1),
+            nn.Dropout(0.5),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B * N, C, H, W) to the same."""
+        levels = [branch(x) for branch in self.branches]
+        levels.append(self.mean(x).expand_as(x))
+        return self.project(torch.cat(levels, dim=1))
+
+
+def _conv(
+    in_channels: int, out_channels: int, size: int, dilation: int = 1
+) -> ConvModule:
+    return ConvModule(
+        in_channels,
+        out_channels,
+        size,
+        padding=dilation * (size // 2),
+        dilation=dilation,
+        norm_cfg=dict(type='BN'),
+    )

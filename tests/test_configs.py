@@ -1,0 +1,133 @@
+"""Every config: it builds, and a method is its baseline plus its head."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(
+    path
+    for path in (ROOT / 'occupancy_configs').glob('*/*.py')
+    if path.parts[-3] != '_base_' and '_base_' not in path.parts
+)
+FULL_SIZE = 'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
+TINY = 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
+PAIRS = [
+    ('fbocc/fbocc-r50_8xb2-48e_openocc.py', FULL_SIZE),
+    ('fbocc/fbocc-tiny_minitown.py', TINY),
+]
+
+
+def load(name):
+    return Config.fromfile(ROOT / 'occupancy_configs' / name)
+
+
+def samples(cfg, root, count=1, split='train'):
+    dataset_cfg = cfg[f'{split}_dataloader']['dataset']
+    dataset_cfg['data_root'] = str(root)
+    dataset = DATASETS.build(dataset_cfg)
+    return pseudo_collate([dataset[i] for i in range(count)])
+
+
+def train_step(model, data):
+    data = model.data_preprocessor(data, training=True)
+    losses = model(**data, mode='loss')
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    return losses
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds_its_model(path):
+    model = MODELS.build(Config.fromfile(path).model)
+    assert sum(p.numel() for p in model.parameters()) > 1e5
+
+
+@pytest.mark.parametrize('baseline, method', PAIRS)
+def test_a_method_is_its_baseline_plus_a_head(baseline, method):
+    baseline, method = load(baseline), load(method)
+    assert method.model.pop('render_heads')
+    assert 'render_heads' not in baseline.model
+    assert method.to_dict() == baseline.to_dict()
+
+
+@pytest.mark.parametrize(
+    'folder', sorted({path.parent for path in CONFIGS}), ids=lambda p: p.name
+)
+def test_every_method_folder_introduces_itself(folder):
+    readme = (folder / 'README.md').read_text()
+    metafile = (folder / 'metafile.yml').read_text()
+    for path in folder.glob('*.py'):
+        assert path.name in readme
+        assert f'Config: occupancy_configs/{folder.name}/{path.name}' in (
+            metafile
+        )
+
+
+def test_the_head_changes_neither_weights_nor_prediction(minitown_infos):
+    cfg = load(TINY)
+    data = samples(cfg, minitown_infos, split='val')
+    torch.manual_seed(0)
+    method = MODELS.build(cfg.model).eval()
+    del cfg.model['render_heads']
+    baseline = MODELS.build(cfg.model).eval()
+    baseline.load_state_dict(method.state_dict(), strict=True)
+    with torch.no_grad():
+        one, two = method.test_step(data)[0], baseline.test_step(data)[0]
+        assert torch.equal(one.pred_occ, two.pred_occ)
+        assert torch.equal(one.pred_flow, two.pred_flow)
+
+
+def test_the_tiny_config_trains_and_predicts(minitown_infos):
+    cfg = load(TINY)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    losses = train_step(model, samples(cfg, minitown_infos, count=2))
+    assert {name.split('_')[1] for name in losses} == {
+        'occ',
+        'flow',
+        'depth',
+        'voxelsplat',
+    }
+    for name, value in losses.items():
+        assert torch.isfinite(value), name
+    without = [
+        name
+        for name, p in model.named_parameters()
+        if p.requires_grad and p.grad is None
+    ]
+    # DistributedDataParallel stops at parameters that no loss reaches
+    assert not without
+    sample = model.eval().test_step(samples(cfg, minitown_infos))[0]
+    assert sample.pred_occ.shape == (100, 100, 8)
+    assert sample.pred_flow.shape == (100, 100, 8, 2)
+
+
+def test_warmup_reaches_every_parameter_too(minitown_infos):
+    cfg = load(TINY)
+    model = MODELS.build(cfg.model)
+    model.set_warmup(True)
+    losses = train_step(model, samples(cfg, minitown_infos))
+    assert losses['loss_voxelsplat_flow'] == 0 == losses['loss_flow']
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.slow
+def test_the_full_size_config_steps_on_the_cpu(minitown_infos):
+    # 200x200x16 voxels, 6 images of 256x704, 36 render views
+    cfg = load(FULL_SIZE)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    data = samples(cfg, minitown_infos)
+    assert data['inputs']['imgs'][0].shape == (1, 6, 3, 256, 704)
+    losses = train_step(model, data)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert any('voxelsplat' in name for name in losses)
+    with torch.no_grad():
+        sample = model.eval().test_step(samples(cfg, minitown_infos))[0]
+    assert sample.pred_occ.shape == (200, 200, 16)
