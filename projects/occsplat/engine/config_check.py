@@ -1,0 +1,184 @@
+"""Find a config's typos before anything is built.
+
+mmengine merges a misspelt key silently, and the constructor that gets it
+much later raises a TypeError that does not say where in the config.
+"""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from typing import Any, Iterator
+
+import mmdet3d.registry
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry, init_default_scope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from .errors import ConfigError
+
+# Keys that a builder takes away before the constructor sees them.
+_BUILDER_KEYS = {
+    '_scope_',  # Registry.build
+    'type',
+    'priority',  # Runner.register_hook
+    'convert_to_iter_based',  # Runner.build_param_scheduler
+    'constructor',  # build_optim_wrapper
+    'paramwise_cfg',
+}
+# Dicts whose arguments go to functions of mmcv, with rules of their own.
+_LAYER_KEYS = (
+    'act_cfg',
+    'conv_cfg',
+    'init_cfg',
+    'norm_cfg',
+    'plugins',
+    'upsample_cfg',
+)
+_LOADER_KEYS = {*inspect.signature(DataLoader).parameters} | {
+    'num_batch_per_epoch'  # Runner.build_dataloader
+}
+
+
+def check_config(cfg: Config) -> None:
+    """Check every ``type`` of a config, and the arguments beside it.
+
+    Walks what the Runner reads. A type that takes ``**kwargs`` is checked
+    against its base classes, which they are handed on to; where that does
+    not settle what is allowed, only the dicts inside are checked.
+
+    Args:
+        cfg (Config): with its ``custom_imports`` done.
+
+    Raises:
+        ConfigError: names the config file, the key path, what is wrong and
+            the nearest name that exists.
+    """
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+    read = inspect.signature(Runner.__init__).parameters
+    content = cfg.to_dict()
+    for key in sorted(content.keys() & read.keys()):
+        for problem in _problems(content[key], key):
+            raise ConfigError(f'{cfg.filename or "config"}: {problem}')
+
+
+def _problems(node: Any, path: str) -> Iterator[str]:
+    """Everything wrong in a part of the config, outermost first."""
+    if isinstance(node, (list, tuple)):
+        for i, item in enumerate(node):
+            yield from _problems(item, f'{path}[{i}]')
+    if not isinstance(node, dict):
+        return
+    kind = node.get('type')
+    if isinstance(kind, str) or inspect.isclass(kind):
+        yield from _typed(node, path)
+    elif path.endswith('_dataloader'):
+        yield from _unknown(node, path, _LOADER_KEYS, path)
+    for key, value in node.items():
+        yield from _problems(value, f'{path}.{key}')
+
+
+def _typed(node: dict[str, Any], path: str) -> Iterator[str]:
+    """Whether the type exists and takes the arguments."""
+    kind = node['type']
+    candidates = _resolve(kind) if isinstance(kind, str) else [kind]
+    if not candidates:
+        yield (
+            f"{path}.type: '{kind}' is not registered"
+            f'{_hint(kind, _registered_names())}. A type of your own has to '
+            'be imported through custom_imports'
+        )
+        return
+    if path.rpartition('.')[2].partition('[')[0] in _LAYER_KEYS:
+        return
+    # a name can be in several registries: one that fits is enough
+    allowed = [_arguments(candidate) for candidate in candidates]
+    if any(names is None for names in allowed):
+        return
+    findings = [list(_unknown(node, path, ok, kind)) for ok in allowed]
+    yield from min(findings, key=len)
+
+
+def _unknown(
+    node: dict[str, Any], path: str, allowed: set[str], owner: Any
+) -> Iterator[str]:
+    name = owner if isinstance(owner, str) else owner.__name__
+    for key in node:
+        if key not in allowed | _BUILDER_KEYS:
+            yield (
+                f'{path}.{key}: {name} has no argument '
+                f"'{key}'{_hint(key, allowed)}"
+            )
+
+
+def _arguments(kind: Any) -> set[str] | None:
+    """Names that a constructor takes, None if it can't be told."""
+    if not inspect.isclass(kind):
+        return _named(kind)[0] if not _named(kind)[1] else None
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if base is object:
+            return None  # the rest of **kwargs is used in some other way
+        if '__init__' not in vars(base):
+            continue
+        own, open_ended = _named(base.__init__)
+        names |= own - {'self'}
+        if not open_ended:
+            return names
+    return names
+
+
+def _named(function: Any) -> tuple[set[str], bool]:
+    """Parameter names, and whether there is a ``**kwargs``."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # written in C, tells nothing
+        return set(), True
+    fixed = {
+        p.name
+        for p in parameters
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    }
+    return fixed, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _registries() -> list[Registry]:
+    return [
+        value
+        for value in vars(mmdet3d.registry).values()
+        if isinstance(value, Registry)
+    ]
+
+
+def _resolve(name: str) -> list[Any]:
+    """What a type name means, in every registry that knows it."""
+    found = []
+    for registry in _registries():
+        try:
+            candidate = registry.get(name)
+        except (ImportError, KeyError):  # 'scope.name' of an absent scope
+            continue
+        if candidate is not None:
+            found.append(candidate)
+    return found
+
+
+def _registered_names() -> set[str]:
+    names: set[str] = set()
+    for registry in _registries():
+        level: Registry | None = registry
+        while level is not None:
+            names |= level.module_dict.keys()
+            level = level.parent
+    return names
+
+
+def _hint(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    if len(known) <= 20:
+        return f'; it takes {", ".join(sorted(known))}'
+    return ''

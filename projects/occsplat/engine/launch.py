@@ -1,0 +1,99 @@
+"""From a command line to a config that can be run on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
+
+from .config_check import check_config
+from .errors import ConfigError
+
+
+def load_config(
+    path: str | Path, options: dict[str, Any] | None = None
+) -> Config:
+    """Read a config, override keys, and check it for typos.
+
+    Args:
+        path: the config file.
+        options: values by key path, as ``--cfg-options`` gives them.
+
+    Raises:
+        ConfigError: when the file is missing or not a config, or holds a
+            type or an argument that does not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f'config {path} does not exist{_similar(path)}')
+    try:
+        # custom_imports are done below, once the options are in
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        if options:
+            cfg.merge_from_dict(options)
+    except (SyntaxError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f'config {path}: {error}') from error
+    if 'custom_imports' in cfg:
+        import_modules_from_strings(**cfg.custom_imports)
+    init_default_scope(cfg.get('default_scope', 'mmdet3d'))
+    if 'model' not in cfg:
+        raise ConfigError(
+            f'config {path} has no model: is it a file of _base_?'
+        )
+    check_config(cfg)
+    return cfg
+
+
+def prepare_launcher(cfg: Config, launcher: str) -> None:
+    """Set the config's launcher; without a GPU, let processes use the CPU.
+
+    mmengine joins torchrun's processes on GPUs only (it asks CUDA for the
+    device of the local rank). Without CUDA they are joined here, through
+    gloo, before the Runner would.
+
+    Raises:
+        ConfigError: when the environment that the launcher should have
+            set up is not there.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise ConfigError(
+            f'--launcher {launcher} needs a GPU; without one use '
+            'tools/dist_train.sh or --launcher none'
+        )
+    missing = [k for k in ('RANK', 'WORLD_SIZE') if k not in os.environ]
+    if missing:
+        raise ConfigError(
+            f'--launcher pytorch without {" and ".join(missing)} in the '
+            'environment: start it through tools/dist_train.sh or '
+            'tools/dist_test.sh'
+        )
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    # the Runner's own wrapper names a GPU
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+    )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+
+
+def _similar(path: Path) -> str:
+    """Configs beside the missing one."""
+    if not path.parent.is_dir():
+        return f': there is no folder {path.parent}'
+    names = sorted(p.name for p in path.parent.glob('*.py'))
+    return f'; {path.parent} has {", ".join(names) or "no config"}'
