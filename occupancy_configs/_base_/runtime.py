@@ -12,7 +12,6 @@ default_hooks = dict(
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_hooks = []
 
 env_cfg = dict(
     cudnn_benchmark=False,

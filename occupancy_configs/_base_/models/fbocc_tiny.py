@@ -1,5 +1,4 @@
 # A small FB-Occ: the same parts with few channels, volume at 1.6 m.
-label_spec = 'openocc'
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(50, 50, 4))
 volume_channels = 32
 
@@ -49,7 +48,7 @@ model = dict(
     ),
     occ_head=dict(
         type='OccHead',
-        label_spec=label_spec,
+        label_spec='openocc',
         in_channels=32,
         channels=24,
         upsample=2,  # from 1.6 m to the labels' 0.8 m

@@ -57,7 +57,11 @@ class OccDetector(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            data_preprocessor or dict(type='OccDataPreprocessor'), init_cfg
+            # built here: mmengine would look it up without our scope
+            MODELS.build(
+                data_preprocessor or dict(type='OccDataPreprocessor')
+            ),
+            init_cfg,
         )
         self.img_backbone = MODELS.build(img_backbone)
         self.img_neck = _build_optional(img_neck)
