@@ -85,17 +85,22 @@ def allow_own_checkpoints() -> None:
     The safe loader stays on; exactly the harmless classes that our own
     checkpoints hold are admitted. Can go when mmengine does the same.
     """
-    core = np._core if hasattr(np, '_core') else np.core
-    kinds = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', '?')}
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype, *kinds]
-    # numpy 2 moved these; a checkpoint may come from either side
-    for package in ('numpy._core', 'numpy.core'):
-        for name in ('_reconstruct', 'scalar'):
-            function = getattr(core.multiarray, name)
-            allowed.append((function, f'{package}.multiarray.{name}'))
-    # a HistoryBuffer stores its own methods by way of getattr
-    allowed.append((_history_buffer_method, 'builtins.getattr'))
-    torch.serialization.add_safe_globals(allowed)
+    torch.serialization.add_safe_globals(_SAFE)
+
+
+def _named(function: Callable[..., Any], path: str) -> Callable[..., Any]:
+    """The function under the name by which a checkpoint calls it.
+
+    The names decide what the safe loader admits; torch takes pairs of
+    function and name only from 2.6 on.
+    """
+
+    def call(*args: Any) -> Any:
+        return function(*args)
+
+    call.__module__, _, call.__qualname__ = path.rpartition('.')
+    call.__name__ = call.__qualname__
+    return call
 
 
 def _history_buffer_method(owner: Any, name: str) -> Callable[..., Any]:
@@ -106,6 +111,24 @@ def _history_buffer_method(owner: Any, name: str) -> Callable[..., Any]:
             'a checkpoint'
         )
     return getattr(owner, name)
+
+
+def _safe_globals() -> list[Any]:
+    core = np._core if hasattr(np, '_core') else np.core
+    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype]
+    allowed += {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', '?')}
+    # numpy 2 moved these; a checkpoint may come from either side
+    for package in ('numpy._core', 'numpy.core'):
+        for name in ('_reconstruct', 'scalar'):
+            function = getattr(core.multiarray, name)
+            allowed.append(_named(function, f'{package}.multiarray.{name}'))
+    # a HistoryBuffer stores its own methods by way of getattr
+    allowed.append(_named(_history_buffer_method, 'builtins.getattr'))
+    return allowed
+
+
+# made once: torch keeps them in a set
+_SAFE = _safe_globals()
 
 
 def version_report() -> str:

@@ -1,0 +1,37 @@
+"""Packaging: projects/occsplat is importable as ``occsplat``.
+
+``tools/install.sh`` installs everything. ``pip install .`` alone leaves out
+the packages of requirements-mm.txt, which need ``--no-deps``.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def requirements(name: str) -> list[str]:
+    """Requirement lines of a file, comments removed."""
+    lines = (ROOT / name).read_text(encoding='utf-8').splitlines()
+    stripped = (line.split('#')[0].strip() for line in lines)
+    return [line for line in stripped if line]
+
+
+setup(
+    name='occsplat',
+    version='0.1.0',
+    description='Gaussian-rendering losses for 3D occupancy networks',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10,<3.13',
+    package_dir={'': 'projects'},
+    packages=find_packages('projects', include=('occsplat', 'occsplat.*')),
+    install_requires=requirements('requirements.txt'),
+    extras_require={
+        # the CUDA rasteriser; compiles itself on first use (needs nvcc)
+        'gsplat': ['gsplat>=1.5.3,<1.7'],
+        'dev': requirements('requirements-dev.txt'),
+    },
+)
