@@ -63,14 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Options that train.py and test.py share."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config, e.g. '
-        'train_dataloader.batch_size=2 a.list="[1,2]"',
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
@@ -84,6 +77,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help=argparse.SUPPRESS,
+    )
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """--cfg-options, for every tool that takes a config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override keys of the config, e.g. '
+        'train_dataloader.batch_size=2 a.list="[1,2]"',
     )
 
 
