@@ -56,7 +56,9 @@ sys.exit(not all(map(importlib.util.find_spec, sys.argv[1:])))' "$@"
 }
 
 pip_install() {
-    "$PYTHON" -m pip install --disable-pip-version-check "$@"
+    # the conflicts that --no-deps leaves behind are known
+    "$PYTHON" -m pip install --disable-pip-version-check \
+        --no-warn-conflicts "$@"
 }
 
 install_all() {
@@ -79,7 +81,7 @@ install_all() {
     pip_install --no-deps "${mm[@]}"
     say '3/3 OccSplat itself, editable'
     pip_install --no-deps --no-build-isolation -e .
-    "$PYTHON" -m occsplat.compat
+    "$PYTHON" -W ignore::RuntimeWarning -m occsplat.compat
     echo "$wanted" > "$stamp"
     say "Installed. To use it in a shell: source '$ENV_DIR/bin/activate'"
 }
