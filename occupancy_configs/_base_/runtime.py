@@ -8,7 +8,11 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     # the newest checkpoints, and the best one by RayIoU
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='RayIoU'
+        type='CheckpointHook',
+        interval=1,
+        max_keep_ckpts=3,
+        save_best='RayIoU',
+        rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )

@@ -8,6 +8,6 @@ from . import compat
 # before anything imports mmdet3d, which asks for mmcv's compiled ops
 compat.install_ops_stub()
 
-from . import data, evaluation, models  # noqa: E402
+from . import data, engine, evaluation, models  # noqa: E402
 
-__all__ = ['compat', 'data', 'evaluation', 'models']
+__all__ = ['compat', 'data', 'engine', 'evaluation', 'models']

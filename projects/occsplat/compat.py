@@ -11,6 +11,7 @@ import pickle
 import platform
 import sys
 from importlib import metadata
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable
 
@@ -72,7 +73,10 @@ def install_ops_stub() -> bool:
         return isinstance(loaded, _OpsStub)
     if importlib.util.find_spec('mmcv._ext') is not None:
         return False
-    sys.modules['mmcv._ext'] = _OpsStub('mmcv._ext')
+    stub = _OpsStub('mmcv._ext')
+    # no loader: mmengine's own test for compiled operators stays negative
+    stub.__spec__ = ModuleSpec('mmcv._ext', loader=None)
+    sys.modules['mmcv._ext'] = stub
     return True
 
 

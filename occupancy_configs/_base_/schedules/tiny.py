@@ -2,7 +2,7 @@
 max_epochs = 4
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=2
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=4
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
