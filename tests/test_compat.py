@@ -1,0 +1,155 @@
+"""The shims: loud operators, safe resuming, versions."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from occsplat import compat
+
+ROOT = Path(__file__).parents[1]
+
+
+class MakeFolder:
+    """Unpickled by an unsafe loader, makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+class ReadAttribute:
+    """Unpickled, reads an attribute of something."""
+
+    def __init__(self, owner, name):
+        self.args = owner, name
+
+    def __reduce__(self):
+        return getattr, self.args
+
+
+def hub_state():
+    """What the message hub of a run holds."""
+    loss = HistoryBuffer()
+    for value in (1.0, 2.0, np.float64(3.0)):
+        loss.update(value)
+    return dict(
+        log_scalars={'train/loss': loss},
+        runtime_info=dict(best_score=np.float64(0.5), iter=np.int64(3)),
+    )
+
+
+def test_mmdet3d_is_importable_with_the_stub_in_place():
+    import mmdet3d.models  # noqa: F401
+
+    if compat.install_ops_stub():
+        assert type(sys.modules['mmcv._ext']).__name__ == '_OpsStub'
+
+
+def test_a_stubbed_operator_names_itself_and_the_cure(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+    monkeypatch.setattr(compat.importlib.util, 'find_spec', lambda name: None)
+    assert compat.install_ops_stub()
+    with pytest.raises(compat.MissingOpError) as caught:
+        sys.modules['mmcv._ext'].ball_query_forward(1, radius=2)
+    assert 'ball_query_forward' in str(caught.value)
+    assert 'mmcv==2.1.0' in str(caught.value)
+    # a second call neither replaces the stub nor complains
+    stub = sys.modules['mmcv._ext']
+    assert compat.install_ops_stub()
+    assert sys.modules['mmcv._ext'] is stub
+
+
+def test_a_compiled_mmcv_is_left_alone(monkeypatch):
+    compiled = type(sys)('mmcv._ext')
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', compiled)
+    assert not compat.install_ops_stub()
+    assert sys.modules['mmcv._ext'] is compiled
+    # installed, not yet imported
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    monkeypatch.setattr(
+        compat.importlib.util, 'find_spec', lambda name: 'a spec'
+    )
+    assert not compat.install_ops_stub()
+    assert 'mmcv._ext' not in sys.modules
+
+
+def test_a_message_hub_survives_the_safe_loader(tmp_path):
+    torch.save(hub_state(), tmp_path / 'hub.pth')
+    compat.allow_own_checkpoints()
+    state = torch.load(tmp_path / 'hub.pth', weights_only=True)
+    loss = state['log_scalars']['train/loss']
+    assert loss.current() == 3.0
+    assert loss.statistics('mean') == 2.0
+    assert state['runtime_info'] == dict(best_score=0.5, iter=3)
+
+
+def test_without_the_shim_the_safe_loader_refuses(tmp_path):
+    # when this fails, the shim can go
+    torch.save(hub_state(), tmp_path / 'hub.pth')
+    admitted = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with pytest.raises(pickle.UnpicklingError, match='Unsupported'):
+            torch.load(tmp_path / 'hub.pth', weights_only=True)
+    finally:
+        torch.serialization.add_safe_globals(admitted)
+
+
+def test_the_safe_loader_stays_safe(tmp_path):
+    compat.allow_own_checkpoints()
+    torch.save(MakeFolder(tmp_path / 'made'), tmp_path / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError, match='mkdir'):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+    assert not (tmp_path / 'made').exists()
+
+
+@pytest.mark.parametrize(
+    'owner, name', [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile')]
+)
+def test_getattr_reads_nothing_but_history_methods(tmp_path, owner, name):
+    compat.allow_own_checkpoints()
+    torch.save(ReadAttribute(owner, name), tmp_path / 'evil.pth')
+    with pytest.raises(
+        pickle.UnpicklingError, match='refused to read attribute'
+    ):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+
+
+def test_numpy_of_either_major_version_is_admitted():
+    # numpy 2 renamed the module in which they say they live
+    compat.allow_own_checkpoints()
+    names = {
+        f'{function.__module__}.{function.__qualname__}'
+        for function in torch.serialization.get_safe_globals()
+    }
+    for package in ('numpy.core', 'numpy._core'):
+        assert f'{package}.multiarray.scalar' in names
+        assert f'{package}.multiarray._reconstruct' in names
+
+
+def test_the_version_report_names_what_a_bug_report_needs():
+    report = compat.version_report()
+    for name in ('python', 'torch', 'mmengine', 'mmdet3d', 'numpy', 'GPU'):
+        assert any(line.startswith(f'{name} ') for line in report.split('\n'))
+    assert f'torch {torch.__version__.split("+")[0]}' in report
+
+
+def test_compat_needs_no_mmdet3d():
+    # it runs before mmdet3d can be imported
+    code = (
+        'import importlib.util, sys\n'
+        f'path = {str(ROOT / "projects/occsplat/compat.py")!r}\n'
+        'spec = importlib.util.spec_from_file_location("compat", path)\n'
+        'spec.loader.exec_module(importlib.util.module_from_spec(spec))\n'
+        'sys.exit("mmdet3d" in sys.modules or "mmdet" in sys.modules)\n'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
