@@ -1,0 +1,101 @@
+"""What the documents name exists, and their commands are understood."""
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    [
+        ROOT / 'README.md',
+        *ROOT.glob('docs/*.md'),
+        *ROOT.glob('occupancy_configs/**/README.md'),
+    ]
+)
+COMMAND = re.compile(r'\b(?:bash|python3?) (tools/[\w.-]+\.\w+)([^`#\n]*)')
+# positional arguments that these scripts take before those of the tool
+LAUNCHERS = {'dist_train.sh': ('train', 2), 'dist_test.sh': ('test', 3)}
+
+
+def commands():
+    """(document, script, arguments) of every command in the documents."""
+    for document in DOCUMENTS:
+        for match in COMMAND.finditer(document.read_text()):
+            name = str(document.relative_to(ROOT))
+            yield name, match[1], shlex.split(match[2])
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    """A function from a tool's name to its module."""
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    return importlib.import_module
+
+
+def understood(module, arguments, monkeypatch):
+    """Parse the arguments; SystemExit if the tool refuses them."""
+    if hasattr(module, 'make_parser'):
+        module.make_parser().parse_args(arguments)
+        return
+    # a tool with subcommands, each of which runs a function
+    for name in vars(module):
+        if name.startswith('run_'):
+            monkeypatch.setattr(module, name, lambda args: None)
+    monkeypatch.setattr(sys, 'argv', [module.__name__, *arguments])
+    module.main()
+
+
+def test_there_are_commands_to_check():
+    named = {script for _, script, _ in commands()}
+    assert {'tools/quickstart.sh', 'tools/run_tests.sh'} <= named
+
+
+@pytest.mark.parametrize('document, script, arguments', list(commands()))
+def test_commands_are_understood(
+    document, script, arguments, tool, monkeypatch
+):
+    path = ROOT / script
+    assert path.is_file(), f'{document} names {script}'
+    if path.name in LAUNCHERS:
+        name, positional = LAUNCHERS[path.name]
+        assert len(arguments) >= positional
+        assert arguments[positional - 1].isdigit(), 'number of GPUs'
+        arguments.pop(positional - 1)
+        understood(tool(name), arguments, monkeypatch)
+    elif path.suffix == '.py':
+        understood(tool(path.stem), arguments, monkeypatch)
+    else:
+        text = path.read_text()
+        for flag in arguments:
+            assert not flag.startswith('--') or flag in text
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda p: str(p.name))
+def test_named_files_exist(document):
+    text = document.read_text()
+    named = re.findall(
+        r'\b((?:occupancy_configs|projects|tools|tests|docs)/[\w./-]+\.\w+)',
+        text,
+    )
+    missing = [name for name in named if not (ROOT / name).exists()]
+    for link in re.findall(r'\]\(([^)#\s]+)', text):
+        if '://' not in link and not (document.parent / link).exists():
+            missing.append(link)
+    assert not missing
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda p: str(p.name))
+def test_named_checkpoints_are_written(document):
+    named = re.findall(
+        r'work_dirs/([\w.-]+)/epoch_(\d+)\.pth', document.read_text()
+    )
+    for stem, epoch in named:
+        (path,) = ROOT.glob(f'occupancy_configs/*/{stem}.py')
+        # the last one: earlier ones are deleted as training goes on
+        cfg = Config.fromfile(path, import_custom_modules=False)
+        assert int(epoch) == cfg.train_cfg.max_epochs, path
