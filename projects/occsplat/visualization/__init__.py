@@ -1,0 +1,51 @@
+"""Pictures of occupancy without OpenGL, a display or a GUI.
+
+Needs numpy, numba (through ``occsplat.ops``), opencv and Pillow >= 10.1,
+which mmengine, mmcv and torchvision bring along. All images are RGB,
+uint8 (H, W, 3).
+"""
+
+from .bev import BevView, bev_image, draw_boxes_bev
+from .boxes import Boxes
+from .camera_overlays import (
+    draw_boxes_image,
+    draw_lidar,
+    lidar_view,
+    overlay,
+)
+from .colors import flow_colors, flow_key, volume_colors
+from .files import write_gif, write_png
+from .sample_sheet import (
+    frame_sheet,
+    sample_sheet,
+    save_sample_sheet,
+    volume_panels,
+)
+from .sheet import contact_sheet, legend
+from .voxel_views import VoxelHits, cast_views, chase_rig, render_occupancy
+
+__all__ = [
+    'BevView',
+    'Boxes',
+    'VoxelHits',
+    'bev_image',
+    'cast_views',
+    'chase_rig',
+    'contact_sheet',
+    'draw_boxes_bev',
+    'draw_boxes_image',
+    'draw_lidar',
+    'flow_colors',
+    'flow_key',
+    'frame_sheet',
+    'legend',
+    'lidar_view',
+    'overlay',
+    'render_occupancy',
+    'sample_sheet',
+    'save_sample_sheet',
+    'volume_colors',
+    'volume_panels',
+    'write_gif',
+    'write_png',
+]

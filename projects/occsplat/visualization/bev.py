@@ -1,0 +1,266 @@
+"""Bird's-eye views.
+
+Shape letters: X Y Z voxels, H W image, P points, M boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+
+from .boxes import Boxes
+from .colors import BACKGROUND, occupied_mask, volume_colors
+
+#: sub-pixel bits of opencv's drawing functions
+_SHIFT = 4
+#: seconds of motion that an arrow shows
+ARROW_SECONDS = 1.0
+#: m/s below which nothing gets an arrow
+_STILL = 0.4
+#: metres of an object that one arrow stands for
+_ARROW_PATCH = 6.0
+
+
+@dataclass(frozen=True)
+class BevView:
+    """Where metres are in a bird's-eye image.
+
+    ::
+
+        (x1, y1) ---------+        x, forward, is up
+           |    x up      |        y, left, is left
+           |     ^        |
+           | y <-+ ego    |        the image's first pixel is the far
+           |              |        left corner of the grid
+           +------- (x0, y0)
+
+    Args:
+        grid: the volume's grid.
+        pixels_per_metre: scale.
+    """
+
+    grid: VoxelGrid
+    pixels_per_metre: float = 6.0
+
+    @property
+    def width(self) -> int:
+        """Pixels; spans the grid's y range."""
+        extent = self.grid.max[1] - self.grid.min[1]
+        return round(extent * self.pixels_per_metre)
+
+    @property
+    def height(self) -> int:
+        """Pixels; spans the grid's x range."""
+        extent = self.grid.max[0] - self.grid.min[0]
+        return round(extent * self.pixels_per_metre)
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Continuous pixels (u, v) of points (P, 2 or 3) in metres."""
+        u = (self.grid.max[1] - points[..., 1]) * self.pixels_per_metre
+        v = (self.grid.max[0] - points[..., 0]) * self.pixels_per_metre
+        return np.stack([u, v], axis=-1)
+
+
+def bev_image(
+    occ: np.ndarray,  # (X, Y, Z)
+    spec: LabelSpec,
+    view: BevView,
+    flow: np.ndarray | None = None,  # (X, Y, Z, 2)
+    colors: np.ndarray | None = None,  # (X, Y, Z, 3)
+    boxes: Boxes | None = None,
+) -> np.ndarray:
+    """A volume from above, x forward UP and y left LEFT.
+
+    Each column shows its topmost occupied voxel: higher is brighter, and
+    slopes are lit from the far left. A light wedge marks the ego vehicle,
+    rings are 20 m apart.
+
+    Args:
+        occ: class ids.
+        spec: free id, palette and movable classes.
+        view: grid and scale.
+        flow: m/s; adds arrows, one for about every 6 m of each connected
+            patch of a movable class, as long as one second's way.
+        colors: RGB of each voxel instead of its class colour.
+        boxes: outlines to draw, see ``draw_boxes_bev``.
+
+    Returns:
+        ndarray: RGB, uint8 (H, W, 3).
+    """
+    same_shape('occupancy', occ.shape, view.grid.shape)
+    if colors is None:
+        colors = volume_colors(occ, spec)
+    shown = occupied_mask(occ, spec)
+    top = occ.shape[2] - 1 - shown[..., ::-1].argmax(axis=-1)
+    top_color = np.take_along_axis(colors, top[..., None, None], axis=2)
+    filled = shown.any(axis=-1)
+    height = np.where(filled, (top + 0.5) * view.grid.size[2], 0.0)
+    light = _relief(height, occ.shape[2] * view.grid.size[2])
+    image = np.where(
+        filled[..., None], top_color[:, :, 0] * light[..., None], BACKGROUND
+    )
+    # rows run against x, columns against y
+    image = np.ascontiguousarray(image[::-1, ::-1]).astype(np.uint8)
+    image = cv2.resize(
+        image, (view.width, view.height), interpolation=cv2.INTER_NEAREST
+    )
+    _draw_rings(image, view)
+    if boxes is not None:
+        draw_boxes_bev(image, view, boxes)
+    if flow is not None:
+        for start, velocity in flow_arrows(occ, flow, spec, view.grid):
+            _arrow(image, view, start, velocity)
+    _draw_ego(image, view)
+    return image
+
+
+def flow_arrows(
+    occ: np.ndarray,  # (X, Y, Z)
+    flow: np.ndarray,  # (X, Y, Z, 2)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Where things are and how fast they move, seen from above.
+
+    Columns of one movable class that touch make a patch; a patch longer
+    than six metres is cut into several. Each gives the mean flow of its
+    voxels.
+
+    Returns:
+        list: of (position (2,) in metres, velocity (2,) in m/s), moving
+        ones only.
+    """
+    same_shape('flow', flow.shape, (*occ.shape, 2))
+    cut = np.maximum(np.round(_ARROW_PATCH / np.array(grid.size[:2])), 1)
+    arrows = []
+    for label in spec.movable:
+        voxels = occ == label
+        column = voxels.any(axis=-1).astype(np.uint8)
+        if not column.any():
+            continue
+        _, patches = cv2.connectedComponents(column, connectivity=8)
+        x, y, z = np.nonzero(voxels)
+        cells, patch = np.stack([x, y], axis=-1), patches[x, y]
+        # blocks are counted from each patch's own corner
+        corner = np.full((patch.max() + 1, 2), np.iinfo(np.int64).max)
+        np.minimum.at(corner, patch, cells)
+        block = (cells - corner[patch]) // cut
+        parts = np.column_stack([patch, block]).astype(np.int64)
+        velocity = _part_means(flow[x, y, z], parts)
+        position = (_part_means(cells, parts) + 0.5) * grid.size[:2]
+        moving = np.hypot(*velocity.T) >= _STILL
+        arrows += zip((position + grid.min[:2])[moving], velocity[moving])
+    return arrows
+
+
+def _part_means(
+    values: np.ndarray,  # (P, 2)
+    parts: np.ndarray,  # (P, 3)
+) -> np.ndarray:
+    """Mean value of each distinct part, float64 (M, 2)."""
+    member = np.unique(parts, axis=0, return_inverse=True)[1].reshape(-1)
+    sums = [np.bincount(member, weights=column) for column in values.T]
+    return np.stack(sums, axis=-1) / np.bincount(member)[:, None]
+
+
+def draw_boxes_bev(image: np.ndarray, view: BevView, boxes: Boxes) -> None:
+    """Draw outlines, headings and velocities into a bird's-eye image.
+
+    A line from the middle to the front shows the heading; an arrow from
+    the front on shows one second's way.
+
+    Args:
+        image: RGB, uint8 (H, W, 3), changed in place.
+        view: its geometry.
+        boxes: in the reference frame.
+    """
+    for n in range(len(boxes)):
+        # lighter than its class, whose voxels it may lie on
+        color = tuple(160 + int(c) * 95 // 255 for c in boxes.colors[n])
+        outline = view.to_pixels(boxes.corners[n, :4])
+        heading = view.to_pixels(np.stack([boxes.centers[n], boxes.front[n]]))
+        for tint, width in (((15, 15, 18), 4), (color, 2)):
+            _polyline(image, outline, tint, width, closed=True)
+            _polyline(image, heading, tint, width)
+        velocity = boxes.velocity[n, :2]
+        if np.hypot(*velocity) >= _STILL:
+            _arrow(image, view, boxes.front[n, :2], velocity, color)
+
+
+def _relief(height: np.ndarray, highest: float) -> np.ndarray:
+    """Brightness of columns by height (X, Y) and slope, in 0.35..1."""
+    light = 0.76 + 0.24 * height / highest
+    # towards the light: ahead and to the left
+    padded = np.pad(height, 1, mode='edge')
+    slope = padded[:-2, 1:-1] - padded[2:, 1:-1]
+    slope += padded[1:-1, :-2] - padded[1:-1, 2:]
+    return np.clip(light - 0.05 * np.clip(slope, -3, 3), 0.35, 1.0)
+
+
+def _draw_rings(image: np.ndarray, view: BevView) -> None:
+    middle = view.to_pixels(np.zeros(2))
+    reach = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
+    layer = image.copy()
+    for metres in np.arange(20, reach, 20):
+        cv2.circle(
+            layer,
+            _fixed(middle),
+            round(metres * view.pixels_per_metre * 2**_SHIFT),
+            (235, 235, 235),
+            1,
+            cv2.LINE_AA,
+            _SHIFT,
+        )
+    cv2.addWeighted(layer, 0.35, image, 0.65, 0, dst=image)
+
+
+def _draw_ego(image: np.ndarray, view: BevView) -> None:
+    """A wedge that points forward, around the ego frame's origin."""
+    wedge = np.array([[3.2, 0.0], [-1.4, 1.3], [-0.5, 0.0], [-1.4, -1.3]])
+    points = _fixed(view.to_pixels(wedge))
+    cv2.fillPoly(image, [points], (245, 245, 245), cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, [points], True, (15, 15, 18), 1, cv2.LINE_AA, _SHIFT)
+
+
+def _arrow(
+    image: np.ndarray,
+    view: BevView,
+    start: np.ndarray,  # (2,)
+    velocity: np.ndarray,  # (2,)
+    color: tuple[int, int, int] = (255, 255, 255),
+) -> None:
+    end = start + velocity * ARROW_SECONDS
+    tail, head = view.to_pixels(np.stack([start, end]))
+    length = max(float(np.hypot(*(head - tail))), 1.0)
+    for tint, width in (((15, 15, 18), 4), (color, 2)):
+        cv2.arrowedLine(
+            image,
+            _fixed(tail),
+            _fixed(head),
+            tint,
+            width,
+            cv2.LINE_AA,
+            _SHIFT,
+            tipLength=min(7.0 / length, 0.5),
+        )
+
+
+def _polyline(
+    image: np.ndarray,
+    pixels: np.ndarray,  # (P, 2)
+    color: tuple[int, int, int],
+    width: int,
+    closed: bool = False,
+) -> None:
+    cv2.polylines(
+        image, [_fixed(pixels)], closed, color, width, cv2.LINE_AA, _SHIFT
+    )
+
+
+def _fixed(pixels: np.ndarray) -> np.ndarray:
+    """Continuous pixels -> opencv's fixed point, whose centres are whole."""
+    return np.round((pixels - 0.5) * 2**_SHIFT).astype(np.int32)

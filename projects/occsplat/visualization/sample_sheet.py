@@ -1,0 +1,231 @@
+"""One sample on one sheet.
+
+Shape letters: X Y Z voxels, N cameras, P points, H W image.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from occsplat.structures import (
+    CameraRig,
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
+
+from .bev import BevView, bev_image
+from .boxes import Boxes
+from .camera_overlays import draw_boxes_image, lidar_view, overlay
+from .colors import flow_colors, flow_key
+from .files import write_png
+from .sheet import PAPER, Panel, contact_sheet
+from .voxel_views import cast_views, chase_rig, render_occupancy
+
+
+def save_sample_sheet(
+    sample: OccDataSample,
+    images: Sequence[np.ndarray],
+    path: str | Path,
+    spec: LabelSpec,
+    rig: CameraRig | None = None,
+    names: Sequence[str] = (),
+    title: str = '',
+) -> Path:
+    """``sample_sheet`` written as PNG; returns where it is."""
+    return write_png(
+        path, sample_sheet(sample, images, spec, rig, names, title)
+    )
+
+
+def sample_sheet(
+    sample: OccDataSample,
+    images: Sequence[np.ndarray],  # N of (H, W, 3)
+    spec: LabelSpec,
+    rig: CameraRig | None = None,  # (N,)
+    names: Sequence[str] = (),
+    title: str = '',
+) -> np.ndarray:
+    """Images, prediction and truth of a sample.
+
+    Rows: the images; the prediction and, where there is one, the truth
+    from the same cameras; bird's-eye views with flow arrows and chase
+    views of both.
+
+    Args:
+        sample: with ``pred_occ`` or ``gt_occ`` or both, and their flow
+            where it exists. They span the label set's range.
+        images: RGB, uint8, one a camera.
+        spec: the label set.
+        rig: cameras of ``images``; by default the key frame's cameras of
+            the sample, which see the network's input images.
+        names: the cameras' names.
+        title: a line above everything.
+
+    Returns:
+        ndarray: RGB, uint8 (H, 1920, 3).
+
+    Raises:
+        ValueError: when the sample holds neither volume, or cameras and
+            images differ in number.
+    """
+    volumes = [
+        (name, _array(sample, f'{key}_occ'), _array(sample, f'{key}_flow'))
+        for name, key in (('prediction', 'pred'), ('truth', 'gt'))
+        if f'{key}_occ' in sample
+    ]
+    if not volumes:
+        raise ValueError(
+            'a sample sheet needs pred_occ or gt_occ, the sample has '
+            f'{sorted(sample.keys())}'
+        )
+    rig = sample.rig[0] if rig is None else rig
+    names = _camera_names(names, images, rig)
+    # a sheet shows them small: casting every pixel's ray would be waste
+    small = rig.scaled(400 / rig.width)
+    rows: list[list[Panel]] = [list(zip(names, images))]
+    below: list[Panel] = []
+    for name, occ, flow in volumes:
+        grid = VoxelGrid(spec.grid.range, occ.shape)
+        views = render_occupancy(occ, grid, spec, small)
+        rows.append([(name, view) for view in views])
+        size = 960 // len(volumes)
+        below += volume_panels(name, occ, flow, grid, spec, size=size)
+    has_flow = any(flow is not None for *_, flow in volumes)
+    return contact_sheet(
+        [*rows, below],
+        title=title,
+        spec=spec,
+        key=flow_key() if has_flow else None,
+    )
+
+
+def frame_sheet(
+    sample: OccDataSample,
+    images: Sequence[np.ndarray],  # N of (H, W, 3)
+    rig: CameraRig,  # (N,)
+    points: np.ndarray,  # (P, 3)
+    boxes: Boxes,
+    spec: LabelSpec,
+    names: Sequence[str] = (),
+    title: str = '',
+) -> np.ndarray:
+    """A prediction on real input, next to what the LiDAR says.
+
+    Two rows for every three cameras: the prediction blended into the
+    images, and the images with LiDAR points and annotated boxes. Below,
+    the prediction from above, with the boxes, and from behind.
+
+    Args:
+        sample: with ``pred_occ`` and perhaps ``pred_flow``, which span
+            the label set's range.
+        images: RGB, uint8, one a camera.
+        rig: cameras of ``images`` in the reference frame.
+        points: LiDAR, metres in the reference frame.
+        boxes: annotations in the reference frame; may be empty.
+        spec: the label set.
+        names: the cameras' names.
+        title: a line above everything.
+
+    Returns:
+        ndarray: RGB, uint8 (H, 1920, 3).
+
+    Raises:
+        ValueError: when cameras and images differ in number.
+    """
+    names = _camera_names(names, images, rig)
+    occ, flow = _array(sample, 'pred_occ'), _array(sample, 'pred_flow')
+    grid = VoxelGrid(spec.grid.range, occ.shape)
+    small = rig.scaled(640 / rig.width)
+    size = (small.width, small.height)
+    images = [
+        cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        for image in images
+    ]
+    views = render_occupancy(occ, grid, spec, small)
+    masks = cast_views(occ, grid, spec, small).mask
+    blended, measured = [], []
+    for n, name in enumerate(names):
+        blended.append((name, overlay(images[n], views[n], masks[n])))
+        camera = small[n : n + 1]
+        image = lidar_view(images[n], points, camera)
+        image = draw_boxes_image(image, boxes, camera)
+        measured.append((f'{name}: LiDAR and annotation', image))
+    rows = []
+    for start in range(0, len(names), 3):
+        rows += [blended[start : start + 3], measured[start : start + 3]]
+    rows.append(volume_panels('prediction', occ, flow, grid, spec, boxes, 960))
+    return contact_sheet(
+        rows,
+        title=title,
+        spec=spec,
+        key=None if flow is None else flow_key(),
+    )
+
+
+def volume_panels(
+    name: str,
+    occ: np.ndarray,  # (X, Y, Z)
+    flow: np.ndarray | None,  # (X, Y, Z, 2)
+    grid: VoxelGrid,
+    spec: LabelSpec,
+    boxes: Boxes | None = None,
+    size: int = 480,
+) -> list[Panel]:
+    """A volume from above and from behind.
+
+    Args:
+        name: what the volume is, for the titles.
+        occ: class ids.
+        flow: m/s; adds arrows to the bird's-eye view and a chase view
+            in flow colours.
+        grid: where the voxels are.
+        spec: the label set.
+        boxes: outlines for the bird's-eye view.
+        size: height in pixels.
+
+    Returns:
+        list: titled panels: bird's-eye view and chase view, which stacks
+        class and flow colours where there is flow.
+    """
+    extent = grid.max[0] - grid.min[0]
+    view = BevView(grid, size / extent)
+    above = bev_image(occ, spec, view, flow=flow, boxes=boxes)
+    if flow is None:
+        chase = chase_rig(round(1.4 * size), size)
+        behind = render_occupancy(occ, grid, spec, chase)[0]
+    else:
+        chase = chase_rig(size, size // 2)
+        views = [
+            render_occupancy(occ, grid, spec, chase, colors)[0]
+            for colors in (None, flow_colors(occ, flow, spec))
+        ]
+        views[0][-size // 120 :] = PAPER
+        behind = np.concatenate(views)
+    return [
+        (f"{name}: bird's-eye view", above),
+        (f'{name}: from behind', behind),
+    ]
+
+
+def _camera_names(
+    names: Sequence[str], images: Sequence[np.ndarray], rig: CameraRig
+) -> list[str]:
+    """Names for people, one a camera."""
+    names = names or [f'camera {n}' for n in range(rig.num_cameras)]
+    if not len(names) == len(images) == rig.num_cameras:
+        raise ValueError(
+            f'expected as many images and names as the {rig.num_cameras} '
+            f'cameras, got {len(images)} images and {len(names)} names'
+        )
+    return [n.removeprefix('CAM_').replace('_', ' ').lower() for n in names]
+
+
+def _array(sample: OccDataSample, key: str) -> np.ndarray | None:
+    value: Tensor | None = sample.get(key)
+    return None if value is None else value.detach().cpu().numpy()

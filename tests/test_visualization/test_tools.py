@@ -1,0 +1,119 @@
+"""tools/visualize.py and tools/infer.py on MiniTown."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from occsplat.data.safe_pickle import load_plain
+from occsplat.engine import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'occupancy_configs' / 'fbocc' / 'fbocc-tiny_minitown.py'
+
+
+@pytest.fixture(scope='module')
+def tools():
+    """The tools' folder on the path, as when they are started."""
+    sys.path.insert(0, str(ROOT / 'tools'))
+    import infer
+    import visualize
+
+    yield dict(infer=infer, visualize=visualize)
+    sys.path.remove(str(ROOT / 'tools'))
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """An untrained network that sees a free world almost everywhere."""
+    from mmengine.registry import MODELS
+
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(CONFIG).model)
+    with torch.no_grad():
+        model.occ_head.occ_branch[-1].bias[-1] += 100
+    path = tmp_path_factory.mktemp('checkpoint') / 'a.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return str(path)
+
+
+def beside(info: dict, root: Path, folder: Path, layout: str) -> Path:
+    """One key frame with its files on their own, labels left behind."""
+    info = {k: v for k, v in info.items() if not k.endswith('_path')}
+    files = [(c, v['img_path']) for c, v in info['images'].items()]
+    files.append(('LIDAR_TOP', info['lidar_points']['lidar_path']))
+    for channel, name in files:
+        target = folder if layout == 'flat' else folder / 'samples' / channel
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / 'samples' / channel / name, target)
+    path = folder / 'info.json'
+    content = dict(metainfo=dict(categories=dict(car=0)), data_list=[info])
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize('layout', ['flat', 'samples'])
+def test_infer_needs_no_labels(
+    tools, checkpoint, minitown_infos, tmp_path, layout
+):
+    infos = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
+    info = infos['data_list'][1]
+    frame = beside(info, minitown_infos, tmp_path / 'frame', layout)
+    out = tmp_path / 'out'
+    command = [str(CONFIG), checkpoint, '--info', str(frame)]
+    (path,) = tools['infer'].main(
+        [*command, '--out', str(out), '--device', 'cpu']
+    )
+    assert path == out / f'{info["token"]}.png'
+    with Image.open(path) as sheet:
+        assert sheet.size[0] == 1920
+    volume = np.load(path.with_suffix('.npz'))
+    assert volume['semantics'].shape == (100, 100, 8)
+    assert volume['flow'].shape == (100, 100, 8, 2)
+    names = {p.name for p in out.iterdir()}
+    assert names == {f'{info["token"]}.png', f'{info["token"]}.npz'}
+
+
+def test_visualize_draws_frames_in_order_and_a_gif(
+    tools, checkpoint, minitown_infos, tmp_path
+):
+    root = f'val_dataloader.dataset.data_root={minitown_infos}'
+    command = [str(CONFIG), checkpoint, '--out', str(tmp_path)]
+    paths = tools['visualize'].main(
+        [*command, '--frames', '2', '--device', 'cpu', '--cfg-options', root]
+    )
+    infos = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
+    scene = infos['data_list'][0]['scene_name']
+    assert [p.name for p in paths] == [
+        f'{scene}_000.png',
+        f'{scene}_001.png',
+        f'{scene}.gif',
+    ]
+    with Image.open(paths[-1]) as gif:
+        assert gif.n_frames == 2
+
+
+def test_mistakes_end_with_one_line(tools, checkpoint, tmp_path):
+    out = ['--out', str(tmp_path / 'out')]
+    with pytest.raises(SystemExit, match='none.pth does not exist'):
+        tools['visualize'].main([str(CONFIG), 'none.pth', *out])
+    with pytest.raises(SystemExit, match='--frames must be >= 1'):
+        tools['visualize'].main(
+            [str(CONFIG), checkpoint, *out, '--frames', '0']
+        )
+    with pytest.raises(SystemExit, match='none.json does not exist'):
+        tools['infer'].main(
+            [str(CONFIG), checkpoint, *out, '--info', 'none.json']
+        )
+    bad = tmp_path / 'bad.json'
+    bad.write_text('{"other": 1}')
+    with pytest.raises(SystemExit, match='expected a dict with metainfo'):
+        tools['infer'].main(
+            [str(CONFIG), checkpoint, *out, '--info', str(bad)]
+        )
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,170 @@
+"""Run a checkpoint on frames of your own.
+
+python tools/infer.py CONFIG CHECKPOINT --info frame/info.json --out outputs
+
+The info file (.json or .pkl) is one that mmdetection3d makes for nuScenes;
+the images and point clouds lie beside it, or in samples/<CHANNEL>/ there.
+No labels are needed. Writes, for each key frame, TOKEN.png (the prediction
+in the images, LiDAR points and annotated boxes, from above and from
+behind) and TOKEN.npz (semantics (X, Y, Z) and, where the model predicts
+it, flow (X, Y, Z, 2) in m/s).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import sys
+from pathlib import Path
+from typing import Any, Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+import numpy as np  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.registry import DATASETS  # noqa: E402
+
+import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
+from occsplat.data.layout import CAMERAS  # noqa: E402
+from occsplat.data.safe_pickle import load_plain  # noqa: E402
+from occsplat.data.transforms import LoadLidarPoints  # noqa: E402
+from occsplat.engine import (  # noqa: E402
+    ConfigError,
+    load_config,
+    user_errors,
+)
+from occsplat.structures import LabelSpec, OccDataSample  # noqa: E402
+from occsplat.visualization import (  # noqa: E402
+    Boxes,
+    frame_sheet,
+    write_png,
+)
+from visualize import (  # noqa: E402
+    add_common,
+    load_model,
+    predict,
+    raw_views,
+)
+
+#: transforms that read labels, which a frame of one's own has not
+_LABEL_TRANSFORMS = ('LoadOccLabels',)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common(parser)
+    parser.add_argument('--info', required=True, help='info file')
+    return parser
+
+
+def build_frames(cfg: Config, info: Path) -> Any:
+    """The config's test data set over another info file, without labels.
+
+    Raises:
+        ConfigError: when the config has no test data, or the file is no
+            info file.
+        FileNotFoundError: when there is no such file.
+    """
+    if not info.is_file():
+        raise FileNotFoundError(
+            f'info file {info} does not exist: expected a .json or .pkl '
+            'file as mmdetection3d makes it for nuScenes'
+        )
+    if cfg.get('test_dataloader') is None:
+        raise ConfigError(f'config {cfg.filename} has no test_dataloader')
+    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
+    dataset.data_root = str(info.resolve().parent)
+    dataset.ann_file = str(info.resolve())
+    dataset.pipeline = [
+        step
+        for step in dataset.pipeline
+        if step['type'] not in _LABEL_TRANSFORMS
+    ]
+    try:
+        return DATASETS.build(dataset)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def draw_frame(
+    sample: OccDataSample,
+    record: dict[str, Any],
+    entry: dict[str, Any],
+    categories: dict[str, int],
+    spec: LabelSpec,
+) -> np.ndarray:
+    """The sheet of one frame.
+
+    Args:
+        sample: with its prediction.
+        record: of the data set.
+        entry: of the info file, with the annotations.
+        categories: ids of the annotations' class names.
+        spec: the label set of the prediction.
+
+    Returns:
+        ndarray: RGB, uint8 (H, W, 3).
+    """
+    images, rig = raw_views(record, sample)
+    boxes = Boxes.from_instances(
+        entry.get('instances', ()), record['lidar2ref'], categories, spec
+    )
+    points = LoadLidarPoints().transform(dict(record))['points']
+    return frame_sheet(
+        sample,
+        images,
+        rig,
+        points,
+        boxes,
+        spec,
+        CAMERAS,
+        title=f'{sample.scene_name} {sample.token}'.strip(),
+    )
+
+
+def write_volume(path: Path, sample: OccDataSample) -> None:
+    """Write the predicted volume, whole or not at all."""
+    volume = dict(semantics=sample.pred_occ.numpy())
+    if 'pred_flow' in sample:
+        volume['flow'] = sample.pred_flow.numpy()
+    part = path.with_name(f'.{path.name}.part')
+    with open(part, 'wb') as file:
+        np.savez_compressed(file, **volume)
+    os.replace(part, path)
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    """Predict and draw every frame of the info file; returns pictures."""
+    args = make_parser().parse_args(argv)
+    out = Path(args.out)
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        frames = build_frames(cfg, Path(args.info))
+        model = load_model(cfg, args.checkpoint, args.device)
+        content = load_plain(args.info)
+        categories = content.get('metainfo', {}).get('categories', {})
+        entries = {e['token']: e for e in content['data_list']}
+        paths = []
+        for index in range(len(frames)):
+            sample = predict(model, frames[index])
+            record = frames.get_data_info(index)
+            sheet = draw_frame(
+                sample,
+                record,
+                entries[sample.token],
+                categories,
+                LabelSpec.named(frames.label_spec),
+            )
+            paths.append(write_png(out / f'{sample.token}.png', sheet))
+            write_volume(paths[-1].with_suffix('.npz'), sample)
+            print(f'[{index + 1}/{len(frames)}] {paths[-1]}')
+    return paths
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,198 @@
+"""Draw what a checkpoint predicts.
+
+python tools/visualize.py CONFIG CHECKPOINT --out outputs/pictures
+
+Writes a sheet for each frame (images; prediction and truth from the same
+cameras, from above and from behind) and, for each scene, a GIF of its
+frames. Frames go through the model in time order, so that a model with
+memory has one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import time
+from pathlib import Path
+from typing import Any, Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
+from mmengine.registry import DATASETS, MODELS  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
+from occsplat.data.layout import CAMERAS  # noqa: E402
+from occsplat.engine import (  # noqa: E402
+    ConfigError,
+    load_config,
+    load_model_weights,
+    user_errors,
+)
+from occsplat.structures import (  # noqa: E402
+    CameraRig,
+    LabelSpec,
+    OccDataSample,
+)
+from occsplat.visualization import (  # noqa: E402
+    sample_sheet,
+    write_gif,
+    write_png,
+)
+
+#: width of a GIF in pixels; sheets are wider
+_GIF_WIDTH = 1200
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common(parser)
+    parser.add_argument(
+        '--frames', type=int, default=8, help='how many, from the first on'
+    )
+    parser.add_argument(
+        '--split', default='val', choices=('train', 'val', 'test')
+    )
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every tool that runs a checkpoint and draws takes."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', required=True, help='folder for pictures')
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda or cuda:N; default: a GPU if there is one',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override keys of the config',
+    )
+
+
+def load_model(cfg: Config, checkpoint: str, device: str) -> BaseModel:
+    """The config's network with a checkpoint's weights, to predict with."""
+    model = MODELS.build(cfg.model)
+    load_model_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def predict(model: BaseModel, packed: dict[str, Any]) -> OccDataSample:
+    """One packed sample with its prediction, on the CPU."""
+    with torch.no_grad():
+        return model.test_step(pseudo_collate([packed]))[0].cpu()
+
+
+def raw_views(
+    record: dict[str, Any], sample: OccDataSample
+) -> tuple[list[np.ndarray], CameraRig]:
+    """The key frame's images as they are on disk, and their cameras.
+
+    Args:
+        record: of the data set, names the files.
+        sample: its cameras, whose image augmentation is left out.
+
+    Returns:
+        tuple: N RGB images, uint8 (H, W, 3), and a rig (N,).
+    """
+    images = []
+    for path in record['img_paths']:
+        with Image.open(path) as image:
+            images.append(np.array(image.convert('RGB')))
+    height, width = images[0].shape[:2]
+    cameras = sample.rig[0]
+    rig = CameraRig.from_matrices(cameras.ref2cam, cameras.K, width, height)
+    return images, rig
+
+
+def build_split(cfg: Config, split: str) -> Any:
+    """The data set of a split, without training's augmentation."""
+    name = f'{split}_dataloader'
+    if cfg.get(name) is None or cfg.get('val_dataloader') is None:
+        raise ConfigError(f'config {cfg.filename} has no {name}')
+    if split == 'train':
+        dataset = copy.deepcopy(cfg.val_dataloader.dataset)
+        dataset.ann_file = cfg.train_dataloader.dataset.ann_file
+    else:
+        dataset = cfg[name].dataset
+    return DATASETS.build(dataset)
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    """Draw as the command line says; returns the files."""
+    args = make_parser().parse_args(argv)
+    if args.frames < 1:
+        raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        model = load_model(cfg, args.checkpoint, args.device)
+        dataset = build_split(cfg, args.split)
+        return draw(model, dataset, Path(args.out), args.frames)
+
+
+def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
+    """Predict and draw the first frames of a data set.
+
+    Args:
+        model: to predict with.
+        dataset: key frames in scene and time order.
+        out: folder.
+        frames: how many, at most.
+
+    Returns:
+        list: the files: sheets, then GIFs.
+    """
+    count = min(frames, len(dataset))
+    spec = LabelSpec.named(dataset.label_spec)
+    paths: list[Path] = []
+    scenes: dict[str, list[np.ndarray]] = {}
+    for index in range(count):
+        start = time.perf_counter()
+        sample = predict(model, dataset[index])
+        images, rig = raw_views(dataset.get_data_info(index), sample)
+        scene = sample.scene_name or sample.scene_token
+        number = len(scenes.setdefault(scene, []))
+        sheet = sample_sheet(
+            sample,
+            images,
+            spec,
+            rig,
+            CAMERAS,
+            title=f'{scene}, key frame {number}',
+        )
+        paths.append(write_png(out / f'{scene}_{number:03d}.png', sheet))
+        scenes[scene].append(_shrink(sheet))
+        seconds = time.perf_counter() - start
+        print(f'[{index + 1}/{count}] {paths[-1]} ({seconds:.1f} s)')
+    for scene, sheets in scenes.items():
+        if len(sheets) > 1:
+            paths.append(write_gif(out / f'{scene}.gif', sheets))
+            print(paths[-1])
+    return paths
+
+
+def _shrink(sheet: np.ndarray) -> np.ndarray:
+    """A sheet at the width of a GIF."""
+    height = round(sheet.shape[0] * _GIF_WIDTH / sheet.shape[1])
+    size = (_GIF_WIDTH, height)
+    return cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
+
+
+if __name__ == '__main__':
+    main()
