@@ -33,5 +33,7 @@ custom_hooks = [
         update_buffers=True,
     ),
 ]
+# batch statistics over all GPUs; plain batch norm on a single process
+sync_bn = 'torch'
 # the learning rate belongs to this global batch (--auto-scale-lr)
 auto_scale_lr = dict(enable=False, base_batch_size=16)
