@@ -83,14 +83,16 @@ def _problems(node: Any, path: str) -> Iterator[str]:
 def _typed(node: dict[str, Any], path: str) -> Iterator[str]:
     """Whether the type exists and takes the arguments."""
     kind = node['type']
+    for key in ('type', 'ema_type'):  # EMAHook builds a second type
+        name = node.get(key)
+        if isinstance(name, str) and not _resolve(name):
+            yield (
+                f"{path}.{key}: '{name}' is not registered"
+                f'{_hint(name, _registered_names())}. A type of your own has '
+                'to be imported through custom_imports'
+            )
+            return
     candidates = _resolve(kind) if isinstance(kind, str) else [kind]
-    if not candidates:
-        yield (
-            f"{path}.type: '{kind}' is not registered"
-            f'{_hint(kind, _registered_names())}. A type of your own has to '
-            'be imported through custom_imports'
-        )
-        return
     if path.rpartition('.')[2].partition('[')[0] in _LAYER_KEYS:
         return
     # a name can be in several registries: one that fits is enough
@@ -166,12 +168,14 @@ def _resolve(name: str) -> list[Any]:
 
 
 def _registered_names() -> set[str]:
+    """All type names, those of other libraries as scope.name."""
     names: set[str] = set()
     for registry in _registries():
-        level: Registry | None = registry
-        while level is not None:
-            names |= level.module_dict.keys()
-            level = level.parent
+        names |= registry.module_dict.keys()
+        if registry.parent is not None:
+            names |= registry.parent.module_dict.keys()
+            for scope, other in registry.parent.children.items():
+                names |= {f'{scope}.{name}' for name in other.module_dict}
     return names
 
 
