@@ -66,9 +66,9 @@ def test_own_configs_pass(repo, folder):
             r"param_scheduler\[1\]\.eta_min_ration.*'eta_min_ratio'",
         ),
         (
-            'default_hooks.logger.intervall',
+            'default_hooks.logger.intervals',
             5,
-            "default_hooks.logger.intervall.*LoggerHook.*'interval'",
+            "default_hooks.logger.intervals.*LoggerHook.*'interval'",
         ),
         (
             'model.type',

@@ -111,7 +111,7 @@ def test_wrong_checkpoint_is_refused(tools, trained, tmp_path):
     ('arguments', 'message'),
     [
         (['nowhere.py'], 'nowhere.py does not exist'),
-        ([CONFIG, '--cfg-options', 'model.widht=2'], "did you mean 'width'"),
+        ([CONFIG, '--cfg-options', 'model.widths=2'], "did you mean 'width'"),
         ([CONFIG, '--launcher', 'slurm'], 'needs a GPU'),
         ([CONFIG, '--launcher', 'pytorch'], r'dist_train\.sh'),
         ([CONFIG, '--amp'], '--amp needs a GPU'),
