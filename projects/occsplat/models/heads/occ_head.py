@@ -128,12 +128,28 @@ class OccHead(nn.Module):
                 nn.Softplus(),
                 nn.Conv3d(hidden, 2, 1),
             )
+        self._start_from_the_statistics()
         movable = torch.zeros(spec.num_classes, dtype=torch.bool)
         movable[list(spec.movable)] = True
         self.register_buffer('movable', movable, persistent=False)
         self.register_buffer(
             'class_weight', log_count_weights(spec.counts), persistent=False
         )
+
+    def _start_from_the_statistics(self) -> None:
+        """First predictions: each class as likely as it is frequent, and
+        everything at rest (the prior of Lin et al., 2017, section 4.1).
+
+        Without it the first hundreds of steps do nothing but learn that
+        most of space is free.
+        """
+        share = torch.tensor(self.spec.counts, dtype=torch.float64)
+        prior = torch.logit(share / share.sum())
+        with torch.no_grad():
+            self.occ_branch[-1].bias.copy_(prior)
+        if self.flow_branch is not None:
+            nn.init.zeros_(self.flow_branch[-1].weight)
+            nn.init.zeros_(self.flow_branch[-1].bias)
 
     def forward(self, levels: Sequence[Tensor]) -> OccPrediction:
         """Predict occupancy and flow.
