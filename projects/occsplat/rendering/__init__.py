@@ -1,6 +1,6 @@
-"""Gaussians and cameras to images. Knows no network and no data set."""
+"""Gaussians and cameras in, images out, differentiably."""
 
 from .output import RenderOutput
-from .rasterizer import rasterize
+from .rasterize import rasterize, rasterize_labels, render
 
-__all__ = ['RenderOutput', 'rasterize']
+__all__ = ['RenderOutput', 'rasterize', 'rasterize_labels', 'render']

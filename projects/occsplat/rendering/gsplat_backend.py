@@ -1,135 +1,132 @@
-"""The renderer on NVIDIA GPUs: gsplat's CUDA kernels.
+"""The rasteriser for CUDA tensors: gsplat's kernels.
 
-gsplat is imported when a CUDA tensor asks for it and not before: on a
-machine with nvcc and no GPU the import succeeds and the first call dies.
+gsplat (Ye et al., "gsplat: An open-source library for Gaussian splatting",
+2024) is an optional extra and is imported when first needed.
 
-Shape letters: N cameras, G Gaussians, C channels, H W pixels.
+Shape letters: N cameras, G Gaussians, C channels.
 """
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
-from importlib import metadata
+from types import ModuleType
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .output import RenderOutput
-from .projection import Cameras
+from .output import RenderOutput, RenderSettings
 
 
 @dataclass(frozen=True)
-class GsplatVersion:
-    """What differs between gsplat releases.
+class Release:
+    """What differs between releases of gsplat.
 
     Attributes:
-        max_alpha: clamp of alpha compiled into the kernels.
-        channels: channel counts that are compiled, depth included.
-        pads: whether other counts are padded by gsplat itself.
+        max_alpha: the largest alpha, compiled into its kernels.
+        channels: channel counts with a kernel; empty where gsplat pads
+            to them itself.
     """
 
     max_alpha: float
-    channels: tuple[int, ...]
-    pads: bool
+    channels: tuple[int, ...] = ()
 
 
-#: by major.minor release
-VERSIONS = {
-    '1.5': GsplatVersion(
-        0.999, (1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65, 128), True
+#: version (major, minor) -> release
+RELEASES = {
+    (1, 5): Release(max_alpha=0.999),
+    (1, 6): Release(
+        max_alpha=0.99,
+        channels=(
+            1, 2, 3, 4, 5, 6, 8, 9, 16, 17, 21, 23, 24, 32, 33, 64, 65, 128,
+            129, 256, 257, 512, 513,
+        ),
     ),
-    '1.6': GsplatVersion(
-        0.99,
-        (1, 2, 3, 4, 5, 6, 8, 9, 16, 17, 21, 23, 24, 32, 33, 64, 65, 128),
-        False,
-    ),
-}
+}  # fmt: skip
 
 
-def rasterize_gsplat(
-    means: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    quats: Tensor | None,
-    background: Tensor,
-    cameras: Cameras,
-    max_alpha: float,
+def render(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    background: Tensor | None,  # (C,)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    settings: RenderSettings,
 ) -> RenderOutput:
-    """Render float32 CUDA tensors; see ``rasterize`` for the meaning.
+    """Render in float32; see occsplat.rendering.rasterize.
 
     Raises:
-        ImportError: when gsplat is missing, or its release is unknown.
-        ValueError: when the tensors are not on a GPU, or ``max_alpha``
-            is not what the installed release compiles in.
+        ImportError: when gsplat is not installed.
+        ValueError: when this release of gsplat cannot render like this.
     """
-    if not means.is_cuda:
+    gsplat = _import()
+    release = _release(gsplat.__version__)
+    if abs(settings.max_alpha - release.max_alpha) > 1e-6:
         raise ValueError(
-            f"backend 'gsplat' needs CUDA tensors, got {means.device}; use "
-            "backend='auto'"
+            f'gsplat {gsplat.__version__} has max_alpha='
+            f'{release.max_alpha} compiled in, got {settings.max_alpha}: '
+            "ask for that value or use backend='torch'"
         )
-    version = _installed_version()
-    if max_alpha != version.max_alpha:
-        raise ValueError(
-            f'the installed gsplat clamps alpha at {version.max_alpha}, '
-            f'asked for max_alpha={max_alpha}'
-        )
-    from gsplat import rasterization
-
     if quats is None:
-        quats = means.new_zeros(len(means), 4)
-        quats[:, 0] = 1
-    count = features.shape[1]
-    padding = 0 if version.pads else _padding(count + 1, version.channels)
-    features = torch.nn.functional.pad(features, (0, padding))
-    background = torch.nn.functional.pad(background, (0, padding))
-    # packed mode reads scene 0's opacities for every scene in 1.5.3: one
-    # scene a call, all its cameras together
-    image, alpha, _ = rasterization(
+        quats = means.new_tensor([1, 0, 0, 0]).expand(len(means), 4)
+    channels = features.shape[1]
+    extra = _padding(channels, release)
+    backgrounds = None
+    if background is not None:
+        backgrounds = F.pad(background, (0, extra))
+        backgrounds = backgrounds.expand(len(viewmats), -1).contiguous()
+    rendered, alpha, _ = gsplat.rasterization(
         means,
-        quats,
+        quats.contiguous(),
         scales,
         opacities,
-        features,
-        cameras.viewmats,
-        cameras.Ks,
-        cameras.width,
-        cameras.height,
-        near_plane=cameras.near,
-        far_plane=cameras.far,
-        eps2d=cameras.eps2d,
+        F.pad(features, (0, extra)),
+        viewmats,
+        Ks,
+        settings.width,
+        settings.height,
+        near_plane=settings.near,
+        far_plane=settings.far,
+        eps2d=settings.eps2d,
+        # keeps the visible Gaussians only; unpacked, every camera would
+        # get its own copy of the features
         packed=True,
-        backgrounds=background.expand(len(cameras.viewmats), -1),
+        backgrounds=backgrounds,
         render_mode='RGB+D',
-        rasterize_mode='classic',
-        camera_model=cameras.model,
+        camera_model='ortho' if settings.ortho else 'pinhole',
     )
-    return RenderOutput(image[..., :count], image[..., -1], alpha[..., 0])
-
-
-def _padding(channels: int, compiled: tuple[int, ...]) -> int:
-    """How many channels to add to reach a compiled number."""
-    for size in compiled:
-        if size >= channels:
-            return size - channels
-    raise ValueError(
-        f'gsplat renders at most {compiled[-1]} channels, got {channels}'
+    return RenderOutput(
+        rendered[..., :channels], rendered[..., -1], alpha[..., 0]
     )
 
 
-def _installed_version() -> GsplatVersion:
+def _import() -> ModuleType:
     try:
-        release = metadata.version('gsplat')
-    except metadata.PackageNotFoundError:
+        return importlib.import_module('gsplat')
+    except ImportError as error:
         raise ImportError(
-            'rendering CUDA tensors needs gsplat, which is not installed: '
-            "pip install 'occsplat[gsplat]', or pass backend='torch'"
-        ) from None
-    key = '.'.join(release.split('.')[:2])
-    if key not in VERSIONS:
-        raise ImportError(
-            f'gsplat {release} is not supported, expected one of '
-            f"{sorted(VERSIONS)}: pip install 'occsplat[gsplat]', or pass "
-            "backend='torch'"
+            'rendering CUDA tensors needs gsplat: run '
+            "pip install 'occsplat[gsplat]', or pass backend='torch' to do "
+            'without (much slower)'
+        ) from error
+
+
+def _release(version: str) -> Release:
+    number = tuple(int(part) for part in version.split('.')[:2])
+    if number not in RELEASES:
+        known = ', '.join(f'{a}.{b}' for a, b in RELEASES)
+        raise ValueError(
+            f'gsplat {version} is not supported: install one of {known}'
         )
-    return VERSIONS[key]
+    return RELEASES[number]
+
+
+def _padding(channels: int, release: Release) -> int:
+    """Zero channels to add so that they and the depth have a kernel."""
+    for native in release.channels:
+        if native >= channels + 1:
+            return native - channels - 1
+    return 0

@@ -86,6 +86,28 @@ def _visibility_row(
     return dy
 
 
+@numba.njit(fastmath=FAST, error_model='numpy')
+def _add_scaled(
+    sums: np.ndarray,  # (L,) added to
+    scale: np.float32,
+    values: np.ndarray,  # (L,)
+) -> None:
+    """sums += scale * values.
+
+    With a length that the compiler does not know it vectorises the loop
+    behind a test for overlap. It would unroll a known length instead, and
+    for fear of overlap add one by one: six times slower.
+    """
+    for c in range(len(values)):
+        sums[c] += scale * values[c]
+
+
+@numba.njit
+def _lanes(channels: int) -> int:
+    """Channels and depth, rounded up to a vector register."""
+    return (channels + 8) // 8 * 8
+
+
 @numba.njit(cache=True, nogil=True, fastmath=FAST, error_model='numpy')
 def blend_tiles(
     splats: np.ndarray,  # (S, 7) front to back
@@ -97,7 +119,6 @@ def blend_tiles(
     labels: np.ndarray,  # (G,) int64 channels, or (0,)
     background: np.ndarray,  # (C,)
     max_alpha: np.float32,
-    lanes: tuple,  # of length L, so that L is known to the compiler
     part: int,
     parts: int,
     image: np.ndarray,  # (H, W, C) written
@@ -109,7 +130,7 @@ def blend_tiles(
     """Front-to-back blending of the tiles part, part + parts, ..."""
     height, width, channels = image.shape
     across = (width + TILE - 1) // TILE
-    size = len(lanes)
+    size = _lanes(channels)
     sums = np.empty((TILE * TILE, size), np.float32)
     through = np.empty(TILE * TILE, np.float32)
     closed = np.empty(TILE * TILE, np.bool_)
@@ -158,8 +179,7 @@ def blend_tiles(
                         sums[p, label] += weight
                         sums[p, channels] += weight * splat_depth
                     else:
-                        for c in range(size):
-                            sums[p, c] += weight * value[c]
+                        _add_scaled(sums[p], weight, value)
         deepest = 0
         for y in range(y0, y1):
             for x in range(x0, x1):
@@ -183,7 +203,6 @@ def blend_tiles_backward(
     features: np.ndarray,  # (G, C)
     background: np.ndarray,  # (C,)
     max_alpha: np.float32,
-    lanes: tuple,  # of length L
     part: int,
     parts: int,
     left: np.ndarray,  # (H, W)
@@ -208,7 +227,7 @@ def blend_tiles_backward(
     """
     height, width, channels = grad_image.shape
     across = (width + TILE - 1) // TILE
-    size = len(lanes)
+    size = _lanes(channels)
     cotangent = np.zeros((TILE * TILE, size), np.float32)
     through = np.empty(TILE * TILE, np.float32)
     behind = np.empty(TILE * TILE, np.float32)
@@ -255,8 +274,7 @@ def blend_tiles_backward(
                     dot = ZERO
                     for c in range(size):
                         dot += value[c] * cotangent[p, c]
-                    for c in range(size):
-                        total[c] += weight * cotangent[p, c]
+                    _add_scaled(total, weight, cotangent[p])
                     g_alpha = through[p] * dot - front * behind[p]
                     behind[p] += weight * dot
                     if opacity * visible > max_alpha:

@@ -1,132 +1,200 @@
-"""The renderer in plain torch: any device, any dtype, the reference twin.
+"""The rasteriser in plain torch: any device, any floating type.
 
-Shape letters: N cameras, G Gaussians, M visible pairs, P pixels,
-C channels (features and depth), K splats over one pixel.
+Shape letters: N cameras, G Gaussians, S splats (the Gaussians that one
+camera sees), Q pairs of a splat and a pixel it reaches, H W pixels,
+C channels.
+
+The twin of the compiled backends: slower by far, but short, in any
+precision, and differentiated by autograd.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from .output import RenderOutput
-from .projection import (
-    MIN_ALPHA,
-    MIN_TRANSMITTANCE,
-    Cameras,
-    Splats,
-    project_gaussians,
-)
+from .output import RenderOutput, RenderSettings
 
-#: pixels composited at a time, which bounds the memory
-PIXELS_AT_ONCE = 4096
+#: a splat leaves no trace in a pixel below this alpha
+MIN_ALPHA = 1 / 255
+#: a pixel is opaque before its transmittance falls to this
+MIN_LEFT = 1e-4
+#: standard deviations after which opacity 1 has fallen to MIN_ALPHA
+REACH = 3.33
+#: pixels added to an extent, so that rounding never loses a pixel
+MARGIN = 0.01
 
 
-def rasterize_torch(
-    means: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    quats: Tensor | None,
-    background: Tensor,
-    cameras: Cameras,
-    max_alpha: float,
+def render(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    background: Tensor | None,  # (C,)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    settings: RenderSettings,
 ) -> RenderOutput:
-    """Render with autograd; see ``rasterize`` for the meaning."""
-    splats = project_gaussians(means, scales, quats, opacities, cameras)
-    images = [
-        _render_camera(
-            n, splats, opacities, features, background, cameras, max_alpha
-        )
-        for n in range(len(cameras.viewmats))
-    ]
-    image, alpha = map(torch.stack, zip(*images))
-    return RenderOutput(image[..., :-1], image[..., -1], alpha)
-
-
-def _render_camera(
-    n: int,
-    splats: Splats,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor,
-    cameras: Cameras,
-    max_alpha: float,
-) -> tuple[Tensor, Tensor]:
-    mine = (splats.camera == n).nonzero()[:, 0]
-    order = torch.sort(splats.depths[mine].detach(), stable=True).indices
-    mine = mine[order]
-    gaussian = splats.gaussian[mine]
-    depths = splats.depths[mine]
-    channels = torch.cat([features[gaussian], depths[:, None]], dim=1)
-    height, width = cameras.height, cameras.width
-    y, x = torch.meshgrid(
-        torch.arange(height, device=channels.device) + 0.5,
-        torch.arange(width, device=channels.device) + 0.5,
-        indexing='ij',
+    """Render in the tensors' type; see occsplat.rendering.rasterize."""
+    keep = opacities >= MIN_ALPHA
+    means, scales, opacities, features = (
+        x[keep] for x in (means, scales, opacities, features)
     )
-    pixels = torch.stack([x, y], -1).view(-1, 2).to(channels.dtype)
-    parts = [
-        _composite(
-            part,
-            splats.means2d[mine],
-            splats.conics[mine],
-            opacities[gaussian],
-            channels,
-            max_alpha,
+    rotations = None if quats is None else _rotations(quats[keep])
+    images = []
+    for viewmat, K in zip(viewmats, Ks):
+        points = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+        depths = points[:, 2].detach()
+        inside = (depths >= settings.near) & (depths <= settings.far)
+        seen = inside.nonzero()[:, 0]
+        # stable: Gaussians of equal depth stay in the order of their index
+        seen = seen[depths[seen].sort(stable=True).indices]
+        points = points[seen]
+        centres, jacobian = _linearise(points, K, settings)
+        axes = jacobian @ viewmat[:3, :3]  # (S, 2, 3)
+        if rotations is not None:
+            axes = axes @ rotations[seen]
+        axes = axes * scales[seen, None]
+        eye = torch.eye(2, dtype=axes.dtype, device=axes.device)
+        covariances = axes @ axes.transpose(1, 2) + settings.eps2d * eye
+        images.append(
+            _blend(
+                centres,
+                covariances,
+                opacities[seen],
+                torch.cat((features[seen], points[:, 2:]), dim=1),
+                settings,
+            )
         )
-        for part in pixels.split(PIXELS_AT_ONCE)
-    ]
-    image, passed = (torch.cat(part) for part in zip(*parts))
-    behind = torch.cat([background, background.new_zeros(1)])
-    image = image + passed[:, None] * behind
-    return (
-        image.view(height, width, -1),
-        (1 - passed).view(height, width),
+    # H, W, C + 1 for the depth
+    blended = torch.stack([image for image, _ in images])
+    left = torch.stack([left for _, left in images])
+    image, depth = blended[..., :-1], blended[..., -1]
+    if background is not None:
+        image = image + left[..., None] * background
+    return RenderOutput(image, depth, 1 - left)
+
+
+def _rotations(quats: Tensor) -> Tensor:
+    """Rotation matrices of quaternions wxyz, (G, 4) -> (G, 3, 3)."""
+    w, x, y, z = F.normalize(quats, dim=-1).unbind(-1)
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def _composite(
-    pixels: Tensor,
-    means2d: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    channels: Tensor,
-    max_alpha: float,
+def _linearise(
+    points: Tensor, K: Tensor, settings: RenderSettings
 ) -> tuple[Tensor, Tensor]:
-    """Front-to-back compositing of sorted splats.
+    """Pixels (S, 2) of camera-frame points and the Jacobian (S, 2, 3).
 
-    Returns:
-        tuple: image (P, C) and the light that passes (P,).
+    The Jacobian, not the pixel, uses slopes clamped to slightly more than
+    the field of view: the linearisation (Zwicker et al., EWA splatting,
+    2001) explodes towards the sides.
     """
-    with torch.no_grad():
-        alpha = _alphas(pixels, means2d, conics, opacities, max_alpha)
-        passed = (1 - alpha).cumprod(dim=1)
-        # the splat that would end the ray does not count, nor any after
-        counted = (alpha > 0) & (passed > MIN_TRANSMITTANCE)
-        seen = counted.any(dim=0).nonzero()[:, 0]
-        counted = counted[:, seen]
-    alpha = _alphas(
-        pixels, means2d[seen], conics[seen], opacities[seen], max_alpha
+    focal, centre = K[[0, 1], [0, 1]], K[:2, 2]
+    if settings.ortho:
+        jacobian = torch.diag(focal)
+        jacobian = F.pad(jacobian, (0, 1)).expand(len(points), 2, 3)
+        return focal * points[:, :2] + centre, jacobian
+    z = points[:, 2:]
+    slopes = points[:, :2] / z
+    size = focal.new_tensor([settings.width, settings.height])
+    margin = 0.3 * 0.5 * size / focal
+    clamped = slopes.clamp(
+        -(centre / focal + margin), (size - centre) / focal + margin
     )
-    alpha = torch.where(counted, alpha, 0.0)
-    passed = (1 - alpha).cumprod(dim=1)
-    before = torch.cat([torch.ones_like(passed[:, :1]), passed], dim=1)
-    weights = alpha * before[:, :-1]
-    return weights @ channels[seen], before[:, -1]
+    diagonal = torch.diag(focal) / z[..., None]
+    last = -focal * clamped / z
+    return focal * slopes + centre, torch.cat((diagonal, last[..., None]), 2)
 
 
-def _alphas(
-    pixels: Tensor,
-    means2d: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    max_alpha: float,
-) -> Tensor:
-    """alpha of every splat at every pixel, 0 below 1/255, (P, K)."""
-    dx = means2d[:, 0] - pixels[:, :1]
-    dy = means2d[:, 1] - pixels[:, 1:]
-    a, b, c = conics.unbind(-1)
-    sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-    alpha = (opacities * (-sigma).exp()).clamp(max=max_alpha)
-    return torch.where((sigma >= 0) & (alpha >= MIN_ALPHA), alpha, 0.0)
+def _blend(
+    centres: Tensor,  # (S, 2) front to back
+    covariances: Tensor,  # (S, 2, 2)
+    opacities: Tensor,  # (S,)
+    features: Tensor,  # (S, C + 1)
+    settings: RenderSettings,
+) -> tuple[Tensor, Tensor]:
+    """Blended features (H, W, C + 1) and transmittance (H, W)."""
+    height, width = settings.height, settings.width
+    xx, xy, yy = (covariances[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    determinant = xx * yy - xy * xy
+    # a degenerate splat gets no pixels; 1 keeps the division harmless
+    valid = determinant > 0
+    determinant = torch.where(valid, determinant, 1.0)
+    conics = torch.stack((yy, -xy, xx), dim=1) / determinant[:, None]
+
+    def alphas(splat: Tensor, pixel: Tensor) -> Tensor:
+        x, y = pixel % width + 0.5, pixel // width + 0.5
+        offset = centres[splat] - torch.stack((x, y), dim=1)
+        dx, dy = offset.unbind(1)
+        a, b, c = conics[splat].unbind(1)
+        sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
+        alpha = opacities[splat] * torch.exp(-sigma)
+        return alpha.clamp(max=settings.max_alpha)
+
+    with torch.no_grad():
+        reach = torch.stack((xx, yy), dim=1).sqrt() * REACH + MARGIN
+        splat, pixel = _pairs(centres, reach * valid[:, None], width, height)
+        alpha = alphas(splat, pixel)
+        reached = alpha >= MIN_ALPHA
+        splat, pixel, alpha = splat[reached], pixel[reached], alpha[reached]
+        pixel, order = pixel.sort(stable=True)
+        splat, alpha = splat[order], alpha[order]
+        before, after = _transmittance(alpha, pixel)
+        # transmittance only falls: what is kept is the front of each pixel
+        kept = after > MIN_LEFT
+        splat, pixel = splat[kept], pixel[kept]
+    alpha = alphas(splat, pixel)
+    before, after = _transmittance(alpha, pixel)
+    weights = (alpha * before.to(alpha.dtype))[:, None]
+    image = features.new_zeros(height * width, features.shape[1])
+    image = image.index_add(0, pixel, weights * features[splat])
+    opaque = features.new_zeros(height * width)
+    opaque = opaque.index_add(0, pixel, weights[:, 0])
+    left = 1 - opaque
+    return image.view(height, width, -1), left.view(height, width)
+
+
+def _pairs(
+    centres: Tensor,  # (S, 2)
+    reach: Tensor,  # (S, 2)
+    width: int,
+    height: int,
+) -> tuple[Tensor, Tensor]:
+    """Splat and pixel of every pixel centre in every splat's box.
+
+    Sorted by splat, so that a pixel meets its splats front to back.
+    """
+    limit = reach.new_tensor([width, height])
+    low = (centres - reach - 0.5).ceil().clamp(min=0)
+    high = (centres + reach + 0.5).floor()
+    low, high = low.minimum(limit), high.minimum(limit)
+    size = (high - low).clamp(min=0).long()
+    counts = size[:, 0] * size[:, 1]
+    splat = torch.arange(len(counts), device=counts.device)
+    splat = splat.repeat_interleave(counts)
+    starts = counts.cumsum(0) - counts
+    within = torch.arange(len(splat), device=counts.device) - starts[splat]
+    x, y = within % size[splat, 0], within // size[splat, 0]
+    first = low.long()[splat]
+    return splat, (first[:, 1] + y) * width + first[:, 0] + x
+
+
+def _transmittance(alpha: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
+    """Light left before and after each pair of its pixel, float64.
+
+    A product along every run of equal pixels, taken as a sum of
+    logarithms: float64 loses nothing to the difference of long sums.
+    """
+    log = torch.log1p(-alpha.double())
+    total = log.cumsum(0)
+    starts = torch.searchsorted(pixel, pixel)
+    base = (total - log)[starts]
+    return (total - log - base).exp(), (total - base).exp()

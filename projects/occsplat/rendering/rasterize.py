@@ -1,0 +1,327 @@
+"""One function over three rasterisers.
+
+Shape letters: N cameras, G Gaussians, H W pixels, C channels.
+
+Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field
+Rendering", SIGGRAPH 2023, in the definition of gsplat 1.5.3 (render mode
+RGB+D, classic).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from occsplat.structures import CameraRig, Gaussians, same_shape
+
+from . import gsplat_backend, numba_backend, torch_backend
+from .output import RenderOutput, RenderSettings
+
+BACKENDS = {
+    'torch': torch_backend,
+    'numba': numba_backend,
+    'gsplat': gsplat_backend,
+}
+#: where tensors live -> the backend that is fast there
+DEFAULT_BACKENDS = {'cpu': 'numba', 'cuda': 'gsplat'}
+#: the only device of backends that have one
+BACKEND_DEVICES = {'numba': 'cpu', 'gsplat': 'cuda'}
+CAMERA_MODELS = ('pinhole', 'ortho')
+
+
+def rasterize(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    width: int,
+    height: int,
+    quats: Tensor | None = None,  # (G, 4)
+    background: Tensor | None = None,  # (C,)
+    near: float = 0.1,
+    far: float = 1e10,
+    eps2d: float = 0.3,
+    max_alpha: float = 0.999,
+    camera_model: str = 'pinhole',
+    backend: str = 'auto',
+) -> RenderOutput:
+    """Render Gaussians into N cameras.
+
+    A Gaussian with camera-frame covariance S becomes an image-plane
+    Gaussian of covariance J S J^T + eps2d I, with J the Jacobian of the
+    projection at its centre. In a pixel at offset d from its centre it has
+
+        alpha = min(max_alpha, opacity * exp(-d^T cov^-1 d / 2))
+
+    and is skipped below 1/255. From front to back, by (depth, index),
+    w_i = alpha_i * prod_{j < i} (1 - alpha_j), until the product would
+    reach 1e-4; the output is sum_i w_i features_i.
+
+    Differentiable in means, scales, quats, opacities, features and
+    background; cameras are constants. Depth is blended onto 0.
+
+    Args:
+        means (Tensor): centres in metres, (G, 3).
+        scales (Tensor): standard deviations along the Gaussian's axes in
+            metres, (G, 3).
+        opacities (Tensor): in [0, 1], (G,).
+        features (Tensor): what is blended, (G, C).
+        viewmats (Tensor): frame of the means -> camera (x right, y down,
+            z forward), (N, 4, 4). May mirror.
+        Ks (Tensor): camera -> pixels, (N, 3, 3); the centre of pixel
+            (0, 0) is at (0.5, 0.5). For 'ortho' the focal lengths are
+            pixels per metre. May contain the flip, rotation or shear of
+            an image augmentation.
+        width, height (int): image size in pixels.
+        quats (Tensor, optional): rotations wxyz of any length > 0, (G, 4).
+            Without them the axes are those of the means' frame.
+        background (Tensor, optional): features behind everything, (C,).
+        near, far (float): range of camera z in metres, both included.
+        eps2d (float): blur in square pixels: no splat is smaller.
+        max_alpha (float): largest alpha of one Gaussian in a pixel.
+        camera_model (str): 'pinhole' or 'ortho'.
+        backend (str): 'torch' (any device and floating type), 'numba'
+            (CPU), 'gsplat' (CUDA) or 'auto': the fast one of the device.
+            Only 'torch' computes in double precision.
+
+    Returns:
+        RenderOutput: features (N, H, W, C), depth (N, H, W), alpha
+        (N, H, W).
+
+    Raises:
+        ValueError: when shapes, devices or options do not fit.
+        ImportError: when CUDA tensors need gsplat and it is missing.
+    """
+    _check_gaussians(means, scales, opacities, quats)
+    channels = features.shape[1] if features.dim() == 2 else 'C'
+    same_shape('features', features.shape, (len(means), channels))
+    if background is not None:
+        same_shape('background', background.shape, features.shape[1:])
+    settings = _settings(
+        width, height, near, far, eps2d, max_alpha, camera_model
+    )
+    tensors = (means, scales, quats, opacities, features, background)
+    module = _backend(backend, means, (*tensors, viewmats, Ks))
+    dtype = _dtype(module, tensors)
+    with torch.autocast(means.device.type, enabled=False):
+        viewmats, Ks = _upright(viewmats, Ks)
+        return module.render(
+            *(None if x is None else x.to(dtype) for x in tensors),
+            viewmats.to(dtype),
+            Ks.to(dtype),
+            settings,
+        )
+
+
+@torch.no_grad()
+def rasterize_labels(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    opacities: Tensor,  # (G,)
+    labels: Tensor,  # (G,)
+    num_classes: int,
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    width: int,
+    height: int,
+    quats: Tensor | None = None,  # (G, 4)
+    near: float = 0.1,
+    far: float = 1e10,
+    eps2d: float = 0.3,
+    max_alpha: float = 0.999,
+    camera_model: str = 'pinhole',
+    backend: str = 'auto',
+) -> RenderOutput:
+    """Render class labels: :func:`rasterize` with one-hot features.
+
+    Without a gradient; meant for ground truth, for which it is faster.
+
+    Args:
+        labels (Tensor): class ids in [0, num_classes), integers, (G,).
+        num_classes (int): C of the output.
+        means, scales, opacities, viewmats, Ks, width, height, quats, near,
+            far, eps2d, max_alpha, camera_model, backend: see
+            :func:`rasterize`.
+
+    Returns:
+        RenderOutput: see :func:`rasterize`. Channels sum to alpha.
+
+    Raises:
+        ValueError: when a label is out of range, or as for
+            :func:`rasterize`.
+    """
+    _check_gaussians(means, scales, opacities, quats)
+    _check_labels(labels, len(means), num_classes)
+    settings = _settings(
+        width, height, near, far, eps2d, max_alpha, camera_model
+    )
+    tensors = (means, scales, quats, opacities)
+    module = _backend(backend, means, (*tensors, labels, viewmats, Ks))
+    dtype = _dtype(module, tensors)
+    tensors = tuple(None if x is None else x.to(dtype) for x in tensors)
+    with torch.autocast(means.device.type, enabled=False):
+        cameras = tuple(x.to(dtype) for x in _upright(viewmats, Ks))
+        if module is numba_backend:
+            return module.render_labels(
+                *tensors, labels, num_classes, *cameras, settings
+            )
+        one_hot = torch.nn.functional.one_hot(labels.long(), num_classes)
+        return module.render(
+            *tensors, one_hot.to(dtype), None, *cameras, settings
+        )
+
+
+def render(
+    gaussians: Gaussians, rig: CameraRig, **options: object
+) -> RenderOutput:
+    """Render Gaussians into the network-input images of a rig.
+
+    Args:
+        gaussians (Gaussians): in the reference frame.
+        rig (CameraRig): N cameras, no other dimensions.
+        **options: background, near, far, ..., see :func:`rasterize`.
+
+    Returns:
+        RenderOutput: N images of the rig's size.
+    """
+    return rasterize(
+        gaussians.means,
+        gaussians.scales,
+        gaussians.opacities,
+        gaussians.features,
+        rig.ref2cam,
+        rig.image_K,
+        rig.width,
+        rig.height,
+        quats=gaussians.quats,
+        **options,
+    )
+
+
+def _check_gaussians(
+    means: Tensor, scales: Tensor, opacities: Tensor, quats: Tensor | None
+) -> None:
+    count = len(means)
+    same_shape('means', means.shape, (count, 3))
+    same_shape('scales', scales.shape, (count, 3))
+    same_shape('opacities', opacities.shape, (count,))
+    if quats is not None:
+        same_shape('quats', quats.shape, (count, 4))
+
+
+def _check_labels(labels: Tensor, count: int, num_classes: int) -> None:
+    same_shape('labels', labels.shape, (count,))
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f'labels must be integers, got {labels.dtype}')
+    if count == 0:
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f'labels must lie in [0, {num_classes}), got {low} to {high}: '
+            'leave out ignored voxels before rendering'
+        )
+
+
+def _settings(
+    width: int,
+    height: int,
+    near: float,
+    far: float,
+    eps2d: float,
+    max_alpha: float,
+    camera_model: str,
+) -> RenderSettings:
+    if width < 1 or height < 1:
+        raise ValueError(
+            f'width and height must be positive, got {width} x {height}'
+        )
+    if not 0 < near < far:
+        # the sort by depth needs positive depths, for 'ortho' as well
+        raise ValueError(f'expected 0 < near < far, got {near} and {far}')
+    if not eps2d >= 0:
+        raise ValueError(f'eps2d must not be negative, got {eps2d}')
+    if not 0 < max_alpha < 1:
+        raise ValueError(f'expected 0 < max_alpha < 1, got {max_alpha}')
+    if camera_model not in CAMERA_MODELS:
+        raise ValueError(
+            f'camera_model must be one of {CAMERA_MODELS}, '
+            f'got {camera_model!r}'
+        )
+    return RenderSettings(
+        int(width),
+        int(height),
+        float(near),
+        float(far),
+        float(eps2d),
+        float(max_alpha),
+        camera_model == 'ortho',
+    )
+
+
+def _backend(
+    name: str, means: Tensor, tensors: tuple[Tensor | None, ...]
+) -> ModuleType:
+    """Check the devices and pick the backend's module."""
+    devices = sorted({str(x.device) for x in tensors if x is not None})
+    if len(devices) > 1:
+        raise ValueError(
+            f'all tensors must be on one device, got {", ".join(devices)}'
+        )
+    device = means.device.type
+    if name == 'auto':
+        name = DEFAULT_BACKENDS.get(device, 'torch')
+    if name not in BACKENDS:
+        raise ValueError(
+            f"backend must be 'auto' or one of {tuple(BACKENDS)}, got {name!r}"
+        )
+    if BACKEND_DEVICES.get(name, device) != device:
+        raise ValueError(
+            f'backend {name!r} needs {BACKEND_DEVICES[name]} tensors, got '
+            f"{device} tensors; backend='torch' runs on both"
+        )
+    return BACKENDS[name]
+
+
+def _dtype(
+    module: ModuleType, tensors: tuple[Tensor | None, ...]
+) -> torch.dtype:
+    """float32; the torch backend may also compute in float64."""
+    dtype = torch.float32
+    if module is torch_backend:
+        for tensor in tensors:
+            if tensor is not None:
+                dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _upright(viewmats: Tensor, Ks: Tensor) -> tuple[Tensor, Tensor]:
+    """Equivalent cameras whose K is a positive diagonal and a centre.
+
+    Flips, rotations and shears of the image move into the camera's x and
+    y axes, which keeps the projection and the depth. Float64.
+
+    Raises:
+        ValueError: when shapes do not fit, or a camera has a gradient.
+    """
+    count = len(Ks)
+    same_shape('viewmats', viewmats.shape, (count, 4, 4))
+    same_shape('Ks', Ks.shape, (count, 3, 3))
+    if viewmats.requires_grad or Ks.requires_grad:
+        raise ValueError(
+            'rasterize does not differentiate with respect to cameras: '
+            'detach viewmats and Ks'
+        )
+    views, Ks = viewmats.to(torch.float64, copy=True), Ks.double()
+    focal = Ks[:, :2, :2].norm(dim=-1)
+    axes = Ks[:, :2, :2] / focal[..., None]
+    views[:, :2] = axes @ views[:, :2]
+    upright = torch.zeros_like(Ks)
+    upright[:, [0, 1], [0, 1]] = focal
+    upright[:, :2, 2] = Ks[:, :2, 2]
+    upright[:, 2, 2] = 1
+    return views, upright
