@@ -65,6 +65,6 @@ test_dataloader = val_dataloader
 
 val_evaluator = [
     dict(type='RayIoUMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='OccIoUMetric', label_spec=label_spec),
+    dict(type='OccIoUMetric', label_spec=label_spec, grid=label_grid),
 ]
 test_evaluator = val_evaluator

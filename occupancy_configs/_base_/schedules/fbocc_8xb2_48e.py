@@ -27,7 +27,7 @@ custom_hooks = [
     # decay rises as 0.999 * (1 - exp(-n / 2000))
     dict(
         type='EMAHook',
-        ema_type='ExpMomentumEMA',
+        ema_type='mmdet.ExpMomentumEMA',
         momentum=0.001,
         gamma=2000,
         update_buffers=True,
