@@ -5,13 +5,14 @@ looks back into the images. What it reads at a pixel counts as much as
 the depth net believes that something stands at the pillar's distance.
 
 Shape letters: B batch, N cameras, C channels, X Y Z voxels, Q queries
-(= X * Y pillars), A anchors along z, M heads, J points a head, D depth
-bins, H W feature map.
+(= X * Y pillars), q the most queries that one camera sees, A anchors
+along z, M heads, J points a head, D depth bins, H W feature map.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -92,8 +93,9 @@ class BackwardProjection(nn.Module):
         position = position.flatten(1).T
         shape = bev.shape[2:]
         query = self.norms[0](self.self_attention(query, position, shape))
+        views = find_views(rig, self._anchors(rig))
         attended = self.cross_attention(
-            query, position, self._anchors(rig), context, depth, rig, bins
+            query, position, views, context, depth, bins
         )
         query = self.norms[2](self.feedforward(self.norms[1](attended)))
         return query.transpose(1, 2).reshape(bev.shape)
@@ -105,27 +107,153 @@ class BackwardProjection(nn.Module):
         return pillars.centers(rig.K.device).flatten(0, 1)
 
 
-class BEVSelfAttention(nn.Module):
+@dataclass
+class AnchorViews:
+    """Which pillars each camera sees, and where.
+
+    A camera sees a few of the pillars; only those are listed, padded to
+    the most that one camera sees with pillars that it does not see.
+
+    Attributes:
+        pillar (Tensor): index of the pillar, (B, N, q).
+        uv (Tensor): its anchors, 0..1 of the image, (B, N, q, A, 2).
+        depth (Tensor): camera z in metres, (B, N, q, A).
+        visible (Tensor): bool, (B, N, q, A); all False in the padding.
+        hits (Tensor): cameras that see each pillar, at least 1, (B, Q).
+    """
+
+    pillar: Tensor
+    uv: Tensor
+    depth: Tensor
+    visible: Tensor
+    hits: Tensor
+
+
+@torch.no_grad()
+def find_views(rig: CameraRig, anchors: Tensor) -> AnchorViews:
+    """Project anchors and list what each camera sees.
+
+    Args:
+        rig (CameraRig): (B, N).
+        anchors (Tensor): metres in the reference frame, (Q, A, 3).
+    """
+    points = anchors.flatten(0, 1).expand(rig.K.shape[0], -1, -1)
+    uv, depth = rig.project(points)
+    uv = uv.unflatten(2, anchors.shape[:2])  # (B, N, Q, A, 2)
+    uv = uv / uv.new_tensor([rig.width, rig.height])
+    depth = depth.unflatten(2, anchors.shape[:2])
+    visible = (depth > 1e-5) & ((uv > 0) & (uv < 1)).all(-1)
+    hit = visible.any(-1)  # (B, N, Q)
+    longest = max(int(hit.sum(-1).max()), 1)
+    # seen pillars first, each camera's in the order of the grid
+    pillar = hit.byte().argsort(dim=-1, descending=True, stable=True)
+    pillar = pillar[..., :longest]
+    rows = pillar.unsqueeze(-1)
+    return AnchorViews(
+        pillar,
+        uv.take_along_dim(rows.unsqueeze(-1), dim=2),
+        depth.take_along_dim(rows, dim=2),
+        visible.take_along_dim(rows, dim=2),
+        hit.sum(1).clamp(min=1),
+    )
+
+
+class StarAttention(nn.Module):
+    """The learned parts of single-level deformable attention.
+
+    Offsets, in cells of the map, start as a star: head m looks in
+    direction 2 pi m / M, and its j-th point around a reference is j + 1
+    cells away (Deformable DETR, Zhu et al. 2021).
+
+    Args:
+        channels (int): C, divisible by the number of heads.
+        num_heads (int): M.
+        num_references (int): reference points a query has.
+        points_per_reference (int): samples a head takes around each.
+
+    Raises:
+        ValueError: when channels do not divide into heads.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        num_references: int,
+        points_per_reference: int,
+    ) -> None:
+        super().__init__()
+        if channels % num_heads:
+            raise ValueError(
+                f'{channels} channels do not divide into {num_heads} heads'
+            )
+        self.layout = (num_heads, num_references, points_per_reference)
+        points = math.prod(self.layout)
+        self.offsets = nn.Linear(channels, points * 2)
+        self.weights = nn.Linear(channels, points)
+        self.value = nn.Linear(channels, channels)
+        self.output = nn.Linear(channels, channels)
+        for layer in (self.offsets, self.weights):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
+        star = torch.stack([angle.cos(), angle.sin()], dim=-1)
+        star = star / star.abs().amax(dim=-1, keepdim=True)
+        reach = torch.arange(1, points_per_reference + 1)
+        star = star[:, None, None] * reach[:, None]
+        with torch.no_grad():
+            self.offsets.bias.copy_(star.expand(*self.layout, 2).reshape(-1))
+
+    def read(
+        self,
+        query: Tensor,
+        reference: Tensor,
+        image: Tensor,
+        gate: Tensor | None = None,
+    ) -> Tensor:
+        """What queries read in a map, before the output layer.
+
+        Args:
+            query (Tensor): with position, (B, Q, C).
+            reference (Tensor): (x, y) in 0..1 of the map, (B or 1, Q,
+                references, 2).
+            image (Tensor): (B, C, H, W).
+            gate (Tensor, optional): factor of the attention around each
+                reference, after the softmax, (B, Q, references).
+
+        Returns:
+            Tensor: (B, Q, C).
+        """
+        batch, count, channels = query.shape
+        height, width = image.shape[2:]
+        offsets = self.offsets(query).view(batch, count, *self.layout, 2)
+        offsets = offsets / offsets.new_tensor([width, height])
+        locations = reference[:, :, None, :, None] + offsets
+        weights = self.weights(query).view(batch, count, self.layout[0], -1)
+        weights = weights.softmax(-1).view(batch, count, *self.layout)
+        if gate is not None:
+            weights = weights * gate[:, :, None, :, None]
+        value = self.value(image.flatten(2).transpose(1, 2))
+        return deformable_attention(
+            value.view(batch, height * width, self.layout[0], -1),
+            [(height, width)],
+            locations.flatten(3, 4).unsqueeze(3),
+            weights.flatten(3, 4).unsqueeze(3),
+        )
+
+
+class BEVSelfAttention(StarAttention):
     """Deformable attention among pillars, with residual."""
 
     def __init__(
         self, channels: int, num_heads: int, num_points: int = 4
     ) -> None:
-        super().__init__()
-        self.num_heads, self.num_points = num_heads, num_points
-        self.offsets = _directional_offsets(channels, num_heads, num_points)
-        self.weights = nn.Linear(channels, num_heads * num_points)
-        nn.init.zeros_(self.weights.weight)
-        nn.init.zeros_(self.weights.bias)
-        self.value = nn.Linear(channels, channels)
-        self.output = nn.Linear(channels, channels)
+        super().__init__(channels, num_heads, 1, num_points)
 
     def forward(
         self, query: Tensor, position: Tensor, shape: tuple[int, int]
     ) -> Tensor:
         """(B, Q, C) to the same; Q runs over the (X, Y) of ``shape``."""
-        batch, count, _ = query.shape
-        heads, points = self.num_heads, self.num_points
         size_x, size_y = shape
         device = query.device
         x = (torch.arange(size_x, device=device) + 0.5) / size_x
@@ -133,21 +261,12 @@ class BEVSelfAttention(nn.Module):
         # rows of the "image" are x, columns y
         center = torch.stack(
             torch.meshgrid(x, y, indexing='ij')[::-1], dim=-1
-        ).view(1, count, 1, 1, 1, 2)
-        located = query + position
-        offsets = self.offsets(located).view(batch, count, heads, 1, points, 2)
-        offsets = offsets / offsets.new_tensor([size_y, size_x])
-        weights = self.weights(located).view(batch, count, heads, -1)
-        attended = deformable_attention(
-            self.value(query).view(batch, count, heads, -1),
-            [shape],
-            center + offsets,
-            weights.softmax(-1).unsqueeze(3),
-        )
-        return query + self.output(attended)
+        ).view(1, -1, 1, 2)
+        image = query.transpose(1, 2).unflatten(2, (size_x, size_y))
+        return query + self.output(self.read(query + position, center, image))
 
 
-class DepthAwareCrossAttention(nn.Module):
+class DepthAwareCrossAttention(StarAttention):
     """Pillars read images where their anchors project, with residual."""
 
     def __init__(
@@ -157,107 +276,65 @@ class DepthAwareCrossAttention(nn.Module):
         num_anchors: int,
         points_per_anchor: int,
     ) -> None:
-        super().__init__()
-        self.num_heads, self.num_anchors = num_heads, num_anchors
-        points = num_anchors * points_per_anchor
-        self.points_per_anchor = points_per_anchor
-        self.offsets = _directional_offsets(channels, num_heads, points)
-        self.weights = nn.Linear(channels, num_heads * points)
-        nn.init.zeros_(self.weights.weight)
-        nn.init.zeros_(self.weights.bias)
-        self.value = nn.Linear(channels, channels)
-        self.output = nn.Linear(channels, channels)
+        super().__init__(channels, num_heads, num_anchors, points_per_anchor)
+        self.num_anchors = num_anchors
 
     def forward(
         self,
         query: Tensor,
         position: Tensor,
-        anchors: Tensor,
+        views: AnchorViews,
         context: Tensor,
         depth: Tensor,
-        rig: CameraRig,
         bins: DepthBins,
     ) -> Tensor:
-        """(B, Q, C) to the same; see BackwardProjection for the rest."""
-        located = query + position
-        results = []
-        for b in range(query.shape[0]):
-            total = torch.zeros_like(query[b])
-            seen = query.new_zeros(query.shape[1], 1)
-            uv, anchor_depth = rig[b].project(anchors.flatten(0, 1))
-            uv = uv.unflatten(1, anchors.shape[:2])  # (N, Q, A, 2)
-            anchor_depth = anchor_depth.unflatten(1, anchors.shape[:2])
-            uv = uv / uv.new_tensor([rig.width, rig.height])
-            visible = (anchor_depth > 1e-5) & ((uv > 0) & (uv < 1)).all(-1)
-            for n in range(context.shape[1]):
-                # only the pillars that this camera sees
-                hit = visible[n].any(-1).nonzero()[:, 0]
-                belief = _depth_belief(
-                    depth[b, n], uv[n, hit], bins.index(anchor_depth[n, hit])
-                )
-                belief = belief * visible[n, hit]
-                read = self._read(
-                    located[b, hit], uv[n, hit], belief, context[b, n]
-                )
-                total = total.index_add(0, hit, read)
-                seen[hit] += 1
-            results.append(total / seen.clamp(min=1))
-        return query + self.output(torch.stack(results))
-
-    def _read(
-        self, located: Tensor, uv: Tensor, belief: Tensor, image: Tensor
-    ) -> Tensor:
-        """One camera's answer to the queries that it sees, (q, C).
+        """(B, Q, C) to the same: the mean over the cameras that see a
+        pillar of what it reads there, FB-BEV equation 3.
 
         Args:
-            located (Tensor): queries with position, (q, C).
-            uv (Tensor): anchors in 0..1 of the image, (q, A, 2).
-            belief (Tensor): how likely an anchor is a surface, (q, A).
-            image (Tensor): context features, (C, H, W).
+            query (Tensor): (B, Q, C).
+            position (Tensor): (Q, C).
+            views (AnchorViews): which camera sees which pillar.
+            context (Tensor): (B, N, C, H, W).
+            depth (Tensor): probabilities, (B, N, D, H, W).
+            bins (DepthBins): what the D probabilities belong to.
         """
-        count, heads = located.shape[0], self.num_heads
-        height, width = image.shape[1:]
-        offsets = self.offsets(located).view(
-            count, heads, self.num_anchors, self.points_per_anchor, 2
+        batch, count, channels = query.shape
+        sample = torch.arange(batch, device=query.device).view(-1, 1, 1)
+        rows = (sample * count + views.pillar).flatten()
+        located = (query + position).flatten(0, 1).index_select(0, rows)
+        belief = depth_belief(depth, views, bins) * views.visible
+        read = self.read(
+            located.view(-1, views.pillar.shape[2], channels),
+            views.uv.flatten(0, 1),
+            context.flatten(0, 1),
+            belief.flatten(0, 1),
         )
-        offsets = offsets / offsets.new_tensor([width, height])
-        locations = uv[:, None, :, None] + offsets
-        weights = self.weights(located).view(count, heads, -1).softmax(-1)
-        weights = weights * belief.repeat_interleave(
-            self.points_per_anchor, dim=1
-        ).unsqueeze(1)
-        value = self.value(image.flatten(1).T)
-        return deformable_attention(
-            value.view(1, height * width, heads, -1),
-            [(height, width)],
-            locations.view(1, count, heads, 1, -1, 2),
-            weights.view(1, count, heads, 1, -1),
-        )[0]
+        total = read.new_zeros(batch * count, channels)
+        total = total.index_add(0, rows, read.flatten(0, 1))
+        mean = total.view_as(query) / views.hits.unsqueeze(-1)
+        return query + self.output(mean)
 
 
-def _depth_belief(depth: Tensor, uv: Tensor, index: Tensor) -> Tensor:
-    """Depth probability at each anchor's pixel and bin, (q, A).
+def depth_belief(depth: Tensor, views: AnchorViews, bins: DepthBins) -> Tensor:
+    """Probability that a surface stands at each anchor, (B, N, q, A).
+
+    The depth distribution at the anchor's pixel, bilinear in the image,
+    at the bin of the anchor's depth.
 
     Args:
-        depth (Tensor): (D, H, W).
-        uv (Tensor): 0..1 of the image, (q, A, 2).
-        index (Tensor): depth bin of the anchor, (q, A).
+        depth (Tensor): probabilities, (B, N, D, H, W).
+        views (AnchorViews): where anchors project.
+        bins (DepthBins): what the D probabilities belong to.
     """
-    read = F.grid_sample(depth[None], 2 * uv[None] - 1, align_corners=False)
-    return read[0].gather(0, index[None])[0]
-
-
-def _directional_offsets(
-    channels: int, num_heads: int, num_points: int
-) -> nn.Linear:
-    """Offsets in feature cells that start as a star: head m looks in
-    direction 2 pi m / M, its j-th point j + 1 cells away."""
-    layer = nn.Linear(channels, num_heads * num_points * 2)
-    angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
-    star = torch.stack([angle.cos(), angle.sin()], dim=-1)
-    star = star / star.abs().amax(dim=-1, keepdim=True)
-    reach = torch.arange(1, num_points + 1).view(1, -1, 1)
-    nn.init.zeros_(layer.weight)
-    with torch.no_grad():
-        layer.bias.copy_((star[:, None] * reach).flatten())
-    return layer
+    # at a bin's very centre, so that no other bin has a share
+    level = (bins.index(views.depth) + 0.5) / bins.count
+    points = 2 * torch.cat([views.uv, level.unsqueeze(-1)], dim=-1) - 1
+    read = F.grid_sample(
+        depth.flatten(0, 1).unsqueeze(1),
+        points.flatten(0, 1).unsqueeze(3),
+        # the outer half of a border cell believes what the cell believes
+        padding_mode='border',
+        align_corners=False,
+    )
+    return read.view(views.depth.shape)

@@ -21,14 +21,20 @@ def camera_vector(rig: CameraRig) -> Tensor:
     """What the depth net knows of each camera, (B * N, 22).
 
     fx, fy, cx, cy of the raw image; the upper two rows of the image
-    augmentation; the upper three rows of camera -> reference. A volume
-    augmentation is part of the last one.
+    augmentation; the upper three rows of camera -> reference, metres. A
+    volume augmentation is part of the last one. Lengths in pixels are
+    given in thousands: a batch norm's running mean takes long to reach a
+    focal length of 1266, and float32 rounds it coarsely compared with
+    the norm's epsilon where all cameras of a data set are alike.
     """
+    kilo = 1e-3
     K = rig.K.flatten(0, 1)
+    img_aug = rig.img_aug.flatten(0, 1)
     return torch.cat(
         [
-            K[:, [0, 1, 0, 1], [0, 1, 2, 2]],
-            rig.img_aug.flatten(0, 1)[:, :2].flatten(1),
+            K[:, [0, 1, 0, 1], [0, 1, 2, 2]] * kilo,
+            img_aug[:, :2, :2].flatten(1),
+            img_aug[:, :2, 2] * kilo,
             rig.cam2ref.flatten(0, 1)[:, :3].flatten(1),
         ],
         dim=1,

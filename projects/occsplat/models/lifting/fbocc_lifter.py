@@ -9,11 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from occsplat.structures import CameraRig, OccBatch, VoxelGrid, as_grid
+from occsplat.structures import (
+    CameraRig,
+    OccBatch,
+    VoxelGrid,
+    as_grid,
+    same_shape,
+)
 
 from .backward_projection import BackwardProjection
 from .depth_net import DepthNet
@@ -69,8 +74,12 @@ class FBOccLifter(nn.Module):
 
         Returns:
             tuple: volume (B, C, X, Y, Z), and what ``loss`` needs, the
-            depth probabilities (B, N, D, H, W).
+            depth logits (B, N, D, H, W).
+
+        Raises:
+            ValueError: when features and rig differ in (B, N).
         """
+        same_shape('cameras', rig.K.shape[:-2], features.shape[:2])
         context, logits = self.depth_net(features, rig)
         depth = logits.softmax(dim=2)
         volume = forward_projection(context, depth, rig, self.bins, self.grid)
@@ -79,16 +88,13 @@ class FBOccLifter(nn.Module):
                 volume, context, depth, rig, self.bins
             )
             volume = volume + bev.unsqueeze(-1)
-        return volume, depth
+        return volume, logits
 
-    def loss(self, depth: Tensor, batch: OccBatch) -> dict[str, Tensor]:
+    def loss(self, logits: Tensor, batch: OccBatch) -> dict[str, Tensor]:
         """Cross-entropy of the depth distribution with LiDAR returns.
 
-        Binary, over all bins of the cells that hold a return, divided by
-        the number of such cells (BEVDepth).
-
         Args:
-            depth (Tensor): second output of ``forward``.
+            logits (Tensor): second output of ``forward``.
             batch (OccBatch): gt_depth (B, N, h, w), metres, 0 where the
                 LiDAR returned nothing.
 
@@ -103,30 +109,48 @@ class FBOccLifter(nn.Module):
                 'FBOccLifter needs a LiDAR depth target: add LoadLidarPoints '
                 'and LidarDepth to the training pipeline'
             )
-        nearest = pool_depth(batch.gt_depth, depth.shape[-2:])
-        valid = (nearest >= self.bins.start) & (nearest < self.bins.stop)
-        index = self.bins.index(nearest[valid])
-        target = F.one_hot(index, self.bins.count).to(depth)
-        found = depth.movedim(2, -1)[valid]  # (cells, D)
-        # a probability of exactly 0 or 1 has no gradient; autocast
-        # forbids this loss in half precision, so it runs in float32
-        with torch.autocast(depth.device.type, enabled=False):
-            total = F.binary_cross_entropy(
-                found.float().clamp(1e-6, 1 - 1e-6), target, reduction='sum'
-            )
-        loss = total / max(len(found), 1)
+        loss = depth_loss(logits, batch.gt_depth, self.bins)
         return dict(loss_depth=self.depth_weight * loss)
 
 
-def pool_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
-    """The nearest return in each feature cell, 0 where there is none.
+def depth_loss(logits: Tensor, gt_depth: Tensor, bins: DepthBins) -> Tensor:
+    """Binary cross-entropy over the bins of cells with a LiDAR return.
+
+    Summed over the bins, divided by the number of such cells (BEVDepth):
+    ``-log p[target] - sum over the other bins of log(1 - p)``.
+
+    Args:
+        logits (Tensor): (B, N, D, H, W).
+        gt_depth (Tensor): metres, 0 for no return, (B, N, h, w).
+        bins (DepthBins): what the D logits belong to.
+
+    Returns:
+        Tensor: a scalar, zero when no cell holds a return.
+    """
+    nearest = pool_depth(gt_depth, logits.shape[-2:], bins)
+    valid = nearest > 0
+    target = bins.index(nearest[valid]).unsqueeze(1)
+    found = logits.movedim(2, -1)[valid].float()  # (cells, D)
+    # from logits: a bin that lost all its probability still has a gradient
+    positive = -found.log_softmax(dim=1).gather(1, target)
+    others = found.softmax(dim=1).scatter(1, target, 0.0)
+    negative = -torch.log1p(-others.clamp(max=1 - 1e-6))
+    total = positive.sum() + negative.sum()
+    return total / max(len(found), 1)
+
+
+def pool_depth(
+    depth: Tensor, size: tuple[int, int], bins: DepthBins
+) -> Tensor:
+    """The nearest return within the bins in each feature cell.
 
     Args:
         depth (Tensor): metres, 0 for no return, (B, N, h, w).
         size (tuple): (H, W), which must divide (h, w).
+        bins (DepthBins): returns outside them do not count.
 
     Returns:
-        Tensor: (B, N, H, W).
+        Tensor: metres, 0 where there is none, (B, N, H, W).
 
     Raises:
         ValueError: when the sizes do not divide.
@@ -137,7 +161,8 @@ def pool_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
             f'a {height}x{width} depth map does not divide into '
             f'{size[0]}x{size[1]} cells'
         )
-    far = torch.where(depth > 0, depth, torch.inf)
+    known = (depth >= bins.start) & (depth < bins.stop) & (depth > 0)
+    far = torch.where(known, depth, torch.inf)
     cells = far.unflatten(-1, (size[1], -1)).unflatten(-3, (size[0], -1))
     nearest = cells.amin(dim=(-3, -1))
     return torch.where(nearest.isinf(), 0.0, nearest)

@@ -6,6 +6,7 @@ map, X Y Z voxels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -21,11 +22,24 @@ class DepthBins:
 
     Attributes:
         start, stop, step: metres, camera z.
+
+    Raises:
+        ValueError: when steps do not fill the range.
     """
 
     start: float = 2.0
     stop: float = 42.0
     step: float = 0.5
+
+    def __post_init__(self) -> None:
+        extent = self.stop - self.start
+        if not (self.step > 0 and extent > 0) or not math.isclose(
+            self.count * self.step, extent, rel_tol=1e-6
+        ):
+            raise ValueError(
+                'DepthBins expects start < stop and a step that divides '
+                f'their distance, got {self}'
+            )
 
     @property
     def count(self) -> int:
@@ -89,17 +103,25 @@ def forward_projection(
     Returns:
         Tensor: (B, C, X, Y, Z).
     """
-    points = frustum_points(rig, bins, *context.shape[-2:])
-    volumes = []
-    for b in range(context.shape[0]):
-        volume = context.new_zeros(context.shape[2], *grid.shape)
-        # a camera at a time: the D-fold copy of its features is large
-        for n in range(context.shape[1]):
-            weighted = torch.einsum(
-                'chw,dhw->dhwc', context[b, n], depth[b, n]
-            )
-            volume = volume + voxel_pooling(
-                weighted.flatten(0, 2), points[b, n].flatten(0, 2), grid
-            )
-        volumes.append(volume)
-    return torch.stack(volumes)
+    batch, num_cameras, channels, height, width = context.shape
+    with torch.no_grad():  # geometry has nothing to learn
+        points = frustum_points(rig, bins, height, width)
+        index, inside = grid.locate(points)
+        sample = torch.arange(batch, device=points.device)
+        voxel = sample.view(-1, 1, 1, 1, 1)
+        for axis, count in enumerate(grid.shape):
+            voxel = voxel * count + index[..., axis]
+        cell = torch.arange(
+            batch * num_cameras * height * width, device=points.device
+        ).view(batch, num_cameras, 1, height, width)
+        source = cell.expand(depth.shape)[inside]
+        voxel = voxel[inside]
+    volume = voxel_pooling(
+        context.movedim(2, -1).reshape(-1, channels),
+        depth[inside],
+        source,
+        voxel,
+        batch * grid.num_voxels,
+    )
+    volume = volume.view(batch, *grid.shape, channels)
+    return volume.movedim(-1, 1).contiguous()
