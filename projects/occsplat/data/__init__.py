@@ -1,7 +1,8 @@
 """From disk to samples: infos, data sets, transforms, samplers."""
 
 from . import transforms
+from .errors import DataError
 from .nuscenes_occ import NuScenesOccDataset
 from .samplers import SequenceSampler
 
-__all__ = ['NuScenesOccDataset', 'SequenceSampler', 'transforms']
+__all__ = ['DataError', 'NuScenesOccDataset', 'SequenceSampler', 'transforms']

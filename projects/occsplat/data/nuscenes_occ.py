@@ -12,6 +12,7 @@ from mmengine.dataset import BaseDataset
 
 from occsplat.structures import LabelSpec
 
+from .errors import DataError
 from .frame_records import frame_record, ray_origins
 from .safe_pickle import load_plain
 
@@ -82,13 +83,13 @@ class NuScenesOccDataset(BaseDataset):
         if not isinstance(content, dict) or 'data_list' not in content:
             kind = type(content).__name__
             found = sorted(content) if isinstance(content, dict) else kind
-            raise ValueError(
+            raise DataError(
                 f'{self.ann_file}: expected a dict with metainfo and '
                 f'data_list, got {found}. Infos of other code bases do not '
                 f'fit; make them anew with\n    {self._command()}'
             )
         if not content['data_list']:
-            raise ValueError(
+            raise DataError(
                 f'{self.ann_file} holds no key frame: none of the scenes on '
                 'disk belongs to this split. Add scenes and run\n    '
                 f'{self._command()}'

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import DataError
+
 
 def _numpy_globals() -> dict[tuple[str, str], Any]:
     """What numpy's own pickles name, under numpy 1.x and 2.x paths."""
@@ -84,7 +86,7 @@ def load_plain(path: str | Path) -> Any:
     """
     path = Path(path)
     if path.suffix not in ('.pkl', '.json'):
-        raise ValueError(
+        raise DataError(
             f'{path}: expected a .pkl or .json file, got {path.suffix!r}'
         )
     with open(path, 'rb') as file:
@@ -93,7 +95,7 @@ def load_plain(path: str | Path) -> Any:
                 return json.load(file)
             return _PlainUnpickler(file).load()
         except RefusedGlobal as refused:
-            raise ValueError(
+            raise DataError(
                 f'{path}: refused to load {refused} from this pickle. Info '
                 'files hold plain containers, numbers, strings and numpy '
                 'arrays only; anything else can run code while it loads. '
@@ -101,7 +103,7 @@ def load_plain(path: str | Path) -> Any:
             ) from refused
         # a damaged pickle may fail anywhere, with nearly any error
         except Exception as error:
-            raise ValueError(
+            raise DataError(
                 f'{path}: not a complete {path.suffix} file '
                 f'({type(error).__name__}: {error}). Copy it again or make '
                 'it anew with tools/create_data.py'

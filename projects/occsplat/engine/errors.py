@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Iterator
 
+from occsplat.data import DataError
+
 
 class ConfigError(ValueError):
     """A config that can't be run; the message names the key."""
@@ -22,5 +24,18 @@ def user_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (ConfigError, CheckpointError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from None
+    except (
+        ConfigError,
+        CheckpointError,
+        DataError,
+        FileNotFoundError,
+    ) as error:
+        raise SystemExit(f'error: {_message(error)}') from None
+
+
+def _message(error: Exception) -> str:
+    """The message; a loader's worker sends its traceback along."""
+    text = str(error)
+    if 'in DataLoader worker process' not in text:
+        return text
+    return text.rpartition(f'{type(error).__name__}: ')[2].strip()

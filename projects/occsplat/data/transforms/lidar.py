@@ -14,6 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
+from occsplat.data.errors import DataError
 from occsplat.structures import CameraRig
 
 
@@ -48,7 +49,7 @@ def _read_points(path: str, features: int) -> np.ndarray:
         )
     size, point = os.path.getsize(path), 4 * features
     if size == 0 or size % point:
-        raise ValueError(
+        raise DataError(
             f'point cloud {path} has {size} bytes: expected a positive '
             f'multiple of {point} ({features} float32 a point). It is '
             'truncated or of another format; unpack or copy it again'

@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
+from occsplat.data.errors import DataError
 from occsplat.structures import CameraRig
 
 from .key_frames import key_frame, ref2cam_of
@@ -81,7 +82,7 @@ def _read(path: str) -> np.ndarray:
             'tools/create_data.py again if files have moved'
         ) from error
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(
+        raise DataError(
             f'image {path} cannot be read ({error}): expected a whole JPEG '
             'or PNG file. Unpack or copy it again'
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.data.errors import DataError
 from occsplat.data.layout import LABEL_SETS
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 
@@ -89,7 +90,7 @@ class LoadOccLabels(BaseTransform):
             return occ, None, labels['mask_camera'].astype(bool)
         flow = labels['flow'].astype(np.float32)
         if not np.isfinite(flow).all():
-            raise ValueError(
+            raise DataError(
                 f'{results[key]}: flow has values that are not finite; '
                 'unpack or make the labels again'
             )
@@ -104,7 +105,7 @@ class LoadOccLabels(BaseTransform):
         known = (*range(spec.num_classes), spec.ignore)
         unknown = np.setdiff1d(occ, known).tolist()
         if unknown:
-            raise ValueError(
+            raise DataError(
                 f'{path}: unknown class ids {unknown}, label spec '
                 f'{spec.name!r} expects 0..{spec.num_classes - 1} and '
                 f'{spec.ignore} (ignore). Is this another label set?'
@@ -156,18 +157,18 @@ def _read_npz(
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise ValueError(
+        raise DataError(
             f'label file {path} is damaged ({error}): expected an .npz '
             f'archive with {sorted(fields)}. Unpack or copy it again'
         ) from error
     if set(arrays) != set(fields):
-        raise ValueError(
+        raise DataError(
             f'label file {path}: expected the arrays {sorted(fields)}, got '
             f'{sorted(names)}. Is this another label set?'
         )
     for name, shape in fields.items():
         if arrays[name].shape != shape:
-            raise ValueError(
+            raise DataError(
                 f'label file {path}: expected {name} of shape {shape}, got '
                 f'{arrays[name].shape}. Is this another label set?'
             )

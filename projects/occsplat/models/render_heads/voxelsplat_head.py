@@ -15,7 +15,7 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from occsplat.rendering import RenderOutput, rasterize
+from occsplat.rendering import RenderOutput, render
 from occsplat.structures import (
     CameraRig,
     Gaussians,
@@ -224,15 +224,9 @@ class VoxelSplatHead(nn.Module):
         return gaussians.moved(flow * self.move_seconds)
 
     def _render(self, gaussians: Gaussians, rig: CameraRig) -> RenderOutput:
-        return rasterize(
-            gaussians.means,
-            gaussians.scales,
-            gaussians.opacities,
-            gaussians.features,
-            rig.ref2cam,
-            rig.image_K,
-            rig.width,
-            rig.height,
+        return render(
+            gaussians,
+            rig,
             near=self.near,
             far=self.far,
             backend=self.backend,
