@@ -37,11 +37,13 @@ def ortho():
     return torch.eye(4)[None], K
 
 
-def random_scene(count=60, channels=5, seed=0, rotated=False, dtype=None):
+def random_scene(
+    count=60, channels=5, seed=0, rotated=False, dtype=None, spread=1.0
+):
     """Gaussians of all shapes in front of the cameras above.
 
-    Returns a dict of means, scales, opacities, features and, if rotated,
-    quats.
+    A spread above 1 puts many of them beside the image. Returns a dict of
+    means, scales, opacities, features and, if rotated, quats.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -53,13 +55,13 @@ def random_scene(count=60, channels=5, seed=0, rotated=False, dtype=None):
     scene = dict(
         means=torch.stack(
             (
-                z * uniform(-0.65, 0.65, count),
-                z * uniform(-0.5, 0.5, count),
+                spread * z * uniform(-0.65, 0.65, count),
+                spread * z * uniform(-0.5, 0.5, count),
                 z,
             ),
             dim=1,
         ),
-        scales=uniform(0.1, 0.6, count, 3),
+        scales=spread * uniform(0.1, 0.6, count, 3),
         opacities=uniform(0.05, 0.95, count),
         features=uniform(-1, 1, count, channels),
     )

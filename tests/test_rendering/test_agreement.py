@@ -18,6 +18,7 @@ CASES = {
     'pinhole': dict(),
     'three cameras': dict(cameras=pinhole(3)),
     'rotated': dict(rotated=True, cameras=pinhole(2)),
+    'beside the image': dict(spread=2.0),
     'ortho': dict(cameras=ortho(), camera_model='ortho'),
     'ortho rotated': dict(rotated=True, cameras=ortho(), camera_model='ortho'),
     'background': dict(background=torch.tensor([0.3, -1, 2, 0, 0.5])),
@@ -58,7 +59,10 @@ def relative(actual, expected):
 @pytest.mark.parametrize('backend', ['torch', 'numba'])
 def test_agrees_with_the_definition(case, backend):
     options = dict(CASES[case])
-    scene = random_scene(rotated=options.pop('rotated', False))
+    scene = random_scene(
+        rotated=options.pop('rotated', False),
+        spread=options.pop('spread', 1.0),
+    )
     viewmats, Ks = options.pop('cameras', pinhole())
     options.update(viewmats=viewmats, Ks=Ks)
     dtype = torch.float64 if backend == 'torch' else torch.float32

@@ -94,6 +94,16 @@ def test_equal_depth_goes_by_index(backend):
 
 
 @BACKENDS
+def test_the_last_bit_of_the_depth_counts(backend):
+    near = torch.tensor(3.0)
+    far = torch.nextafter(near, torch.tensor(4.0))
+    out = render(torch.stack((far, near)), [0.5, 0.5], backend=backend)
+    assert out.features[0, 16, 16].tolist() == pytest.approx(
+        [0.25, 0.5], abs=1e-6
+    )
+
+
+@BACKENDS
 def test_the_splat_that_would_make_a_pixel_opaque_is_left_out(backend):
     """1 - 0.999 = 1e-3, so that alpha > 0.9 behind it reaches 1e-4.
 
