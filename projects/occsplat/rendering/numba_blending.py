@@ -96,7 +96,7 @@ def _add_scaled(
 
     With a length that the compiler does not know it vectorises the loop
     behind a test for overlap. It would unroll a known length instead, and
-    for fear of overlap add one by one: six times slower.
+    for fear of overlap add one by one.
     """
     for c in range(len(values)):
         sums[c] += scale * values[c]
