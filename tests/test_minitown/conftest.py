@@ -1,6 +1,7 @@
 """A world and a table reader that the tests of this folder share."""
 
 import pytest
+
 from occsplat.minitown import build_world
 
 

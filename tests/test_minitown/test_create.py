@@ -3,6 +3,7 @@ import hashlib
 import cv2
 import numpy as np
 import pytest
+
 from occsplat.minitown import SCENES, build_world, create_minitown
 from occsplat.minitown.frames import UNFINISHED, write_bytes
 from occsplat.minitown.labels import camera_rays

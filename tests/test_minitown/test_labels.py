@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from occsplat.minitown import build_world, camera_rig, voxelise
 from occsplat.minitown.classes import CATEGORIES, occupancy_ids
 from occsplat.minitown.labels import (

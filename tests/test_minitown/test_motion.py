@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from occsplat.minitown.motion import Motion, Path, Speed, overlaps, standing
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from occsplat.minitown import primitives as pr
 
 SOLIDS = {
