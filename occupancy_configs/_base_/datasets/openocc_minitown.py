@@ -8,18 +8,15 @@ train_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadLidarPoints'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    # light augmentation: a few hundred steps see each frame a few times
     dict(
         type='ImageAug',
         size=image_size,
         resize=(-0.03, 0.05),  # added to the resize factor
-        rotate=2.0,  # degrees, either way
-        flip=True,
     ),
     dict(
         type='VolumeAug',
-        rotate=22.5,  # degrees about z, either way
-        flip_x=0.5,  # probability
-        flip_y=0.5,
+        rotate=5.0,  # degrees about z, either way
     ),
     dict(type='LidarDepth'),
     # the key frame's own six cameras at 100x56

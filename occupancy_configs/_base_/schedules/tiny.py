@@ -1,15 +1,15 @@
 # Minutes on two CPU cores: a few hundred steps of one sample.
-max_epochs = 4
+max_epochs = 5
 
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=4
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=max_epochs
 )
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-2),
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=1e-2),
     clip_grad=dict(max_norm=5, norm_type=2),
 )
 param_scheduler = [

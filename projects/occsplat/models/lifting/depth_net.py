@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from occsplat.structures import CameraRig
 
+#: of the atrous pyramid in the depth branch
+DILATIONS = (1, 6, 12, 18)
 #: numbers that describe a camera, see camera_vector
 CAMERA_NUMBERS = 22
 
@@ -51,7 +53,9 @@ class DepthNet(nn.Module):
         mid_channels (int): width of both branches.
         context_channels (int): C of the context.
         depth_bins (int): D.
-        dilations (sequence): of the atrous pyramid in the depth branch.
+        norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        dropout (float): share of the pyramid's outputs that training
+            sets to zero.
     """
 
     def __init__(
@@ -60,17 +64,22 @@ class DepthNet(nn.Module):
         mid_channels: int,
         context_channels: int,
         depth_bins: int,
-        dilations: tuple[int, ...] = (1, 6, 12, 18),
+        norm_cfg: dict | None = None,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.reduce = _conv(in_channels, mid_channels, 3)
+        norm_cfg = norm_cfg or dict(type='BN')
+        self.reduce = _conv(in_channels, mid_channels, 3, norm_cfg)
         self.camera_norm = nn.BatchNorm1d(CAMERA_NUMBERS)
         self.context_gate = CameraGate(mid_channels)
         self.context = nn.Conv2d(mid_channels, context_channels, 1)
         self.depth_gate = CameraGate(mid_channels)
         self.depth = nn.Sequential(
-            *[BasicBlock(mid_channels, mid_channels) for _ in range(3)],
-            AtrousPyramid(mid_channels, dilations),
+            *[
+                BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg)
+                for _ in range(3)
+            ],
+            AtrousPyramid(mid_channels, norm_cfg, dropout),
             nn.Conv2d(mid_channels, depth_bins, 1),
         )
 
@@ -116,11 +125,13 @@ class CameraGate(nn.Module):
 class AtrousPyramid(nn.Module):
     """ASPP (DeepLab v3): dilated convolutions and the image's mean."""
 
-    def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: int, norm_cfg: dict, dropout: float
+    ) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            _conv(channels, channels, 1 if rate == 1 else 3, rate)
-            for rate in dilations
+            _conv(channels, channels, 1 if rate == 1 else 3, norm_cfg, rate)
+            for rate in DILATIONS
         )
         # a norm over one pixel an image has no statistics: none here
         self.mean = nn.Sequential(
@@ -129,8 +140,8 @@ class AtrousPyramid(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.project = nn.Sequential(
-            _conv(channels * (len(dilations) + 1), channels, 1),
-            nn.Dropout(0.5),
+            _conv(channels * (len(DILATIONS) + 1), channels, 1, norm_cfg),
+            nn.Dropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +152,11 @@ class AtrousPyramid(nn.Module):
 
 
 def _conv(
-    in_channels: int, out_channels: int, size: int, dilation: int = 1
+    in_channels: int,
+    out_channels: int,
+    size: int,
+    norm_cfg: dict,
+    dilation: int = 1,
 ) -> ConvModule:
     return ConvModule(
         in_channels,
@@ -149,5 +164,5 @@ def _conv(
         size,
         padding=dilation * (size // 2),
         dilation=dilation,
-        norm_cfg=dict(type='BN'),
+        norm_cfg=norm_cfg,
     )

@@ -38,6 +38,9 @@ class FBOccLifter(nn.Module):
         backward (dict, optional): arguments of BackwardProjection; None
             leaves the forward projection alone.
         depth_weight (float): weight of the depth loss.
+        norm_cfg (dict, optional): normalisation in the depth net,
+            BatchNorm by default.
+        dropout (float): in the depth net's depth branch.
     """
 
     def __init__(
@@ -49,12 +52,19 @@ class FBOccLifter(nn.Module):
         depth_bins: dict[str, float] | None = None,
         backward: dict[str, Any] | None = None,
         depth_weight: float = 1.0,
+        norm_cfg: dict | None = None,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.grid = as_grid(grid)
         self.bins = DepthBins(**(depth_bins or {}))
         self.depth_net = DepthNet(
-            in_channels, mid_channels, channels, self.bins.count
+            in_channels,
+            mid_channels,
+            channels,
+            self.bins.count,
+            norm_cfg,
+            dropout,
         )
         self.backward_projection = (
             None
