@@ -8,15 +8,16 @@ train_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadLidarPoints'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    # light augmentation: a few hundred steps see each frame a few times
     dict(
         type='ImageAug',
         size=image_size,
         resize=(-0.03, 0.05),  # added to the resize factor
+        flip=True,
     ),
     dict(
         type='VolumeAug',
-        rotate=5.0,  # degrees about z, either way
+        rotate=10.0,  # degrees about z, either way
+        flip_y=0.5,  # probability
     ),
     dict(type='LidarDepth'),
     # the key frame's own six cameras at 100x56

@@ -54,8 +54,6 @@ class DepthNet(nn.Module):
         context_channels (int): C of the context.
         depth_bins (int): D.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
-        dropout (float): share of the pyramid's outputs that training
-            sets to zero.
     """
 
     def __init__(
@@ -65,7 +63,6 @@ class DepthNet(nn.Module):
         context_channels: int,
         depth_bins: int,
         norm_cfg: dict | None = None,
-        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         norm_cfg = norm_cfg or dict(type='BN')
@@ -79,7 +76,7 @@ class DepthNet(nn.Module):
                 BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg)
                 for _ in range(3)
             ],
-            AtrousPyramid(mid_channels, norm_cfg, dropout),
+            AtrousPyramid(mid_channels, norm_cfg),
             nn.Conv2d(mid_channels, depth_bins, 1),
         )
 
@@ -125,9 +122,7 @@ class CameraGate(nn.Module):
 class AtrousPyramid(nn.Module):
     """ASPP (DeepLab v3): dilated convolutions and the image's mean."""
 
-    def __init__(
-        self, channels: int, norm_cfg: dict, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, norm_cfg: dict) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
             _conv(channels, channels, 1 if rate == 1 else 3, norm_cfg, rate)
@@ -141,7 +136,7 @@ class AtrousPyramid(nn.Module):
         )
         self.project = nn.Sequential(
             _conv(channels * (len(DILATIONS) + 1), channels, 1, norm_cfg),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
         )
 
     def forward(self, x: Tensor) -> Tensor:

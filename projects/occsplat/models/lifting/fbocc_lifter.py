@@ -40,7 +40,6 @@ class FBOccLifter(nn.Module):
         depth_weight (float): weight of the depth loss.
         norm_cfg (dict, optional): normalisation in the depth net,
             BatchNorm by default.
-        dropout (float): in the depth net's depth branch.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class FBOccLifter(nn.Module):
         backward: dict[str, Any] | None = None,
         depth_weight: float = 1.0,
         norm_cfg: dict | None = None,
-        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         self.grid = as_grid(grid)
@@ -64,7 +62,6 @@ class FBOccLifter(nn.Module):
             channels,
             self.bins.count,
             norm_cfg,
-            dropout,
         )
         self.backward_projection = (
             None
