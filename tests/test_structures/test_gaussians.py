@@ -1,4 +1,4 @@
-"""Gaussians: selecting and moving."""
+"""Gaussians: moving."""
 
 import pytest
 import torch
@@ -29,8 +29,3 @@ def test_moved_is_differentiable_in_the_displacement():
 def test_moved_refuses_other_shapes():
     with pytest.raises(ValueError, match='displacement'):
         make_gaussians().moved(torch.ones(4, 1))
-
-
-def test_select_by_mask():
-    some = make_gaussians().select(torch.tensor([True, False, True, False]))
-    assert len(some) == 2 and some.means[1].tolist() == [6, 7, 8]

@@ -31,16 +31,6 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[0]
 
-    def select(self, which: Tensor) -> Gaussians:
-        """The Gaussians that a bool mask or an index picks."""
-        return Gaussians(
-            self.means[which],
-            self.scales[which],
-            self.opacities[which],
-            self.features[which],
-            None if self.quats is None else self.quats[which],
-        )
-
     def moved(self, displacement: Tensor) -> Gaussians:
         """Shifted by metres, (G, 3), or (G, 2) for a move along x and y.
 
