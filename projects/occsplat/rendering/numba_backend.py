@@ -20,9 +20,21 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .numba_blending import blend_tiles, blend_tiles_backward, gather_rows
-from .numba_projection import prepare_view, project_backward
+from .numba_blending import (
+    BLOCK_WIDTH,
+    View,
+    blend_columns,
+    blend_columns_backward,
+    gather_slots,
+    slot_size,
+)
+from .numba_projection import MIN_ALPHA, arrange, project, project_backward
 from .output import RenderOutput, RenderSettings
+
+#: width and height of a tile in pixels, a multiple of a block's
+TILE = 16
+#: Gaussians that are worth a thread
+MANY = 4096
 
 
 def render(
@@ -37,16 +49,12 @@ def render(
     settings: RenderSettings,
 ) -> RenderOutput:
     """Render in float32; see :func:`~occsplat.rendering.rasterize`."""
-    if quats is None:
-        quats = means.new_empty(0, 4)
-    if background is None:
-        background = features.new_zeros(features.shape[1])
+    tensors = _filled(means, scales, quats, opacities, features, background)
     cameras = _camera_rows(viewmats, Ks)
-    outputs = _Rasterize.apply(
-        means, scales, quats, opacities, features, background,
-        cameras, settings,
-    )  # fmt: skip
-    return RenderOutput(*outputs)
+    views = _prepare(_scene(*tensors), cameras, settings)
+    return RenderOutput(
+        *_Rasterize.apply(*tensors, cameras, settings, views)
+    )
 
 
 def render_labels(
@@ -54,26 +62,53 @@ def render_labels(
     scales: Tensor,  # (G, 3)
     quats: Tensor | None,  # (G, 4)
     opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, F)
     labels: Tensor,  # (G,)
     num_classes: int,
     viewmats: Tensor,  # (N, 4, 4)
     Ks: Tensor,  # (N, 3, 3)
     settings: RenderSettings,
 ) -> RenderOutput:
-    """As :func:`render` with one-hot features, at less cost, no gradient.
+    """As :func:`render` with one-hot features in front of the others.
 
-    A splat then adds to two numbers of a pixel instead of C + 1.
+    At less cost, since a splat adds to one class of a pixel. No gradient.
     """
-    if quats is None:
-        quats = means.new_empty(0, 4)
-    scene = _Scene(
-        *(_array(x) for x in (means, scales, quats, opacities)),
-        features=np.empty((0, num_classes), np.float32),
-        labels=labels.detach().long().contiguous().numpy(),
-        background=np.zeros(num_classes, np.float32),
+    scene = _label_scene(
+        means, scales, quats, opacities, features, labels, num_classes
     )
-    image, depth, left, _ = _blend(scene, _camera_rows(viewmats, Ks), settings)
-    return RenderOutput(image, depth, 1 - left)
+    views = _prepare(scene, _camera_rows(viewmats, Ks), settings)
+    return _output(*_blend(scene, views, settings))
+
+
+def render_pair(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    labels: Tensor,  # (G,) negative: no ground truth
+    num_classes: int,
+    label_features: Tensor,  # (G, F)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    settings: RenderSettings,
+) -> tuple[RenderOutput, RenderOutput]:
+    """:func:`render` and :func:`render_labels` on one set of views."""
+    there = (labels >= 0).to(opacities)
+    truth = _label_scene(
+        means, scales, quats, there, label_features, labels, num_classes
+    )
+    tensors = _filled(means, scales, quats, opacities, features, None)
+    scene = _scene(*tensors)
+    # a splat's box must hold it at the larger of its two opacities
+    both = np.maximum(scene.opacities, truth.opacities)
+    cameras = _camera_rows(viewmats, Ks)
+    views = _prepare(scene._replace(opacities=both), cameras, settings)
+    prediction = _Rasterize.apply(*tensors, cameras, settings, views)
+    return (
+        RenderOutput(*prediction),
+        _output(*_blend(truth, views, settings)),
+    )
 
 
 class _Scene(NamedTuple):
@@ -84,79 +119,95 @@ class _Scene(NamedTuple):
     quats: np.ndarray
     opacities: np.ndarray
     features: np.ndarray
-    labels: np.ndarray
     background: np.ndarray
+    labels: np.ndarray = np.empty(0, np.int64)
 
 
-class _View(NamedTuple):
-    """One camera's splats, see prepare_view, and how they were blended."""
+def _scene(*tensors: Tensor) -> _Scene:
+    return _Scene(*map(_array, tensors))
 
-    splats: np.ndarray
-    boxes: np.ndarray
-    owners: np.ndarray
-    starts: np.ndarray
-    entries: np.ndarray
-    last: np.ndarray  # (H, W) entries of the tile up to the last one used
-    used: np.ndarray  # (T,) the largest of them in a tile
+
+def _label_scene(
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor | None,
+    opacities: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+) -> _Scene:
+    background = features.new_zeros(num_classes + features.shape[1])
+    scene = _scene(
+        *_filled(means, scales, quats, opacities, features, background)
+    )
+    return scene._replace(labels=_array(labels.long()))
+
+
+def _filled(
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor | None,
+    opacities: Tensor,
+    features: Tensor,
+    background: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Empty quats and a black background where there are none."""
+    if quats is None:
+        quats = means.new_empty(0, 4)
+    if background is None:
+        background = features.new_zeros(features.shape[1])
+    return means, scales, quats, opacities, features, background
+
+
+def _output(
+    image: Tensor, depth: Tensor, left: Tensor, first_hit: Tensor
+) -> RenderOutput:
+    return RenderOutput(image, depth, 1 - left, first_hit)
 
 
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx, means, scales, quats, opacities, features, background,
-        cameras, settings,
+        cameras, settings, views,
     ):  # fmt: skip
-        scene = _Scene(
-            *(_array(x) for x in (means, scales, quats, opacities, features)),
-            labels=np.empty(0, np.int64),
-            background=_array(background),
-        )
-        image, depth, left, views = _blend(scene, cameras, settings)
-        ctx.save_for_backward(
-            means, scales, quats, opacities, features, background, left
-        )
+        tensors = (means, scales, quats, opacities, features, background)
+        image, depth, left, hit = _blend(_scene(*tensors), views, settings)
+        ctx.save_for_backward(*tensors, left)
         ctx.cameras, ctx.settings, ctx.views = cameras, settings, views
-        return image, depth, 1 - left
+        ctx.mark_non_differentiable(hit)
+        return image, depth, 1 - left, hit
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_image, grad_depth, grad_alpha):
-        *inputs, background, left = ctx.saved_tensors
-        scene = _Scene(
-            *(_array(x) for x in inputs),
-            labels=np.empty(0, np.int64),
-            background=_array(background),
-        )
+    def backward(ctx, grad_image, grad_depth, grad_alpha, _):
+        *tensors, left = ctx.saved_tensors
         grads = _blend_backward(
-            scene,
+            _scene(*tensors),
             ctx.cameras,
-            ctx.settings,
             ctx.views,
-            left.numpy(),
-            tuple(_array(g) for g in (grad_image, grad_depth, grad_alpha)),
+            ctx.settings,
+            tuple(map(_array, (grad_image, grad_depth, grad_alpha))),
             with_geometry=any(ctx.needs_input_grad[:3]),
         )
         grad_background = None
         if ctx.needs_input_grad[5]:
             grad_background = torch.einsum('nhw,nhwc->c', left, grad_image)
-        return *map(torch.from_numpy, grads), grad_background, None, None
+        return *map(torch.from_numpy, grads), grad_background, *[None] * 3
 
 
-def _blend(
+def _prepare(
     scene: _Scene, cameras: np.ndarray, settings: RenderSettings
-) -> tuple[Tensor, Tensor, Tensor, list[_View]]:
-    """Image, depth, transmittance, and what the backward pass needs."""
+) -> list[View]:
+    """Project, sort and bin for each camera."""
     width, height = settings.width, settings.height
-    channels = scene.features.shape[1]
-    shape = (len(cameras), height, width)
-    image = torch.empty(*shape, channels)
-    depth, left = torch.empty(shape), torch.empty(shape)
-    splits = _splits(len(cameras))
-    views: list[_View | None] = [None] * len(cameras)
+    # exact: what is fainter leaves no trace in any pixel
+    kept = np.flatnonzero(scene.opacities >= MIN_ALPHA).astype(np.int32)
 
-    def prepare(n: int) -> None:
-        prepared = prepare_view(
+    def project_part(n: int, first: int, last: int) -> tuple:
+        return project(
             *scene[:4],
+            kept[first:last],
             cameras[n],
             width,
             height,
@@ -165,103 +216,135 @@ def _blend(
             settings.eps2d,
             settings.ortho,
         )
-        last = np.empty((height, width), np.int32)
-        used = np.empty(len(prepared[3]) - 1, np.int64)
-        views[n] = _View(*prepared, last, used)
+
+    def arrange_view(parts: Sequence[tuple]) -> View:
+        # parts are in the order of the Gaussians: nothing depends on them
+        splats, boxes, owners = map(np.concatenate, zip(*parts))
+        arranged = arrange(splats, boxes, owners, width, height, TILE)
+        boxes = arranged[1]
+        first = boxes[:, 0] // BLOCK_WIDTH
+        counts = (boxes[:, 2] - 1) // BLOCK_WIDTH - first + 1
+        ends = counts.cumsum()
+        return View(*arranged, ends - counts - first, counts.sum())
+
+    ranges = _ranges(len(kept))
+    parts = _run(
+        project_part, [(n, *r) for n in range(len(cameras)) for r in ranges]
+    )
+    step = len(ranges)
+    return _run(
+        arrange_view,
+        [(parts[i : i + step],) for i in range(0, len(parts), step)],
+    )
+
+
+def _blend(
+    scene: _Scene, views: list[View], settings: RenderSettings
+) -> tuple[Tensor, ...]:
+    """Image, depth, transmittance and first hit."""
+    shape = (len(views), settings.height, settings.width)
+    image = torch.empty(*shape, len(scene.background))
+    depth, left, hit = (torch.empty(shape) for _ in range(3))
+    opacities = [scene.opacities[view.owners] for view in views]
+    parts = _num_parts(len(views))
 
     def blend(n: int, part: int) -> None:
-        *prepared, last, used = views[n]
-        blend_tiles(
-            *prepared,
+        blend_columns(
+            views[n],
+            opacities[n],
             scene.features,
             scene.labels,
             scene.background,
             np.float32(settings.max_alpha),
+            TILE,
             part,
-            splits,
+            parts,
             image[n].numpy(),
             depth[n].numpy(),
             left[n].numpy(),
-            last,
-            used,
+            hit[n].numpy(),
         )
 
-    _run(prepare, [(n,) for n in range(len(cameras))])
-    _run(blend, [(n, p) for n in range(len(cameras)) for p in range(splits)])
-    return image, depth, left, views
+    _run(blend, [(n, p) for n in range(len(views)) for p in range(parts)])
+    return image, depth, left, hit
 
 
 def _blend_backward(
     scene: _Scene,
     cameras: np.ndarray,
+    views: list[View],
     settings: RenderSettings,
-    views: list[_View],
-    left: np.ndarray,  # (N, H, W)
-    cotangents: tuple[np.ndarray, ...],  # of the image, depth and alpha
+    cotangents: tuple[np.ndarray, ...],  # of the images, depths and alphas
     with_geometry: bool,
 ) -> tuple[np.ndarray, ...]:
     """Gradients of means, scales, quats, opacities and features."""
-    channels = scene.features.shape[1]
-    splits = _splits(len(cameras))
-    row_starts = [
-        np.concatenate((np.zeros(1, np.int64), view.used.cumsum()))
-        for view in views
-    ]
-    rows = [np.empty((s[-1], 7 + channels), np.float32) for s in row_starts]
+    grads = tuple(np.zeros_like(array) for array in scene[:5])
+    # camera by camera, so that all add to one buffer in a fixed order
+    for n, view in enumerate(views):
+        _view_backward(
+            scene,
+            cameras[n],
+            view,
+            settings,
+            tuple(cotangent[n] for cotangent in cotangents),
+            with_geometry,
+            grads,
+        )
+    return grads
 
-    def blend(n: int, part: int) -> None:
-        *prepared, last, _ = views[n]
-        blend_tiles_backward(
-            *prepared,
+
+def _view_backward(
+    scene: _Scene,
+    camera: np.ndarray,
+    view: View,
+    settings: RenderSettings,
+    cotangents: tuple[np.ndarray, ...],
+    with_geometry: bool,
+    grads: tuple[np.ndarray, ...],  # added to
+) -> None:
+    """One camera's contribution to the gradients."""
+    opacities = scene.opacities[view.owners]
+    slots = np.zeros(
+        (view.num_slots, slot_size(scene.features.shape[1])), np.float32
+    )
+    grad_splats = np.empty_like(view.splats)
+    parts = _num_parts(1)
+
+    def blend(part: int) -> None:
+        blend_columns_backward(
+            view,
+            opacities,
             scene.features,
             scene.background,
             np.float32(settings.max_alpha),
+            TILE,
             part,
-            splits,
-            left[n],
-            last,
-            row_starts[n],
-            *(cotangent[n] for cotangent in cotangents),
-            rows[n],
+            parts,
+            *cotangents,
+            slots,
         )
 
-    _run(blend, [(n, p) for n in range(len(cameras)) for p in range(splits)])
-    grads = tuple(np.zeros_like(array) for array in scene[:5])
-    grad_splats = [np.zeros_like(view.splats) for view in views]
-    width, height = settings.width, settings.height
-
     def gather(first: int, last: int) -> None:
-        for n, view in enumerate(views):
-            gather_rows(
+        gather_slots(
+            view, opacities, slots, first, last, grad_splats, *grads[3:]
+        )
+        if with_geometry:
+            project_backward(
+                *scene[:3],
                 view.owners,
-                view.starts,
-                view.entries,
-                row_starts[n],
-                rows[n],
+                view.splats,
+                grad_splats,
+                camera,
+                settings.width,
+                settings.height,
+                settings.ortho,
                 first,
                 last,
-                grad_splats[n],
-                grads[3],
-                grads[4],
+                *grads[:3],
             )
-            if with_geometry:
-                project_backward(
-                    *scene[:3],
-                    view.owners,
-                    grad_splats[n],
-                    view.splats,
-                    cameras[n],
-                    width,
-                    height,
-                    settings.ortho,
-                    first,
-                    last,
-                    *grads[:3],
-                )
 
-    edges = np.linspace(0, len(scene.means), _threads() + 1).astype(int)
-    _run(gather, list(zip(edges[:-1].tolist(), edges[1:].tolist())))
-    return grads
+    _run(blend, [(part,) for part in range(parts)])
+    _run(gather, _ranges(len(view.owners)))
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -281,26 +364,26 @@ def _camera_rows(viewmats: Tensor, Ks: Tensor) -> np.ndarray:
     )
 
 
-def _threads() -> int:
-    return torch.get_num_threads()
+def _num_parts(num_cameras: int) -> int:
+    """Parts a camera's columns are dealt into, to keep the threads busy."""
+    threads = torch.get_num_threads()
+    return 1 if threads == 1 else max(1, -(-4 * threads // num_cameras))
 
 
-def _splits(num_cameras: int) -> int:
-    """Parts a camera's tiles are dealt into, to keep the threads busy."""
-    threads = _threads()
-    return 1 if threads == 1 else max(1, -(-2 * threads // num_cameras))
+def _ranges(count: int) -> list[tuple[int, int]]:
+    """[first, last) for each thread."""
+    parts = max(1, min(torch.get_num_threads(), count // MANY))
+    edges = np.linspace(0, count, parts + 1).astype(int).tolist()
+    return list(zip(edges[:-1], edges[1:]))
 
 
-def _run(function: Callable, arguments: Sequence[tuple]) -> None:
+def _run(function: Callable, arguments: Sequence[tuple]) -> list:
     """Call a function with each of the arguments, on several threads."""
-    threads = min(_threads(), len(arguments))
+    threads = min(torch.get_num_threads(), len(arguments))
     if threads <= 1:
-        for each in arguments:
-            function(*each)
-        return
-    pool = _pool(os.getpid(), _threads())
-    for _ in pool.map(lambda each: function(*each), arguments):
-        pass
+        return [function(*each) for each in arguments]
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    return list(pool.map(lambda each: function(*each), arguments))
 
 
 @lru_cache(maxsize=1)

@@ -1,15 +1,24 @@
-"""Tiles of splats blended into pixels, and the gradient of that.
+"""Splats blended into pixels, and the gradient of that.
 
-Shape letters: S splats, T tiles, E entries (a splat in a tile), U used
-entries (in front of the point where a tile is opaque), H W pixels,
-C channels, L lanes (C and the depth, rounded up).
+Shape letters: S splats, T tiles, E entries (a splat in a tile), A active
+splats (those that reach a block of pixels), P pixels of a block, M slots
+(a splat in a column of blocks), H W pixels, K classes, C channels.
 
-The functions here run one part of a camera's tiles without the GIL. Tiles
-do not share anything they write, so the result is the same however they
-are distributed.
+Pixels are handled in blocks of BLOCK_WIDTH x BLOCK_HEIGHT; a block is one
+vector. First comes the recurrence along the block's splats that yields the
+weights w_i = alpha_i T_i (:func:`_weigh`). The rest are products of small
+matrices: weights and features in the forward pass, features and loss
+gradients, then weights and loss gradients in the backward pass.
+
+The functions here run some columns of blocks without the GIL. One thread
+walks a column from top to bottom, adds up what the column contributes to a
+splat in the splat's slot, and shares nothing that it writes: neither the
+number of threads nor the size of the tiles changes a bit.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -20,311 +29,504 @@ from .numba_projection import (
     CONIC_YY,
     DEPTH,
     MIN_ALPHA,
-    OPACITY,
-    TILE,
     U,
     V,
 )
-
-#: a pixel is opaque before its transmittance falls to this
-MIN_LEFT = np.float32(1e-4)
-#: sums may be reordered, but NaN and infinity keep their meaning
-FAST = {'contract', 'reassoc', 'arcp', 'nsz'}
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-LOG2_E = np.float32(1.4426950408889634)
-#: exp(-40) is far below what alpha can tell from 0
-MAX_SIGMA = np.float32(40)
-#: ln(2)^k / k!: the series of 2^f for |f| <= 1/2, within 1e-7
-EXP2 = tuple(
-    np.float32(c)
-    for c in (
-        1.0,
-        6.931471805599453e-1,
-        2.402265069591007e-1,
-        5.550410866482158e-2,
-        9.618129107628477e-3,
-        1.333355814642844e-3,
-        1.540353039338161e-4,
-    )
+from .simd import (
+    broadcast,
+    broadcast_from,
+    exp_minus,
+    highest,
+    load,
+    store,
+    where_at_least,
+    where_greater,
 )
 
+BLOCK_WIDTH, BLOCK_HEIGHT = 8, 4
+#: pixels of a block
+BLOCK = BLOCK_WIDTH * BLOCK_HEIGHT
+#: channels of a vector: columns of a product that are computed at once
+GROUP = 16
+#: a pixel is opaque before its transmittance falls to this
+MIN_LEFT = np.float32(1e-4)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+#: splats after which a block is tested for being opaque
+PATIENCE = 8
+#: the middle of a block from its corner, and pixel centres from there
+MIDDLE_X, MIDDLE_Y = np.float32(BLOCK_WIDTH / 2), np.float32(BLOCK_HEIGHT / 2)
+CENTRES_Y, CENTRES_X = np.mgrid[
+    0.5 - MIDDLE_Y : MIDDLE_Y, 0.5 - MIDDLE_X : MIDDLE_X
+].reshape(2, BLOCK).astype(np.float32)  # fmt: skip
+#: what the gradient of a splat's shape sums over a block: 1, x, y, x2, xy, y2
+SHAPE_TERMS = np.zeros((BLOCK, GROUP), np.float32)
+SHAPE_TERMS[:, :6] = np.stack(
+    (
+        np.ones_like(CENTRES_X), CENTRES_X, CENTRES_Y,
+        CENTRES_X**2, CENTRES_X * CENTRES_Y, CENTRES_Y**2,
+    ),
+    axis=1,
+)  # fmt: skip
 
-@numba.njit(fastmath=FAST, error_model='numpy')
-def _exp_minus(x: np.float32) -> np.float32:
-    """exp(-x) in arithmetic that vectorises (a call to expf would not)."""
-    t = x * -LOG2_E
-    whole = np.floor(t + HALF)
-    f = t - whole
-    p = EXP2[6]
-    p = p * f + EXP2[5]
-    p = p * f + EXP2[4]
-    p = p * f + EXP2[3]
-    p = p * f + EXP2[2]
-    p = p * f + EXP2[1]
-    p = p * f + EXP2[0]
-    exponent = (np.int32(whole) + np.int32(127)) << np.int32(23)
-    return p * np.int32(exponent).view(np.float32)
+
+def slot_size(channels: int) -> int:
+    """Numbers in a slot: shape terms, features and depth, rounded up."""
+    return GROUP + -(-(channels + 1) // GROUP) * GROUP
 
 
-@numba.njit(fastmath=FAST, error_model='numpy')
-def _visibility_row(
-    splat: np.ndarray,  # (7,)
+class View(NamedTuple):
+    """One camera's splats, sorted and put into tiles, see arrange."""
+
+    splats: np.ndarray  # (S, 6) float32, front to back
+    boxes: np.ndarray  # (S, 4) int32
+    owners: np.ndarray  # (S,) int32: their Gaussians
+    starts: np.ndarray  # (T + 1,) int64
+    entries: np.ndarray  # (E,) int32
+    first_slots: np.ndarray  # (S,) int64, the slot in column c is this + c
+    num_slots: int  # M
+
+
+class Scratch(NamedTuple):
+    """What a block knows about its active splats."""
+
+    active: np.ndarray  # (A,) int32
+    visible: np.ndarray  # (A, P): exp(-sigma), later its dL/dalpha
+    through: np.ndarray  # (A, P): T in front of a splat
+    weights: np.ndarray  # (A, P): alpha T, or 0
+    dots: np.ndarray  # (A, P): feature . loss gradient
+    products: np.ndarray  # (A, N * GROUP)
+
+
+@numba.njit(error_model='numpy')
+def _scratch(starts: np.ndarray, columns: int) -> Scratch:
+    """Room for the longest list of a tile; sizes rounded up by a block."""
+    size = 4
+    for tile in range(len(starts) - 1):
+        size = max(size, starts[tile + 1] - starts[tile] + 4)
+    return Scratch(
+        np.empty(size, np.int32),
+        np.empty((size, BLOCK), np.float32),
+        np.empty((size, BLOCK), np.float32),
+        np.empty((size, BLOCK), np.float32),
+        np.empty((size, BLOCK), np.float32),
+        np.empty((size, columns), np.float32),
+    )
+
+
+@numba.njit(error_model='numpy')
+def _select(
+    view: View, begin: int, end: int, x: int, y: int, active: np.ndarray
+) -> int:
+    """Splats among a tile's entries that reach a block, front to back."""
+    count = 0
+    for e in range(begin, end):
+        i = view.entries[e]
+        box = view.boxes[i]
+        active[count] = i
+        # added up, not branched on: no processor could guess
+        count += (
+            (box[0] < x + BLOCK_WIDTH)
+            & (box[2] > x)
+            & (box[1] < y + BLOCK_HEIGHT)
+            & (box[3] > y)
+        )
+    return count
+
+
+@numba.njit(error_model='numpy')
+def _weigh(
+    view: View,
+    opacities: np.ndarray,  # (S,)
+    max_alpha: np.float32,
+    tile_size: int,
+    tiles_across: int,
     x: int,
     y: int,
-    row: np.ndarray,  # (TILE,) written
-) -> np.float32:
-    """exp(-sigma) at the pixels (x, y), (x + 1, y), ...; returns dy."""
-    dy = splat[V] - (np.float32(y) + HALF)
-    first = splat[U] - (np.float32(x) + HALF)
-    half_xx = HALF * splat[CONIC_XX]
-    slope = splat[CONIC_XY] * dy
-    constant = HALF * splat[CONIC_YY] * dy * dy
-    for j in range(TILE):
-        dx = first - np.float32(j)
-        sigma = half_xx * dx * dx + slope * dx + constant
-        row[j] = _exp_minus(min(sigma, MAX_SIGMA))
-    return dy
+    keep: bool,
+    scratch: Scratch,
+) -> tuple:
+    """Blend a block front to back.
 
-
-@numba.njit(fastmath=FAST, error_model='numpy')
-def _add_scaled(
-    sums: np.ndarray,  # (L,) added to
-    scale: np.float32,
-    values: np.ndarray,  # (L,)
-) -> None:
-    """sums += scale * values.
-
-    With a length that the compiler does not know it vectorises the loop
-    behind a test for overlap. It would unroll a known length instead, and
-    for fear of overlap add one by one.
+    Fills the scratch's active splats and weights; with ``keep`` also what
+    the backward pass needs. Returns the number of active splats, T behind
+    the last of them, the depth, and the depth where T falls to a half.
     """
-    for c in range(len(values)):
-        sums[c] += scale * values[c]
+    tile = y // tile_size * tiles_across + x // tile_size
+    begin, end = view.starts[tile], view.starts[tile + 1]
+    count = _select(view, begin, end, x, y, scratch.active)
+    zero, one = broadcast(ZERO, BLOCK), broadcast(ONE, BLOCK)
+    min_alpha = broadcast(MIN_ALPHA, BLOCK)
+    min_left = broadcast(MIN_LEFT, BLOCK)
+    largest = broadcast(max_alpha, BLOCK)
+    centres_x = load(CENTRES_X, 0, BLOCK)
+    centres_y = load(CENTRES_Y, 0, BLOCK)
+    half = broadcast(HALF, BLOCK)
+    through, left, depth, hit = one, one, zero, zero
+    for s in range(count):
+        i = scratch.active[s]
+        splat = view.splats[i]
+        dx = centres_x - (splat[U] - (np.float32(x) + MIDDLE_X))
+        dy = centres_y - (splat[V] - (np.float32(y) + MIDDLE_Y))
+        sigma = dx * dx * (HALF * splat[CONIC_XX])
+        sigma = sigma + dx * dy * splat[CONIC_XY]
+        sigma = sigma + dy * dy * (HALF * splat[CONIC_YY])
+        visible = exp_minus(sigma)
+        alpha = visible * opacities[i]
+        alpha = where_greater(alpha, largest, largest, alpha)
+        alpha = where_at_least(alpha, min_alpha, alpha, zero)
+        weight = alpha * through
+        behind = through - weight
+        # the splat that would close a pixel is left out, as are the rest
+        weight = where_greater(behind, min_left, weight, zero)
+        far = broadcast(splat[DEPTH], BLOCK)
+        nearest = where_greater(left, half, far, hit)
+        hit = where_greater(weight, zero, nearest, hit)
+        left = where_greater(behind, min_left, behind, left)
+        store(scratch.weights, s * BLOCK, weight)
+        if keep:
+            store(scratch.visible, s * BLOCK, visible)
+            store(scratch.through, s * BLOCK, through)
+        through = where_greater(behind, min_left, behind, zero)
+        depth = depth + weight * far
+        if s % PATIENCE == 0 and highest(through) == ZERO:
+            count = s + 1
+            break
+    return count, left, depth, where_greater(left, half, zero, hit)
 
 
-@numba.njit
-def _lanes(channels: int) -> int:
-    """Channels and depth, rounded up to a vector register."""
-    return (channels + 8) // 8 * 8
-
-
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model='numpy')
-def blend_tiles(
-    splats: np.ndarray,  # (S, 7) front to back
-    boxes: np.ndarray,  # (S, 4)
-    owners: np.ndarray,  # (S,)
-    starts: np.ndarray,  # (T + 1,)
-    entries: np.ndarray,  # (E,)
-    features: np.ndarray,  # (G, C), or (0, C) when there are labels
-    labels: np.ndarray,  # (G,) int64 channels, or (0,)
-    background: np.ndarray,  # (C,)
+@numba.njit(cache=True, nogil=True, error_model='numpy')
+def blend_columns(
+    view: View,
+    opacities: np.ndarray,  # (S,)
+    features: np.ndarray,  # (G, C)
+    labels: np.ndarray,  # (G,) int64, or (0,) when K is 0
+    background: np.ndarray,  # (K + C,)
     max_alpha: np.float32,
+    tile_size: int,
     part: int,
     parts: int,
-    image: np.ndarray,  # (H, W, C) written
+    image: np.ndarray,  # (H, W, K + C) written
     depth: np.ndarray,  # (H, W) written
     left: np.ndarray,  # (H, W) written: transmittance behind everything
-    last: np.ndarray,  # (H, W) written: entries of the tile up to the last
-    used: np.ndarray,  # (T,) written: the largest ``last`` of a tile
+    first_hit: np.ndarray,  # (H, W) written
 ) -> None:
-    """Front-to-back blending of the tiles part, part + parts, ..."""
+    """Blend the columns part, part + parts, ... of blocks.
+
+    Labels blend like one-hot features in front of the others.
+    """
     height, width, channels = image.shape
-    across = (width + TILE - 1) // TILE
-    size = _lanes(channels)
-    sums = np.empty((TILE * TILE, size), np.float32)
-    through = np.empty(TILE * TILE, np.float32)
-    closed = np.empty(TILE * TILE, np.bool_)
-    final = np.empty(TILE * TILE, np.int32)
-    row = np.empty(TILE, np.float32)
-    value = np.zeros(size, np.float32)
-    for tile in range(part, len(used), parts):
-        x0, y0 = tile % across * TILE, tile // across * TILE
-        x1, y1 = min(x0 + TILE, width), min(y0 + TILE, height)
-        sums[:] = ZERO
-        through[:] = ONE
-        closed[:] = False
-        final[:] = 0
-        open_pixels = (x1 - x0) * (y1 - y0)
-        begin, end = starts[tile], starts[tile + 1]
-        for e in range(begin, end):
-            if open_pixels == 0:
-                break
-            i = entries[e]
-            splat, box = splats[i], boxes[i]
-            opacity, splat_depth = splat[OPACITY], splat[DEPTH]
-            label = -1
-            if len(labels):
-                label = labels[owners[i]]
-            else:
-                for c in range(channels):
-                    value[c] = features[owners[i], c]
-                value[channels] = splat_depth
-            left_x, right_x = max(x0, box[0]), min(x1, box[2])
-            for y in range(max(y0, box[1]), min(y1, box[3])):
-                _visibility_row(splat, x0, y, row)
-                for x in range(left_x, right_x):
-                    alpha = min(max_alpha, opacity * row[x - x0])
-                    p = (y - y0) * TILE + x - x0
-                    if alpha < MIN_ALPHA or closed[p]:
-                        continue
-                    behind = through[p] * (ONE - alpha)
-                    if behind <= MIN_LEFT:
-                        closed[p] = True
-                        open_pixels -= 1
-                        continue
-                    weight = alpha * through[p]
-                    through[p] = behind
-                    final[p] = e - begin + 1
-                    if label >= 0:
-                        sums[p, label] += weight
-                        sums[p, channels] += weight * splat_depth
-                    else:
-                        _add_scaled(sums[p], weight, value)
-        deepest = 0
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                p = (y - y0) * TILE + x - x0
-                for c in range(channels):
-                    image[y, x, c] = sums[p, c] + through[p] * background[c]
-                depth[y, x] = sums[p, channels]
-                left[y, x] = through[p]
-                last[y, x] = final[p]
-                deepest = max(deepest, final[p])
-        used[tile] = deepest
+    classes = channels - features.shape[1]
+    scratch = _scratch(view.starts, 0)
+    sums = np.zeros((channels + 3, BLOCK), np.float32)
+    for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
+        for y in range(0, height, BLOCK_HEIGHT):
+            count, behind, far, hit = _weigh(
+                view, opacities, max_alpha, tile_size,
+                (width + tile_size - 1) // tile_size, x, y, False, scratch,
+            )  # fmt: skip
+            if classes:
+                _label_sums(view, labels, classes, count, scratch, sums)
+            _feature_sums(view, features, classes, count, scratch, sums)
+            store(sums, channels * BLOCK, behind)
+            store(sums, (channels + 1) * BLOCK, far)
+            store(sums, (channels + 2) * BLOCK, hit)
+            for k in range(min(BLOCK_HEIGHT, height - y)):
+                for j in range(min(BLOCK_WIDTH, width - x)):
+                    p = k * BLOCK_WIDTH + j
+                    rest = sums[channels, p]
+                    pixel = image[y + k, x + j]
+                    for c in range(channels):
+                        pixel[c] = sums[c, p] + rest * background[c]
+                    left[y + k, x + j] = rest
+                    depth[y + k, x + j] = sums[channels + 1, p]
+                    first_hit[y + k, x + j] = sums[channels + 2, p]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=FAST, error_model='numpy')
-def blend_tiles_backward(
-    splats: np.ndarray,  # (S, 7)
-    boxes: np.ndarray,  # (S, 4)
-    owners: np.ndarray,  # (S,)
-    starts: np.ndarray,  # (T + 1,)
-    entries: np.ndarray,  # (E,)
+@numba.njit(error_model='numpy')
+def _feature_sums(
+    view: View,
+    features: np.ndarray,  # (G, C)
+    offset: int,
+    count: int,
+    scratch: Scratch,
+    sums: np.ndarray,  # (offset + C + 3, P) written
+) -> None:
+    """Features times weights, two channels at a time."""
+    channels = features.shape[1]
+    for c in range(0, channels, 2):
+        first = second = broadcast(ZERO, BLOCK)
+        # an odd last channel is computed twice
+        step = min(1, channels - 1 - c)
+        for s in range(count):
+            weight = load(scratch.weights, s * BLOCK, BLOCK)
+            at = np.intp(view.owners[scratch.active[s]]) * channels + c
+            first = first + weight * broadcast_from(features, at, BLOCK)
+            at += step
+            second = second + weight * broadcast_from(features, at, BLOCK)
+        store(sums, (offset + c) * BLOCK, first)
+        store(sums, (offset + c + step) * BLOCK, second)
+
+
+@numba.njit(error_model='numpy')
+def _label_sums(
+    view: View,
+    labels: np.ndarray,  # (G,)
+    classes: int,
+    count: int,
+    scratch: Scratch,
+    sums: np.ndarray,  # (K + ..., P) written
+) -> None:
+    """One-hot labels times weights: a sum for each class."""
+    sums[:classes] = ZERO
+    for s in range(count):
+        at = labels[view.owners[scratch.active[s]]] * BLOCK
+        weight = load(scratch.weights, s * BLOCK, BLOCK)
+        store(sums, at, load(sums, at, BLOCK) + weight)
+
+
+@numba.njit(cache=True, nogil=True, error_model='numpy')
+def blend_columns_backward(
+    view: View,
+    opacities: np.ndarray,  # (S,)
     features: np.ndarray,  # (G, C)
     background: np.ndarray,  # (C,)
     max_alpha: np.float32,
+    tile_size: int,
     part: int,
     parts: int,
-    left: np.ndarray,  # (H, W)
-    last: np.ndarray,  # (H, W)
-    row_starts: np.ndarray,  # (T + 1,) where the rows of a tile begin
     grad_image: np.ndarray,  # (H, W, C)
     grad_depth: np.ndarray,  # (H, W)
     grad_alpha: np.ndarray,  # (H, W)
-    rows: np.ndarray,  # (U, 7 + C) written
+    slots: np.ndarray,  # (M, slot_size(C)) added to
 ) -> None:
-    """What each used entry contributes to the gradient.
+    """What each column contributes to the gradient of each splat.
 
-    With the weight w_i = alpha_i T_i, the loss gradient v of a pixel and
-    everything behind splat i summed up in the scalar
+    With the loss gradient v of a pixel and everything behind splat i
+    summed up in the scalar
     S_i = sum_{j > i} w_j (c_j . v) + T_end (background . v - v_alpha):
 
         dL/dc_i = w_i v
         dL/dalpha_i = T_i (c_i . v) - S_i / (1 - alpha_i)
 
-    A row holds the gradient of the splat's 7 numbers, then of its
-    features.
+    A slot holds the sums of g = exp(-sigma) dL/dalpha times 1, x, y, x2,
+    xy, y2 from the splat's centre in its first GROUP numbers, then the
+    gradients of the features and of the depth.
     """
     height, width, channels = grad_image.shape
-    across = (width + TILE - 1) // TILE
-    size = _lanes(channels)
-    cotangent = np.zeros((TILE * TILE, size), np.float32)
-    through = np.empty(TILE * TILE, np.float32)
-    behind = np.empty(TILE * TILE, np.float32)
-    row = np.empty(TILE, np.float32)
-    value = np.zeros(size, np.float32)
-    total = np.empty(size, np.float32)
-    for tile in range(part, len(starts) - 1, parts):
-        used = row_starts[tile + 1] - row_starts[tile]
-        if used == 0:
+    columns = slots.shape[1] - GROUP
+    scratch = _scratch(view.starts, columns)
+    # v of a block, channel by channel and pixel by pixel
+    by_channel = np.zeros((channels + 1, BLOCK), np.float32)
+    by_pixel = np.zeros((BLOCK, columns), np.float32)
+    final = np.zeros(BLOCK, np.float32)
+    for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
+        for y in range(0, height, BLOCK_HEIGHT):
+            count, left, _, _ = _weigh(
+                view, opacities, max_alpha, tile_size,
+                (width + tile_size - 1) // tile_size, x, y, True, scratch,
+            )  # fmt: skip
+            if count == 0:
+                continue
+            _read_block(
+                grad_image, grad_depth, grad_alpha, background, x, y,
+                by_channel, by_pixel, final,
+            )  # fmt: skip
+            _dots(view, features, by_channel, count, scratch)
+            behind = left * load(final, 0, BLOCK)
+            _slopes(opacities, max_alpha, behind, count, scratch)
+            column = x // BLOCK_WIDTH
+            _products(scratch.visible, SHAPE_TERMS, count, scratch.products)
+            _add_shapes(view, count, column, y, scratch, slots)
+            _products(scratch.weights, by_pixel, count, scratch.products)
+            _add_features(view, count, column, scratch, slots)
+
+
+@numba.njit(error_model='numpy')
+def _read_block(
+    grad_image: np.ndarray,  # (H, W, C)
+    grad_depth: np.ndarray,  # (H, W)
+    grad_alpha: np.ndarray,  # (H, W)
+    background: np.ndarray,  # (C,)
+    x: int,
+    y: int,
+    by_channel: np.ndarray,  # (C + 1, P) written
+    by_pixel: np.ndarray,  # (P, C + 1) written
+    final: np.ndarray,  # (P,) written: background . v - v_alpha
+) -> None:
+    """Loss gradients of a block, 0 beyond the image."""
+    height, width, channels = grad_image.shape
+    for p in range(BLOCK):
+        v, u = y + p // BLOCK_WIDTH, x + p % BLOCK_WIDTH
+        if u >= width or v >= height:
+            by_pixel[p] = ZERO
+            final[p] = ZERO
             continue
-        x0, y0 = tile % across * TILE, tile // across * TILE
-        x1, y1 = min(x0 + TILE, width), min(y0 + TILE, height)
-        for y in range(y0, y1):
-            for x in range(x0, x1):
-                p = (y - y0) * TILE + x - x0
-                dot = -grad_alpha[y, x]
-                for c in range(channels):
-                    cotangent[p, c] = grad_image[y, x, c]
-                    dot += background[c] * grad_image[y, x, c]
-                cotangent[p, channels] = grad_depth[y, x]
-                through[p] = left[y, x]
-                behind[p] = left[y, x] * dot
-        for k in range(used - 1, -1, -1):
-            i = entries[starts[tile] + k]
-            splat, box = splats[i], boxes[i]
-            opacity = splat[OPACITY]
-            for c in range(channels):
-                value[c] = features[owners[i], c]
-            value[channels] = splat[DEPTH]
-            total[:] = ZERO
-            g_u = g_v = g_xx = g_xy = g_yy = g_opacity = ZERO
-            left_x, right_x = max(x0, box[0]), min(x1, box[2])
-            for y in range(max(y0, box[1]), min(y1, box[3])):
-                dy = _visibility_row(splat, x0, y, row)
-                for x in range(left_x, right_x):
-                    visible = row[x - x0]
-                    alpha = min(max_alpha, opacity * visible)
-                    if alpha < MIN_ALPHA or k >= last[y, x]:
-                        continue
-                    p = (y - y0) * TILE + x - x0
-                    front = ONE / (ONE - alpha)
-                    through[p] *= front
-                    weight = alpha * through[p]
-                    dot = ZERO
-                    for c in range(size):
-                        dot += value[c] * cotangent[p, c]
-                    _add_scaled(total, weight, cotangent[p])
-                    g_alpha = through[p] * dot - front * behind[p]
-                    behind[p] += weight * dot
-                    if opacity * visible > max_alpha:
-                        continue
-                    g_opacity += visible * g_alpha
-                    g_sigma = -opacity * visible * g_alpha
-                    dx = splat[U] - (np.float32(x) + HALF)
-                    g_u += g_sigma * dx
-                    g_v += g_sigma * dy
-                    g_xx += g_sigma * dx * dx
-                    g_xy += g_sigma * dx * dy
-                    g_yy += g_sigma * dy * dy
-            out = rows[row_starts[tile] + k]
-            # d sigma / d(u, v) is the conic times (dx, dy)
-            out[U] = splat[CONIC_XX] * g_u + splat[CONIC_XY] * g_v
-            out[V] = splat[CONIC_XY] * g_u + splat[CONIC_YY] * g_v
-            out[CONIC_XX] = HALF * g_xx
-            out[CONIC_XY] = g_xy
-            out[CONIC_YY] = HALF * g_yy
-            out[OPACITY] = g_opacity
-            out[DEPTH] = total[channels]
-            for c in range(channels):
-                out[7 + c] = total[c]
+        dot = -grad_alpha[v, u]
+        for c in range(channels):
+            by_pixel[p, c] = grad_image[v, u, c]
+            dot += background[c] * grad_image[v, u, c]
+        by_pixel[p, channels] = grad_depth[v, u]
+        final[p] = dot
+    for c in range(channels + 1):
+        for p in range(BLOCK):
+            by_channel[c, p] = by_pixel[p, c]
+
+
+@numba.njit(error_model='numpy')
+def _dots(
+    view: View,
+    features: np.ndarray,  # (G, C)
+    by_channel: np.ndarray,  # (C + 1, P)
+    count: int,
+    scratch: Scratch,
+) -> None:
+    """c . v, with the depth as the last channel, two splats at a time."""
+    channels = features.shape[1]
+    grad_depth = load(by_channel, channels * BLOCK, BLOCK)
+    for s in range(0, count, 2):
+        # an odd last splat is computed twice
+        i, k = scratch.active[s], scratch.active[min(s + 1, count - 1)]
+        first = grad_depth * view.splats[i, DEPTH]
+        second = grad_depth * view.splats[k, DEPTH]
+        at = np.intp(view.owners[i]) * channels
+        to = np.intp(view.owners[k]) * channels
+        for c in range(channels):
+            grad = load(by_channel, c * BLOCK, BLOCK)
+            first = first + grad * broadcast_from(features, at + c, BLOCK)
+            second = second + grad * broadcast_from(features, to + c, BLOCK)
+        store(scratch.dots, s * BLOCK, first)
+        store(scratch.dots, (s + 1) * BLOCK, second)
+
+
+@numba.njit(error_model='numpy')
+def _slopes(
+    opacities: np.ndarray,  # (S,)
+    max_alpha: np.float32,
+    behind,  # Lanes: T_end (background . v - v_alpha)
+    count: int,
+    scratch: Scratch,
+) -> None:
+    """exp(-sigma) dL/dalpha, from back to front, in place of exp(-sigma)."""
+    zero, one = broadcast(ZERO, BLOCK), broadcast(ONE, BLOCK)
+    largest = broadcast(max_alpha, BLOCK)
+    for s in range(count - 1, -1, -1):
+        visible = load(scratch.visible, s * BLOCK, BLOCK)
+        weight = load(scratch.weights, s * BLOCK, BLOCK)
+        dot = load(scratch.dots, s * BLOCK, BLOCK)
+        alpha = visible * opacities[scratch.active[s]]
+        slope = load(scratch.through, s * BLOCK, BLOCK) * dot
+        slope = visible * (slope - behind / (one - alpha))
+        # where alpha was cut off it does not change
+        slope = where_greater(alpha, largest, zero, slope)
+        slope = where_greater(weight, zero, slope, zero)
+        store(scratch.visible, s * BLOCK, slope)
+        behind = behind + weight * dot
+
+
+@numba.njit(error_model='numpy')
+def _products(
+    left: np.ndarray,  # (A, P)
+    right: np.ndarray,  # (P, N * GROUP)
+    count: int,
+    out: np.ndarray,  # (A, at least N * GROUP) written
+) -> None:
+    """left @ right for the first rows, four rows at a time.
+
+    The last rows may be computed from what happens to lie behind them.
+    """
+    columns, size = right.shape[1], out.shape[1]
+    for s in range(0, count, 4):
+        for g in range(0, columns, GROUP):
+            a = b = c = d = broadcast(ZERO, GROUP)
+            for p in range(BLOCK):
+                at = s * BLOCK + p
+                row = load(right, p * columns + g, GROUP)
+                a = a + row * broadcast_from(left, at, GROUP)
+                b = b + row * broadcast_from(left, at + BLOCK, GROUP)
+                c = c + row * broadcast_from(left, at + 2 * BLOCK, GROUP)
+                d = d + row * broadcast_from(left, at + 3 * BLOCK, GROUP)
+            store(out, s * size + g, a)
+            store(out, (s + 1) * size + g, b)
+            store(out, (s + 2) * size + g, c)
+            store(out, (s + 3) * size + g, d)
+
+
+@numba.njit(error_model='numpy')
+def _add_shapes(
+    view: View,
+    count: int,
+    column: int,
+    y: int,
+    scratch: Scratch,  # products: sums from the middle of the block
+    slots: np.ndarray,  # (M, ...) added to: sums from the splats' centres
+) -> None:
+    middle_x = np.float32(column * BLOCK_WIDTH) + MIDDLE_X
+    middle_y = np.float32(y) + MIDDLE_Y
+    for s in range(count):
+        i = scratch.active[s]
+        slot = slots[view.first_slots[i] + column]
+        a = middle_x - view.splats[i, U]
+        b = middle_y - view.splats[i, V]
+        one, x, y_, xx, xy, yy = (
+            scratch.products[s, 0], scratch.products[s, 1],
+            scratch.products[s, 2], scratch.products[s, 3],
+            scratch.products[s, 4], scratch.products[s, 5],
+        )  # fmt: skip
+        slot[0] += one
+        slot[1] += x + a * one
+        slot[2] += y_ + b * one
+        slot[3] += xx + a * (x + x + a * one)
+        slot[4] += xy + a * y_ + b * (x + a * one)
+        slot[5] += yy + b * (y_ + y_ + b * one)
+
+
+@numba.njit(error_model='numpy')
+def _add_features(
+    view: View,
+    count: int,
+    column: int,
+    scratch: Scratch,  # products: gradients of features and depth
+    slots: np.ndarray,  # (M, ...) added to
+) -> None:
+    columns = scratch.products.shape[1]
+    for s in range(count):
+        slot = view.first_slots[scratch.active[s]] + column
+        for g in range(0, columns, GROUP):
+            at = slot * slots.shape[1] + GROUP + g
+            more = load(scratch.products, s * columns + g, GROUP)
+            store(slots, at, load(slots, at, GROUP) + more)
 
 
 @numba.njit(cache=True, nogil=True, error_model='numpy')
-def gather_rows(
-    owners: np.ndarray,  # (S,)
-    starts: np.ndarray,  # (T + 1,)
-    entries: np.ndarray,  # (E,)
-    row_starts: np.ndarray,  # (T + 1,)
-    rows: np.ndarray,  # (U, 7 + C)
+def gather_slots(
+    view: View,
+    opacities: np.ndarray,  # (S,)
+    slots: np.ndarray,  # (M, slot_size(C))
     first: int,
     last: int,
-    grad_splats: np.ndarray,  # (S, 7) added to
+    grad_splats: np.ndarray,  # (S, 6) written
     grad_opacities: np.ndarray,  # (G,) added to
     grad_features: np.ndarray,  # (G, C) added to
 ) -> None:
-    """Add up the rows of the Gaussians [first, last), in a fixed order."""
+    """Add up the slots of the splats [first, last), left to right."""
     channels = grad_features.shape[1]
-    for tile in range(len(starts) - 1):
-        begin = row_starts[tile]
-        for k in range(row_starts[tile + 1] - begin):
-            i = entries[starts[tile] + k]
-            g = owners[i]
-            if g < first or g >= last:
-                continue
-            row = rows[begin + k]
-            for c in range(7):
-                grad_splats[i, c] += row[c]
-            grad_opacities[g] += row[OPACITY]
-            for c in range(channels):
-                grad_features[g, c] += row[7 + c]
+    total = np.empty(slots.shape[1], np.float32)
+    for i in range(first, last):
+        g = view.owners[i]
+        splat, box = view.splats[i], view.boxes[i]
+        total[:] = ZERO
+        begin, end = box[0] // BLOCK_WIDTH, (box[2] - 1) // BLOCK_WIDTH + 1
+        for column in range(begin, end):
+            total += slots[view.first_slots[i] + column]
+        for c in range(channels):
+            grad_features[g, c] += total[GROUP + c]
+        grad_opacities[g] += total[0]
+        # alpha = opacity exp(-sigma); sigma = d^T conic d / 2
+        x, y, xx, xy, yy = -opacities[i] * total[1:6]
+        grad = grad_splats[i]
+        grad[U] = -(splat[CONIC_XX] * x + splat[CONIC_XY] * y)
+        grad[V] = -(splat[CONIC_XY] * x + splat[CONIC_YY] * y)
+        grad[CONIC_XX] = HALF * xx
+        grad[CONIC_XY] = xy
+        grad[CONIC_YY] = HALF * yy
+        grad[DEPTH] = total[GROUP + channels]

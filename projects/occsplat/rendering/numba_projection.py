@@ -15,22 +15,23 @@ import math
 import numba
 import numpy as np
 
-#: width and height of a tile in pixels
-TILE = 16
 #: a splat leaves no trace in a pixel below this alpha
 MIN_ALPHA = np.float32(1 / 255)
+#: standard deviations after which opacity 1 has fallen to MIN_ALPHA
+REACH = 3.33
 #: pixels added to an extent, so that rounding never loses a pixel
 MARGIN = 0.01
 #: what a row of ``splats`` holds
-U, V, CONIC_XX, CONIC_XY, CONIC_YY, OPACITY, DEPTH = range(7)
+U, V, CONIC_XX, CONIC_XY, CONIC_YY, DEPTH = range(6)
 
 
 @numba.njit(cache=True, nogil=True, error_model='numpy')
-def prepare_view(
+def project(
     means: np.ndarray,  # (G, 3)
     scales: np.ndarray,  # (G, 3)
     quats: np.ndarray,  # (G, 4) wxyz, or (0, 4) for none
     opacities: np.ndarray,  # (G,)
+    kept: np.ndarray,  # (K,) int32, ascending: Gaussians to project
     camera: np.ndarray,  # (16,) float64: rotation, offset, fx, fy, cx, cy
     width: int,
     height: int,
@@ -39,39 +40,43 @@ def prepare_view(
     eps2d: float,
     ortho: bool,
 ) -> tuple[np.ndarray, ...]:
-    """Everything the blending needs to know about one camera.
+    """The splats of some Gaussians in one camera.
 
     Returns:
-        tuple: ``splats`` float32 (S, 7), see the constants, by depth and
-        then by index; ``boxes`` int32 (S, 4), the pixels x0 y0 x1 y1 they
-        can reach; ``owners`` int32 (S,), their Gaussians; ``starts`` int64
-        (T + 1,), where the entries of a tile begin; ``entries`` int32
-        (E,), splats of each tile from front to back.
+        tuple: ``splats`` float32 (S, 6), see the constants; ``boxes``
+        int32 (S, 4), the pixels x0 y0 x1 y1 they can reach; ``owners``
+        int32 (S,), their Gaussians, ascending.
     """
-    capacity = min(len(means), 1024)
-    splats = np.empty((capacity, 7), np.float32)
+    capacity = min(len(kept), 1024)
+    splats = np.empty((capacity, 6), np.float32)
     boxes = np.empty((capacity, 4), np.int32)
     owners = np.empty(capacity, np.int32)
     jacobian, axes = np.empty((2, 3)), np.empty((2, 3))
     rotation = np.empty((3, 3))
+    stretch_x, stretch_y = _largest_stretch(camera, width, height, ortho)
     count = 0
-    for g in range(len(means)):
-        opacity = opacities[g]
-        # written so that NaN fails each test
-        if not opacity >= MIN_ALPHA:
-            continue
+    for g in kept:
         x, y, z = _to_camera(camera, means[g])
+        # written so that NaN fails each test
         if not (near <= z <= far):
             continue
-        u, v = _linearise(camera, x, y, z, width, height, ortho, jacobian)
-        _turn(jacobian, quats, g, rotation, axes)
-        xx, xy, yy = _spread(axes, scales[g], eps2d)
+        per_depth = 1.0 if ortho else 1.0 / z
+        u = camera[12] * x * per_depth + camera[14]
+        v = camera[13] * y * per_depth + camera[15]
+        size = max(scales[g, 0], scales[g, 1], scales[g, 2]) * per_depth
+        if _beyond(u, width, size * stretch_x, eps2d):
+            continue
+        if _beyond(v, height, size * stretch_y, eps2d):
+            continue
+        _linearise(camera, x, y, z, width, height, ortho, jacobian)
+        xx, xy, yy = _spread(jacobian, scales, quats, g, rotation, axes)
+        xx, yy = xx + eps2d, yy + eps2d
         determinant = xx * yy - xy * xy
         if not determinant > 0.0:
             continue
-        # below this many standard deviations alpha reaches MIN_ALPHA;
-        # 3.33 is the bound for opacity 1
-        reach = min(3.33, math.sqrt(2.0 * math.log(255.0 * opacity) + 1e-6))
+        # below this many standard deviations alpha reaches MIN_ALPHA
+        reach = math.sqrt(2.0 * math.log(255.0 * opacities[g]) + 1e-6)
+        reach = min(REACH, reach)
         reach_x = reach * math.sqrt(xx) + MARGIN
         reach_y = reach * math.sqrt(yy) + MARGIN
         x0 = max(math.ceil(u - reach_x - 0.5), 0.0)
@@ -89,13 +94,33 @@ def prepare_view(
         splat[CONIC_XX] = yy / determinant
         splat[CONIC_XY] = -xy / determinant
         splat[CONIC_YY] = xx / determinant
-        splat[OPACITY], splat[DEPTH] = opacity, z
+        splat[DEPTH] = z
         box[0], box[1], box[2], box[3] = int(x0), int(y0), int(x1), int(y1)
         owners[count] = g
         count += 1
-    order = _order_by_depth(splats[:count, DEPTH].copy())
+    return splats[:count], boxes[:count], owners[:count]
+
+
+@numba.njit(cache=True, nogil=True, error_model='numpy')
+def arrange(
+    splats: np.ndarray,  # (S, 6)
+    boxes: np.ndarray,  # (S, 4)
+    owners: np.ndarray,  # (S,) ascending
+    width: int,
+    height: int,
+    tile_size: int,
+) -> tuple[np.ndarray, ...]:
+    """Sort splats by depth, then by index, and put them into tiles.
+
+    Returns:
+        tuple: the sorted ``splats``, ``boxes`` and ``owners``; ``starts``
+        int64 (T + 1,), where the entries of a tile begin, row by row of
+        tiles; ``entries`` int32 (E,), splats of each tile from front to
+        back.
+    """
+    order = _order_by_depth(splats[:, DEPTH].copy())
     splats, boxes, owners = splats[order], boxes[order], owners[order]
-    starts, entries = _sort_into_tiles(boxes, width, height)
+    starts, entries = _sort_into_tiles(boxes, width, height, tile_size)
     return splats, boxes, owners, starts, entries
 
 
@@ -105,8 +130,8 @@ def project_backward(
     scales: np.ndarray,  # (G, 3)
     quats: np.ndarray,  # (G, 4) or (0, 4)
     owners: np.ndarray,  # (S,)
-    grad_splats: np.ndarray,  # (S, 7) float32, opacity not read
-    splats: np.ndarray,  # (S, 7)
+    splats: np.ndarray,  # (S, 6)
+    grad_splats: np.ndarray,  # (S, 6)
     camera: np.ndarray,  # (16,) float64
     width: int,
     height: int,
@@ -117,14 +142,12 @@ def project_backward(
     grad_scales: np.ndarray,  # (G, 3) added to
     grad_quats: np.ndarray,  # (G, 4) or (0, 4), added to
 ) -> None:
-    """Chain rule through the projection, for owners in [first, last)."""
+    """Chain rule through the projection for the splats [first, last)."""
     jacobian, axes = np.empty((2, 3)), np.empty((2, 3))
     grad_axes, grad_jacobian = np.empty((2, 3)), np.empty((2, 3))
     rotation, grad_rotation = np.empty((3, 3)), np.empty((3, 3))
-    for i in range(len(owners)):
+    for i in range(first, last):
         g = owners[i]
-        if g < first or g >= last:
-            continue
         x, y, z = _to_camera(camera, means[g])
         _linearise(camera, x, y, z, width, height, ortho, jacobian)
         _turn(jacobian, quats, g, rotation, axes)
@@ -181,6 +204,33 @@ def _slope_limits(focal: float, centre: float, size: float) -> tuple:
     """x/z is clamped to these in the Jacobian: the image and 15 % more."""
     margin = 0.3 * 0.5 * size / focal
     return -(centre / focal + margin), (size - centre) / focal + margin
+
+
+@numba.njit(cache=True, error_model='numpy')
+def _largest_stretch(
+    camera: np.ndarray, width: int, height: int, ortho: bool
+) -> tuple:
+    """Bounds of the Jacobian's two rows times z (without z for ortho)."""
+    fx, fy = camera[12], camera[13]
+    x = math.sqrt(camera[0] ** 2 + camera[1] ** 2 + camera[2] ** 2)
+    y = math.sqrt(camera[3] ** 2 + camera[4] ** 2 + camera[5] ** 2)
+    z = math.sqrt(camera[6] ** 2 + camera[7] ** 2 + camera[8] ** 2)
+    if ortho:
+        return fx * x, fy * y
+    low_x, high_x = _slope_limits(fx, camera[14], width)
+    low_y, high_y = _slope_limits(fy, camera[15], height)
+    return (
+        fx * (x + max(abs(low_x), abs(high_x)) * z),
+        fy * (y + max(abs(low_y), abs(high_y)) * z),
+    )
+
+
+@numba.njit(cache=True, error_model='numpy')
+def _beyond(centre: float, size: int, spread: float, eps2d: float) -> bool:
+    """Whether a splat ends before the image begins, whatever its shape."""
+    outside = max(-centre, centre - size) - MARGIN
+    limit = REACH * REACH * (spread * spread + eps2d)
+    return outside > 0.0 and outside * outside > limit
 
 
 @numba.njit(cache=True, error_model='numpy')
@@ -255,11 +305,27 @@ def _unit(quat: np.ndarray) -> tuple:
 
 
 @numba.njit(cache=True, error_model='numpy')
-def _spread(axes: np.ndarray, scale: np.ndarray, eps2d: float) -> tuple:
-    """2D covariance: xx, xy, yy in square pixels, blurred by ``eps2d``."""
-    xx, xy, yy = eps2d, 0.0, eps2d
+def _spread(
+    jacobian: np.ndarray,  # (2, 3)
+    scales: np.ndarray,  # (G, 3)
+    quats: np.ndarray,  # (G, 4) or (0, 4)
+    g: int,
+    rotation: np.ndarray,  # (3, 3) scratch
+    axes: np.ndarray,  # (2, 3) scratch
+) -> tuple:
+    """2D covariance before the blur: xx, xy, yy in square pixels."""
+    a, b, c = float(scales[g, 0]), float(scales[g, 1]), float(scales[g, 2])
+    xx = xy = yy = 0.0
+    if a == b and b == c:
+        # isotropic: a rotation changes nothing, J S J^T = a^2 J J^T
+        for k in range(3):
+            xx += jacobian[0, k] * jacobian[0, k]
+            xy += jacobian[0, k] * jacobian[1, k]
+            yy += jacobian[1, k] * jacobian[1, k]
+        return a * a * xx, a * a * xy, a * a * yy
+    _turn(jacobian, quats, g, rotation, axes)
     for k in range(3):
-        variance = float(scale[k]) * float(scale[k])
+        variance = float(scales[g, k]) * float(scales[g, k])
         xx += variance * axes[0, k] * axes[0, k]
         xy += variance * axes[0, k] * axes[1, k]
         yy += variance * axes[1, k] * axes[1, k]
@@ -327,7 +393,7 @@ def _mean_backward(
     width: int,
     height: int,
     ortho: bool,
-    grad_splat: np.ndarray,  # (7,)
+    grad_splat: np.ndarray,  # (6,)
     grad_jacobian: np.ndarray,  # (2, 3)
     out: np.ndarray,  # (3,) added to
 ) -> None:
@@ -387,14 +453,17 @@ def _sort_into_tiles(
     boxes: np.ndarray,  # (S, 4)
     width: int,
     height: int,
+    tile_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counting sort of the splats into tiles; a tile keeps their order."""
-    across = (width + TILE - 1) // TILE
-    down = (height + TILE - 1) // TILE
+    across = (width + tile_size - 1) // tile_size
+    down = (height + tile_size - 1) // tile_size
     starts = np.zeros(across * down + 1, np.int64)
     for box in boxes:
-        for row in range(box[1] // TILE, (box[3] - 1) // TILE + 1):
-            for column in range(box[0] // TILE, (box[2] - 1) // TILE + 1):
+        x0, x1 = box[0] // tile_size, (box[2] - 1) // tile_size + 1
+        y0, y1 = box[1] // tile_size, (box[3] - 1) // tile_size + 1
+        for row in range(y0, y1):
+            for column in range(x0, x1):
                 starts[row * across + column + 1] += 1
     for tile in range(across * down):
         starts[tile + 1] += starts[tile]
@@ -402,8 +471,10 @@ def _sort_into_tiles(
     fill = starts[:-1].copy()
     for i in range(len(boxes)):
         box = boxes[i]
-        for row in range(box[1] // TILE, (box[3] - 1) // TILE + 1):
-            for column in range(box[0] // TILE, (box[2] - 1) // TILE + 1):
+        x0, x1 = box[0] // tile_size, (box[2] - 1) // tile_size + 1
+        y0, y1 = box[1] // tile_size, (box[3] - 1) // tile_size + 1
+        for row in range(y0, y1):
+            for column in range(x0, x1):
                 tile = row * across + column
                 entries[fill[tile]] = i
                 fill[tile] += 1

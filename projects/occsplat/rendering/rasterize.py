@@ -10,6 +10,7 @@ RGB+D, classic).
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -61,6 +62,9 @@ def rasterize(
     w_i = alpha_i * prod_{j < i} (1 - alpha_j), until the product would
     reach 1e-4; the output is sum_i w_i features_i.
 
+    With a leading dimension B of scenes in every tensor but the
+    background, scene after scene is rendered and the images are stacked.
+
     Differentiable in means, scales, quats, opacities, features and
     background; cameras are constants. Depth is blended onto 0.
 
@@ -96,9 +100,18 @@ def rasterize(
         ValueError: when shapes, devices or options do not fit.
         ImportError: when CUDA tensors need gsplat and it is missing.
     """
+    if means.dim() > 2:
+        batched = dict(
+            means=means, scales=scales, opacities=opacities,
+            features=features, viewmats=viewmats, Ks=Ks, quats=quats,
+        )  # fmt: skip
+        return _each_scene(
+            rasterize, batched, width=width, height=height,
+            background=background, near=near, far=far, eps2d=eps2d,
+            max_alpha=max_alpha, camera_model=camera_model, backend=backend,
+        )  # fmt: skip
     _check_gaussians(means, scales, opacities, quats)
-    channels = features.shape[1] if features.dim() == 2 else 'C'
-    same_shape('features', features.shape, (len(means), channels))
+    _check_features(features, len(means))
     if background is not None:
         same_shape('background', background.shape, features.shape[1:])
     settings = _settings(
@@ -108,13 +121,8 @@ def rasterize(
     module = _backend(backend, means, (*tensors, viewmats, Ks))
     dtype = _dtype(module, tensors)
     with torch.autocast(means.device.type, enabled=False):
-        viewmats, Ks = _upright(viewmats, Ks)
-        return module.render(
-            *(None if x is None else x.to(dtype) for x in tensors),
-            viewmats.to(dtype),
-            Ks.to(dtype),
-            settings,
-        )
+        cameras = _upright(viewmats, Ks, dtype)
+        return module.render(*_cast(tensors, dtype), *cameras, settings)
 
 
 @torch.no_grad()
@@ -128,6 +136,7 @@ def rasterize_labels(
     Ks: Tensor,  # (N, 3, 3)
     width: int,
     height: int,
+    features: Tensor | None = None,  # (G, F)
     quats: Tensor | None = None,  # (G, 4)
     near: float = 0.1,
     far: float = 1e10,
@@ -136,43 +145,134 @@ def rasterize_labels(
     camera_model: str = 'pinhole',
     backend: str = 'auto',
 ) -> RenderOutput:
-    """Render class labels: :func:`rasterize` with one-hot features.
+    """Render ground truth: :func:`rasterize` with one-hot classes.
 
-    Without a gradient; meant for ground truth, for which it is faster.
+    Without a gradient; faster, as a Gaussian adds to one class only.
 
     Args:
         labels (Tensor): class ids in [0, num_classes), integers, (G,).
-        num_classes (int): C of the output.
+        num_classes (int): channels of the classes.
+        features (Tensor, optional): more channels, such as the flow,
+            which follow those of the classes, (G, F).
         means, scales, opacities, viewmats, Ks, width, height, quats, near,
             far, eps2d, max_alpha, camera_model, backend: see
             :func:`rasterize`.
 
     Returns:
-        RenderOutput: see :func:`rasterize`. Channels sum to alpha.
+        RenderOutput: see :func:`rasterize`, with num_classes + F
+        channels. Those of the classes sum to alpha.
 
     Raises:
         ValueError: when a label is out of range, or as for
             :func:`rasterize`.
     """
+    if means.dim() > 2:
+        batched = dict(
+            means=means, scales=scales, opacities=opacities, labels=labels,
+            features=features, viewmats=viewmats, Ks=Ks, quats=quats,
+        )  # fmt: skip
+        return _each_scene(
+            rasterize_labels, batched, num_classes=num_classes, width=width,
+            height=height, near=near, far=far, eps2d=eps2d,
+            max_alpha=max_alpha, camera_model=camera_model, backend=backend,
+        )  # fmt: skip
+    if features is None:
+        features = means.new_empty(len(means), 0)
     _check_gaussians(means, scales, opacities, quats)
-    _check_labels(labels, len(means), num_classes)
+    _check_features(features, len(means))
+    _check_labels(labels, len(means), num_classes, lowest=0)
     settings = _settings(
         width, height, near, far, eps2d, max_alpha, camera_model
     )
-    tensors = (means, scales, quats, opacities)
+    tensors = (means, scales, quats, opacities, features)
     module = _backend(backend, means, (*tensors, labels, viewmats, Ks))
     dtype = _dtype(module, tensors)
-    tensors = tuple(None if x is None else x.to(dtype) for x in tensors)
     with torch.autocast(means.device.type, enabled=False):
-        cameras = tuple(x.to(dtype) for x in _upright(viewmats, Ks))
+        cameras = _upright(viewmats, Ks, dtype)
+        return _render_labels(
+            module, *_cast(tensors, dtype), labels, num_classes, *cameras,
+            settings,
+        )  # fmt: skip
+
+
+def rasterize_pair(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    labels: Tensor,  # (G,)
+    num_classes: int,
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    width: int,
+    height: int,
+    label_features: Tensor | None = None,  # (G, F)
+    quats: Tensor | None = None,  # (G, 4)
+    near: float = 0.1,
+    far: float = 1e10,
+    eps2d: float = 0.3,
+    max_alpha: float = 0.999,
+    camera_model: str = 'pinhole',
+    backend: str = 'auto',
+) -> tuple[RenderOutput, RenderOutput]:
+    """Render a prediction and the ground truth on the same Gaussians.
+
+    The same as :func:`rasterize` and, for the Gaussians that have a label,
+    :func:`rasterize_labels` with opacity 1, to the last bit. On the CPU
+    the two share projection, sorting and tiles.
+
+    Args:
+        opacities, features: of the prediction.
+        labels (Tensor): class ids in [0, num_classes), or negative where
+            the ground truth is empty, integers, (G,).
+        label_features (Tensor, optional): more channels of the ground
+            truth, (G, F).
+        means, scales, num_classes, viewmats, Ks, width, height, quats,
+            near, far, eps2d, max_alpha, camera_model, backend: see
+            :func:`rasterize_labels`.
+
+    Returns:
+        tuple: the prediction's RenderOutput and the ground truth's; the
+        latter without a gradient.
+
+    Raises:
+        ValueError: as for :func:`rasterize_labels`.
+    """
+    if label_features is None:
+        label_features = means.new_empty(len(means), 0)
+    _check_gaussians(means, scales, opacities, quats)
+    _check_features(features, len(means))
+    _check_features(label_features, len(means))
+    _check_labels(labels, len(means), num_classes, lowest=None)
+    settings = _settings(
+        width, height, near, far, eps2d, max_alpha, camera_model
+    )
+    tensors = (means, scales, quats, opacities, features, label_features)
+    module = _backend(backend, means, (*tensors, labels, viewmats, Ks))
+    dtype = _dtype(module, tensors)
+    with torch.autocast(means.device.type, enabled=False):
+        cameras = _upright(viewmats, Ks, dtype)
+        *tensors, label_features = _cast(tensors, dtype)
         if module is numba_backend:
-            return module.render_labels(
-                *tensors, labels, num_classes, *cameras, settings
+            return module.render_pair(
+                *tensors, labels, num_classes, label_features, *cameras,
+                settings,
+            )  # fmt: skip
+        means, scales, quats, opacities, _ = tensors
+        shape = (means, scales, quats, torch.ones_like(opacities))
+        there = labels >= 0
+        with torch.no_grad():
+            truth = _render_labels(
+                module,
+                *(
+                    None if x is None else x[there]
+                    for x in (*shape, label_features, labels)
+                ),
+                num_classes,
+                *cameras,
+                settings,
             )
-        one_hot = torch.nn.functional.one_hot(labels.long(), num_classes)
-        return module.render(
-            *tensors, one_hot.to(dtype), None, *cameras, settings
-        )
+        return module.render(*tensors, None, *cameras, settings), truth
 
 
 def render(
@@ -202,6 +302,69 @@ def render(
     )
 
 
+def _each_scene(
+    function: Callable,
+    batched: dict[str, Tensor | None],
+    **shared: object,
+) -> RenderOutput:
+    """Call a function for each index of the first dimension.
+
+    One by one: gsplat 1.5 takes the opacities of the first scene to cull
+    those of all (see gsplat_backend).
+    """
+    counts = {name: len(x) for name, x in batched.items() if x is not None}
+    if len(set(counts.values())) > 1 or 0 in counts.values():
+        raise ValueError(
+            'scenes: expected the same number of them, at least 1, in the '
+            f'first dimension of each tensor, got {counts}'
+        )
+    return RenderOutput.stack(
+        [
+            function(
+                **{k: x if x is None else x[i] for k, x in batched.items()},
+                **shared,
+            )
+            for i in range(counts['means'])
+        ]
+    )
+
+
+def _render_labels(
+    module: ModuleType,
+    means: Tensor,
+    scales: Tensor,
+    quats: Tensor | None,
+    opacities: Tensor,
+    features: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    viewmats: Tensor,
+    Ks: Tensor,
+    settings: RenderSettings,
+) -> RenderOutput:
+    """By label where the backend can, else with one-hot features."""
+    if module is numba_backend:
+        return module.render_labels(
+            means, scales, quats, opacities, features, labels, num_classes,
+            viewmats, Ks, settings,
+        )  # fmt: skip
+    one_hot = torch.nn.functional.one_hot(labels.long(), num_classes)
+    features = torch.cat((one_hot.to(features.dtype), features), dim=1)
+    return module.render(
+        means, scales, quats, opacities, features, None, viewmats, Ks,
+        settings,
+    )  # fmt: skip
+
+
+def _cast(tensors: tuple, dtype: torch.dtype) -> list[Tensor | None]:
+    return [None if x is None else x.to(dtype) for x in tensors]
+
+
+def _check_features(features: Tensor, count: int) -> None:
+    channels = features.shape[1] if features.dim() == 2 else 'C'
+    same_shape('features', features.shape, (count, channels))
+
+
 def _check_gaussians(
     means: Tensor, scales: Tensor, opacities: Tensor, quats: Tensor | None
 ) -> None:
@@ -213,17 +376,23 @@ def _check_gaussians(
         same_shape('quats', quats.shape, (count, 4))
 
 
-def _check_labels(labels: Tensor, count: int, num_classes: int) -> None:
+def _check_labels(
+    labels: Tensor, count: int, num_classes: int, lowest: int | None
+) -> None:
+    """``lowest`` None allows any negative label."""
     same_shape('labels', labels.shape, (count,))
     if labels.is_floating_point() or labels.is_complex():
         raise ValueError(f'labels must be integers, got {labels.dtype}')
     if count == 0:
         return
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= num_classes:
+    if high >= num_classes or (lowest is not None and low < lowest):
+        expected = f'lie in [0, {num_classes})'
+        if lowest is None:
+            expected += ' or be negative'
         raise ValueError(
-            f'labels must lie in [0, {num_classes}), got {low} to {high}: '
-            'leave out ignored voxels before rendering'
+            f'labels must {expected}, got {low} to {high}: leave out '
+            'ignored voxels before rendering'
         )
 
 
@@ -299,11 +468,13 @@ def _dtype(
     return dtype
 
 
-def _upright(viewmats: Tensor, Ks: Tensor) -> tuple[Tensor, Tensor]:
+def _upright(
+    viewmats: Tensor, Ks: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Equivalent cameras whose K is a positive diagonal and a centre.
 
     Flips, rotations and shears of the image move into the camera's x and
-    y axes, which keeps the projection and the depth. Float64.
+    y axes, which keeps the projection and the depth.
 
     Raises:
         ValueError: when shapes do not fit, or a camera has a gradient.
@@ -324,4 +495,4 @@ def _upright(viewmats: Tensor, Ks: Tensor) -> tuple[Tensor, Tensor]:
     upright[:, [0, 1], [0, 1]] = focal
     upright[:, :2, 2] = Ks[:, :2, 2]
     upright[:, 2, 2] = 1
-    return views, upright
+    return views.to(dtype), upright.to(dtype)

@@ -42,39 +42,59 @@ def render(
     means, scales, opacities, features = (
         x[keep] for x in (means, scales, opacities, features)
     )
-    rotations = None if quats is None else _rotations(quats[keep])
+    quats = None if quats is None else quats[keep]
     images = []
     for viewmat, K in zip(viewmats, Ks):
-        points = means @ viewmat[:3, :3].T + viewmat[:3, 3]
-        depths = points[:, 2].detach()
+        depths = (means @ viewmat[2, :3] + viewmat[2, 3]).detach()
         inside = (depths >= settings.near) & (depths <= settings.far)
         seen = inside.nonzero()[:, 0]
         # stable: Gaussians of equal depth stay in the order of their index
         seen = seen[depths[seen].sort(stable=True).indices]
-        points = points[seen]
-        centres, jacobian = _linearise(points, K, settings)
-        axes = jacobian @ viewmat[:3, :3]  # (S, 2, 3)
-        if rotations is not None:
-            axes = axes @ rotations[seen]
-        axes = axes * scales[seen, None]
-        eye = torch.eye(2, dtype=axes.dtype, device=axes.device)
-        covariances = axes @ axes.transpose(1, 2) + settings.eps2d * eye
+        centres, covariances, depths = project(
+            means[seen],
+            scales[seen],
+            None if quats is None else quats[seen],
+            viewmat,
+            K,
+            settings,
+        )
         images.append(
             _blend(
                 centres,
                 covariances,
                 opacities[seen],
-                torch.cat((features[seen], points[:, 2:]), dim=1),
+                torch.cat((features[seen], depths[:, None]), dim=1),
                 settings,
             )
         )
-    # H, W, C + 1 for the depth
-    blended = torch.stack([image for image, _ in images])
-    left = torch.stack([left for _, left in images])
+    blended, left, first_hit = map(torch.stack, zip(*images))
     image, depth = blended[..., :-1], blended[..., -1]
     if background is not None:
         image = image + left[..., None] * background
-    return RenderOutput(image, depth, 1 - left)
+    return RenderOutput(image, depth, 1 - left, first_hit)
+
+
+def project(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    viewmat: Tensor,  # (4, 4)
+    K: Tensor,  # (3, 3)
+    settings: RenderSettings,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (G, 2), 2D covariances (G, 2, 2) and depths (G,).
+
+    In pixels and metres, for Gaussians in front of the camera.
+    """
+    points = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    centres, jacobian = _linearise(points, K, settings)
+    axes = jacobian @ viewmat[:3, :3]  # (G, 2, 3)
+    if quats is not None:
+        axes = axes @ _rotations(quats)
+    axes = axes * scales[:, None]
+    eye = torch.eye(2, dtype=axes.dtype, device=axes.device)
+    covariances = axes @ axes.transpose(1, 2) + settings.eps2d * eye
+    return centres, covariances, points[:, 2]
 
 
 def _rotations(quats: Tensor) -> Tensor:
@@ -120,8 +140,8 @@ def _blend(
     opacities: Tensor,  # (S,)
     features: Tensor,  # (S, C + 1)
     settings: RenderSettings,
-) -> tuple[Tensor, Tensor]:
-    """Blended features (H, W, C + 1) and transmittance (H, W)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (H, W, C + 1), transmittance and first hit (H, W)."""
     height, width = settings.height, settings.width
     xx, xy, yy = (covariances[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     determinant = xx * yy - xy * xy
@@ -150,6 +170,9 @@ def _blend(
         before, after = _transmittance(alpha, pixel)
         # transmittance only falls: what is kept is the front of each pixel
         kept = after > MIN_LEFT
+        crossed = kept & (before > 0.5) & (after <= 0.5)
+        first_hit = features.new_zeros(height * width)
+        first_hit[pixel[crossed]] = features[splat[crossed], -1]
         splat, pixel = splat[kept], pixel[kept]
     alpha = alphas(splat, pixel)
     before, after = _transmittance(alpha, pixel)
@@ -159,7 +182,8 @@ def _blend(
     opaque = features.new_zeros(height * width)
     opaque = opaque.index_add(0, pixel, weights[:, 0])
     left = 1 - opaque
-    return image.view(height, width, -1), left.view(height, width)
+    size = (height, width)
+    return image.view(*size, -1), left.view(size), first_hit.view(size)
 
 
 def _pairs(
