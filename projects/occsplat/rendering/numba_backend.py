@@ -52,9 +52,7 @@ def render(
     tensors = _filled(means, scales, quats, opacities, features, background)
     cameras = _camera_rows(viewmats, Ks)
     views = _prepare(_scene(*tensors), cameras, settings)
-    return RenderOutput(
-        *_Rasterize.apply(*tensors, cameras, settings, views)
-    )
+    return RenderOutput(*_Rasterize.apply(*tensors, cameras, settings, views))
 
 
 def render_labels(

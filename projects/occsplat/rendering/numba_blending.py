@@ -509,24 +509,30 @@ def gather_slots(
     grad_features: np.ndarray,  # (G, C) added to
 ) -> None:
     """Add up the slots of the splats [first, last), left to right."""
-    channels = grad_features.shape[1]
-    total = np.empty(slots.shape[1], np.float32)
+    channels, size = grad_features.shape[1], slots.shape[1]
+    total = np.empty(size, np.float32)
     for i in range(first, last):
+        left = view.first_slots[i] + view.boxes[i, 0] // BLOCK_WIDTH
+        right = view.first_slots[i] + (view.boxes[i, 2] - 1) // BLOCK_WIDTH
+        for group in range(0, size, GROUP):
+            part = load(slots, left * size + group, GROUP)
+            for slot in range(left + 1, right + 1):
+                part = part + load(slots, slot * size + group, GROUP)
+            store(total, group, part)
         g = view.owners[i]
-        splat, box = view.splats[i], view.boxes[i]
-        total[:] = ZERO
-        begin, end = box[0] // BLOCK_WIDTH, (box[2] - 1) // BLOCK_WIDTH + 1
-        for column in range(begin, end):
-            total += slots[view.first_slots[i] + column]
         for c in range(channels):
             grad_features[g, c] += total[GROUP + c]
         grad_opacities[g] += total[0]
-        # alpha = opacity exp(-sigma); sigma = d^T conic d / 2
-        x, y, xx, xy, yy = -opacities[i] * total[1:6]
-        grad = grad_splats[i]
-        grad[U] = -(splat[CONIC_XX] * x + splat[CONIC_XY] * y)
-        grad[V] = -(splat[CONIC_XY] * x + splat[CONIC_YY] * y)
-        grad[CONIC_XX] = HALF * xx
-        grad[CONIC_XY] = xy
-        grad[CONIC_YY] = HALF * yy
-        grad[DEPTH] = total[GROUP + channels]
+        # alpha = opacity exp(-sigma), sigma = d^T conic d / 2
+        o = opacities[i]
+        xx, xy, yy = (
+            view.splats[i, CONIC_XX],
+            view.splats[i, CONIC_XY],
+            view.splats[i, CONIC_YY],
+        )
+        grad_splats[i, U] = o * (xx * total[1] + xy * total[2])
+        grad_splats[i, V] = o * (xy * total[1] + yy * total[2])
+        grad_splats[i, CONIC_XX] = -HALF * o * total[3]
+        grad_splats[i, CONIC_XY] = -o * total[4]
+        grad_splats[i, CONIC_YY] = -HALF * o * total[5]
+        grad_splats[i, DEPTH] = total[GROUP + channels]

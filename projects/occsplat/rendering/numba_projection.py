@@ -47,10 +47,9 @@ def project(
         int32 (S, 4), the pixels x0 y0 x1 y1 they can reach; ``owners``
         int32 (S,), their Gaussians, ascending.
     """
-    capacity = min(len(kept), 1024)
-    splats = np.empty((capacity, 6), np.float32)
-    boxes = np.empty((capacity, 4), np.int32)
-    owners = np.empty(capacity, np.int32)
+    splats = np.empty((len(kept), 6), np.float32)
+    boxes = np.empty((len(kept), 4), np.int32)
+    owners = np.empty(len(kept), np.int32)
     jacobian, axes = np.empty((2, 3)), np.empty((2, 3))
     rotation = np.empty((3, 3))
     stretch_x, stretch_y = _largest_stretch(camera, width, height, ortho)
@@ -85,10 +84,6 @@ def project(
         y1 = min(math.floor(v + reach_y + 0.5), float(height))
         if not (x0 < x1 and y0 < y1):
             continue
-        if count == len(splats):
-            splats = np.concatenate((splats, np.empty_like(splats)))
-            boxes = np.concatenate((boxes, np.empty_like(boxes)))
-            owners = np.concatenate((owners, np.empty_like(owners)))
         splat, box = splats[count], boxes[count]
         splat[U], splat[V] = u, v
         splat[CONIC_XX] = yy / determinant
@@ -119,9 +114,14 @@ def arrange(
         back.
     """
     order = _order_by_depth(splats[:, DEPTH].copy())
-    splats, boxes, owners = splats[order], boxes[order], owners[order]
-    starts, entries = _sort_into_tiles(boxes, width, height, tile_size)
-    return splats, boxes, owners, starts, entries
+    sorted_splats, sorted_boxes = np.empty_like(splats), np.empty_like(boxes)
+    for i in range(len(order)):
+        for k in range(6):
+            sorted_splats[i, k] = splats[order[i], k]
+        for k in range(4):
+            sorted_boxes[i, k] = boxes[order[i], k]
+    starts, entries = _sort_into_tiles(sorted_boxes, width, height, tile_size)
+    return sorted_splats, sorted_boxes, owners[order], starts, entries
 
 
 @numba.njit(cache=True, nogil=True, error_model='numpy')

@@ -288,17 +288,73 @@ def render(
     Returns:
         RenderOutput: N images of the rig's size.
     """
-    return rasterize(
-        gaussians.means,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.features,
-        rig.ref2cam,
-        rig.image_K,
-        rig.width,
-        rig.height,
-        quats=gaussians.quats,
+    return rasterize(**vars(gaussians), **_cameras(rig), **options)
+
+
+def render_labels(
+    gaussians: Gaussians,
+    labels: Tensor,
+    num_classes: int,
+    rig: CameraRig,
+    **options: object,
+) -> RenderOutput:
+    """Render labelled Gaussians into the images of a rig.
+
+    Args:
+        gaussians (Gaussians): in the reference frame; their features are
+            the channels behind those of the classes.
+        labels, num_classes: see :func:`rasterize_labels`.
+        rig (CameraRig): N cameras, no other dimensions.
+        **options: near, far, ..., see :func:`rasterize_labels`.
+
+    Returns:
+        RenderOutput: N images of the rig's size, without a gradient.
+    """
+    return rasterize_labels(
+        **vars(gaussians),
+        labels=labels,
+        num_classes=num_classes,
+        **_cameras(rig),
         **options,
+    )
+
+
+def render_pair(
+    gaussians: Gaussians,
+    labels: Tensor,
+    num_classes: int,
+    rig: CameraRig,
+    label_features: Tensor | None = None,
+    **options: object,
+) -> tuple[RenderOutput, RenderOutput]:
+    """Render a prediction and its ground truth into the images of a rig.
+
+    Args:
+        gaussians (Gaussians): the prediction, in the reference frame.
+        labels, num_classes, label_features: of the ground truth, see
+            :func:`rasterize_pair`.
+        rig (CameraRig): N cameras, no other dimensions.
+        **options: near, far, ..., see :func:`rasterize_pair`.
+
+    Returns:
+        tuple: N images each of the prediction and the ground truth.
+    """
+    return rasterize_pair(
+        **vars(gaussians),
+        labels=labels,
+        num_classes=num_classes,
+        label_features=label_features,
+        **_cameras(rig),
+        **options,
+    )
+
+
+def _cameras(rig: CameraRig) -> dict:
+    return dict(
+        viewmats=rig.ref2cam,
+        Ks=rig.image_K,
+        width=rig.width,
+        height=rig.height,
     )
 
 

@@ -70,6 +70,16 @@ def broadcast(typing, number, count):
     return result(types.float32, count), codegen
 
 
+@intrinsic
+def like(typing, vector, number):
+    """A vector of equal numbers, as many as another one has."""
+
+    def codegen(context, builder, signature, args):
+        return _spread(builder, args[1], vector.count)
+
+    return vector(vector, types.float32), codegen
+
+
 @intrinsic(prefer_literal=True)
 def broadcast_from(typing, array, index, count):
     """A vector of the number at a flat index of a contiguous array."""
@@ -123,8 +133,7 @@ def _overload_operator(function: Callable, method: str) -> None:
         if isinstance(a, Lanes) and isinstance(b, Lanes):
             return lambda a, b: compute(a, b)
         if isinstance(a, Lanes) and isinstance(b, types.Float):
-            count = a.count
-            return lambda a, b: compute(a, broadcast(b, count))
+            return lambda a, b: compute(a, like(a, b))
         return None
 
 
@@ -210,7 +219,7 @@ _LIMIT = np.float32(87)
 @njit(error_model='numpy')
 def exp_minus(x: Lanes) -> Lanes:
     """exp(-x) for x >= 0; constant from 87 on, where it is below 2e-38."""
-    limit = x - x + _LIMIT
+    limit = like(x, _LIMIT)
     x = where_greater(limit, x, x, limit)
     t = x * _MINUS_LOG2_E
     whole = round_down(t + _HALF)

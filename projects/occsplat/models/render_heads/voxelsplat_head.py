@@ -15,9 +15,13 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
-from occsplat.rendering import RenderOutput, render
+from occsplat.rendering import (
+    RenderOutput,
+    render,
+    render_labels,
+    render_pair,
+)
 from occsplat.structures import (
-    CameraRig,
     Gaussians,
     LabelSpec,
     OccBatch,
@@ -124,14 +128,33 @@ class VoxelSplatHead(nn.Module):
             )
             rig = batch.render_rig[b]
             predicted = self.predicted_gaussians(prediction, b, voxels)
-            labelled = self.label_gaussians(batch, b, voxels)
+            labels, flow = self.voxel_labels(batch, b, voxels)
+            options = dict(
+                rig=rig, near=self.near, far=self.far, backend=self.backend
+            )
+            num_classes = self.spec.num_classes - 1
             terms.add(
-                self._render(predicted, rig), self._label_render(labelled, rig)
+                *render_pair(
+                    predicted,
+                    labels,
+                    num_classes,
+                    label_features=flow,
+                    **options,
+                )
             )
             if with_flow:
+                seen = labels >= 0
+                moved = predicted.moved(
+                    predicted.features[:, num_classes:] * self.move_seconds
+                )
+                moved_truth = self.label_gaussians(
+                    voxels[seen], flow[seen]
+                ).moved(flow[seen] * self.move_seconds)
                 terms.add(
-                    self._render(self._moved(predicted), rig),
-                    self._label_render(self._moved(labelled), rig),
+                    render(moved, **options),
+                    render_labels(
+                        moved_truth, labels[seen], num_classes, **options
+                    ),
                 )
         losses = dict(
             loss_voxelsplat_semantic=self.semantic_weight * terms.semantic(),
@@ -192,22 +215,24 @@ class VoxelSplatHead(nn.Module):
         opacities = torch.sigmoid(-logits[:, self.spec.free])
         return self._gaussians(voxels, opacities, torch.cat(features, 1))
 
-    def label_gaussians(
+    def voxel_labels(
         self, batch: OccBatch, b: int, voxels: Tensor
-    ) -> Gaussians:
-        """The occupied ones among the sampled label voxels.
+    ) -> tuple[Tensor, Tensor | None]:
+        """Class channels (G,) of sampled voxels, -1 for free, and flow.
 
-        Features are one-hot over S classes and, where labelled, 2 flow
-        values.
+        The flow is (G, 2) in m/s, or None where none is labelled.
         """
-        occ = batch.gt_occ[b].flatten()[voxels]
-        voxels, occ = voxels[occ != self.spec.free], occ[occ != self.spec.free]
-        one_hot = nn.functional.one_hot(occ, self.spec.num_classes).float()
-        features = [one_hot[:, list(self.spec.occupied)]]
-        if batch.gt_flow is not None:
-            features.append(batch.gt_flow[b].flatten(1)[:, voxels].T)
-        opacities = one_hot.new_ones(len(voxels))
-        return self._gaussians(voxels, opacities, torch.cat(features, 1))
+        channels = voxels.new_full((self.spec.num_classes,), -1)
+        occupied = list(self.spec.occupied)
+        channels[occupied] = torch.arange(len(occupied)).to(channels)
+        labels = channels[batch.gt_occ[b].flatten()[voxels]]
+        if batch.gt_flow is None:
+            return labels, None
+        return labels, batch.gt_flow[b].flatten(1)[:, voxels].T
+
+    def label_gaussians(self, voxels: Tensor, flow: Tensor) -> Gaussians:
+        """Labelled voxels (G,) as opaque Gaussians with their flow."""
+        return self._gaussians(voxels, torch.ones_like(flow[:, 0]), flow)
 
     def _gaussians(
         self, voxels: Tensor, opacities: Tensor, features: Tensor
@@ -217,26 +242,6 @@ class VoxelSplatHead(nn.Module):
         return Gaussians(
             means, torch.full_like(means, self.scale), opacities, features
         )
-
-    def _moved(self, gaussians: Gaussians) -> Gaussians:
-        """mu' = mu + flow * dt, along x and y."""
-        flow = gaussians.features[:, self.spec.num_classes - 1 :]
-        return gaussians.moved(flow * self.move_seconds)
-
-    def _render(self, gaussians: Gaussians, rig: CameraRig) -> RenderOutput:
-        return render(
-            gaussians,
-            rig,
-            near=self.near,
-            far=self.far,
-            backend=self.backend,
-        )
-
-    @torch.no_grad()
-    def _label_render(
-        self, gaussians: Gaussians, rig: CameraRig
-    ) -> RenderOutput:
-        return self._render(gaussians, rig)
 
 
 class RenderTerms:
