@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from scenes import (
     pinhole,
     random_scene,
 )
+from stand_in_gsplat import stand_in_gsplat
 
 from occsplat.rendering import (
     RenderOutput,
@@ -222,41 +222,13 @@ def test_mistakes_in_labels_are_named(labels, message):
         )
 
 
-def fake_gsplat(version, calls):
-    """gsplat's interface on top of the torch backend."""
-
-    def rasterization(
-        means, quats, scales, opacities, colors, viewmats, Ks, width, height,
-        near_plane, far_plane, eps2d, packed, backgrounds, render_mode,
-        camera_model,
-    ):  # fmt: skip
-        calls.append(
-            dict(channels=colors.shape[1], packed=packed, mode=render_mode)
-        )
-        out = torch_backend.render(
-            means, scales, quats, opacities, colors,
-            None if backgrounds is None else backgrounds[0],
-            viewmats, Ks,
-            RenderSettings(
-                width, height, near_plane, far_plane, eps2d, 0.999,
-                camera_model == 'ortho',
-            ),
-        )  # fmt: skip
-        image = torch.cat((out.features, out.depth[..., None]), dim=-1)
-        return image, out.alpha[..., None], {}
-
-    return types.SimpleNamespace(
-        __version__=version, rasterization=rasterization
-    )
-
-
 @pytest.mark.parametrize(
     'version, max_alpha, channels', [('1.5.3', 0.999, 18), ('1.6.0', 0.99, 20)]
 )
 def test_how_gsplat_is_called(monkeypatch, version, max_alpha, channels):
     """1.6 has no kernel for 18 + 1 channels and does not pad: 21 it is."""
     calls = []
-    monkeypatch.setitem(sys.modules, 'gsplat', fake_gsplat(version, calls))
+    monkeypatch.setitem(sys.modules, 'gsplat', stand_in_gsplat(version, calls))
     scene = random_scene(channels=18)
     viewmats, Ks = pinhole(2)
     arguments = (
@@ -278,7 +250,7 @@ def test_how_gsplat_is_called(monkeypatch, version, max_alpha, channels):
 
 def test_unknown_or_missing_gsplat(monkeypatch):
     arguments = (*[torch.zeros(1)] * 8, None)
-    monkeypatch.setitem(sys.modules, 'gsplat', fake_gsplat('2.0', []))
+    monkeypatch.setitem(sys.modules, 'gsplat', stand_in_gsplat('2.0'))
     with pytest.raises(ValueError, match='gsplat 2.0 is not supported'):
         gsplat_backend.render(*arguments)
     monkeypatch.setitem(sys.modules, 'gsplat', None)

@@ -53,15 +53,14 @@ class LabelCache:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / SETTINGS
-        text = json.dumps(dict(settings), indent=2, sort_keys=True)
+        wanted = json.dumps(dict(settings), sort_keys=True)
         if not path.exists():
-            _write(path, lambda file: file.write(text.encode()))
-            return
+            _write(path, lambda file: file.write(wanted.encode()))
         found = path.read_text(encoding='utf-8')
-        if found != text:
+        if found != wanted:
             raise ValueError(
                 f'{path}: the images were made with {found}, expected '
-                f'{text}: name another folder or delete this one'
+                f'{wanted}: name another folder or delete this one'
             )
 
     def fetch(
