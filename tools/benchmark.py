@@ -1,7 +1,7 @@
 """Measure time and memory.
 
 python tools/benchmark.py rasterize                  # every table
-python tools/benchmark.py rasterize --tables step    # one of them
+python tools/benchmark.py rasterize --tables volume  # one of them
 python tools/benchmark.py rasterize --repeats 9 --threads 4
 
 Each row runs in a process of its own, after a warm-up that compiles.
@@ -58,13 +58,13 @@ class Row(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Phases of one repetition and what they return, for the next one."""
+    """One repetition: phases, each with the result of the one before."""
 
     phases: dict[str, Callable]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables that were asked for."""
+def make_parser() -> argparse.ArgumentParser:
+    """A subcommand for each part of the package."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -87,6 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=torch.get_num_threads(),
         help='default: as many as torch uses',
     )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables that were asked for."""
+    parser = make_parser()
     args = parser.parse_args(arguments)
     if args.repeats < 1 or args.threads < 1:
         parser.error('--repeats and --threads must be at least 1')
@@ -110,7 +116,9 @@ def print_table(rows: Iterator[Row], repeats: int) -> None:
             columns = list(figures)
             print('| | ' + ' | '.join(columns) + ' |')
             print('|---|' + '--:|' * len(columns))
-        cells = ' | '.join(f'{figures[c]:.0f}' for c in columns)
+        cells = ' | '.join(
+            f'{figures[c]:.0f}' if c in figures else '-' for c in columns
+        )
         print(f'| {row.name} | {cells} |', flush=True)
 
 
@@ -247,10 +255,8 @@ def town_cameras() -> list[dict]:
     ]
 
 
-def backward(outputs: RenderOutput | list[RenderOutput]) -> None:
+def backward(outputs: list[RenderOutput]) -> None:
     """Of a loss that looks at everything, its own cost left out."""
-    if isinstance(outputs, RenderOutput):
-        outputs = [outputs]
     tensors = [x for o in outputs for x in (o.features, o.depth, o.alpha)]
     torch.autograd.backward(tensors, [torch.ones_like(x) for x in tensors])
 
@@ -266,10 +272,10 @@ def frustum_step(
     gaussians, camera = frustum(count, channels, opacity, *size)
     leaves = {k: x.requires_grad_() for k, x in gaussians.items()}
 
-    def forward(_: None) -> RenderOutput:
+    def forward(_: None) -> list[RenderOutput]:
         for leaf in leaves.values():
             leaf.grad = None
-        return rasterize(**leaves, **camera, backend=backend)
+        return [rasterize(**leaves, **camera, backend=backend)]
 
     return Step(dict(forward=forward, backward=backward))
 
@@ -279,86 +285,108 @@ def volume_step(opacity: str, truth: str) -> Step:
 
     Args:
         opacity: see town_volume.
-        truth: 'none', 'one-hot', 'labels' (the label mode), 'shared' (with
+        truth: 'none', 'one-hot', 'labels' (by class id), 'shared' (with
             the prediction's projection) or 'cached'.
     """
     gaussians, labels = town_volume(opacity)
     views = town_cameras()
     leaves = [gaussians[name] for name in ('opacities', 'features')]
-    flow = torch.zeros(len(labels), NUM_FLOW)
-    there = labels >= 0
-    occupied = {
-        name: gaussians[name][there] for name in ('means', 'scales')
-    } | dict(opacities=torch.ones(int(there.sum())))
-    one_hot = torch.nn.functional.one_hot(labels[there], NUM_CLASSES)
-    one_hot = torch.cat((one_hot.float(), flow[there]), dim=1)
     for leaf in leaves:
         leaf.requires_grad_()
 
-    def forget(_: None) -> None:
+    def forward(_: object) -> list[RenderOutput]:
         for leaf in leaves:
             leaf.grad = None
-
-    def predict(_: None) -> list[RenderOutput]:
-        forget(None)
-        return [rasterize(**gaussians, **view) for view in views]
-
-    def pair(_: None) -> list[RenderOutput]:
-        forget(None)
-        return [
+        if truth != 'shared':
+            return [rasterize(**gaussians, **view) for view in views]
+        pairs = [
             rasterize_pair(
                 **gaussians,
                 labels=labels,
                 num_classes=NUM_CLASSES,
-                label_features=flow,
+                label_features=torch.zeros(len(labels), NUM_FLOW),
                 **view,
-            )[0]
+            )
             for view in views
         ]
+        return [prediction for prediction, _ in pairs]
 
-    def render_labels(_: None) -> list[RenderOutput]:
+    phases = dict(forward=forward, backward=backward)
+    if truth in TRUTHS:
+        there = labels >= 0
+        occupied = dict(
+            means=gaussians['means'][there],
+            scales=gaussians['scales'][there],
+            opacities=torch.ones(int(there.sum())),
+        )
+        render = TRUTHS[truth](occupied, labels[there], views)
+        phases = {'ground truth': lambda _: render()} | phases
+    return Step(phases)
+
+
+def one_hot_truth(
+    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
+) -> Callable:
+    """Classes and flow as features, without a gradient."""
+    features = torch.nn.functional.one_hot(labels, NUM_CLASSES + NUM_FLOW)
+    features = features.float()
+
+    @torch.no_grad()
+    def render() -> None:
+        for view in views:
+            rasterize(**occupied, features=features, **view)
+
+    return render
+
+
+def label_truth(
+    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
+) -> Callable:
+    """Class ids, and the flow as features."""
+    flow = torch.zeros(len(labels), NUM_FLOW)
+
+    def render() -> list[RenderOutput]:
         return [
             rasterize_labels(
                 **occupied,
-                labels=labels[there],
+                labels=labels,
                 num_classes=NUM_CLASSES,
-                features=flow[there],
+                features=flow,
                 **view,
             )
             for view in views
         ]
 
-    def render_one_hot(_: None) -> None:
-        with torch.no_grad():
-            for view in views:
-                rasterize(**occupied, features=one_hot, **view)
+    return render
 
-    def read_cache(_: None) -> None:
+
+def cached_truth(
+    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
+) -> Callable:
+    """Class and depth images, read from files; no flow."""
+    outputs = label_truth(occupied, labels, views)()
+    folder = tempfile.TemporaryDirectory()
+    cache = LabelCache(folder.name, {})
+
+    def read(keep: object = folder) -> None:
         for name, view, output in zip('cb', views, outputs):
-            names = [f'{name}{n}' for n in range(len(view['Ks']))]
-            classes = output.class_image(NUM_CLASSES)
-            images = LabelImages(classes, output.depth)
+            images = LabelImages(output.class_image(NUM_CLASSES), output.depth)
             cache.fetch(
                 'frame',
-                names,
+                [f'{name}{n}' for n in range(len(view['Ks']))],
                 view['width'],
                 view['height'],
                 lambda missing, images=images: images,
             )
 
-    if truth == 'cached':
-        outputs = render_labels(None)
-        folder = tempfile.mkdtemp()
-        cache = LabelCache(folder, {})
-    phases = {
-        'none': {},
-        'one-hot': {'ground truth': render_one_hot},
-        'labels': {'ground truth': lambda _: render_labels(None) and None},
-        'shared': {'ground truth': forget},
-        'cached': {'ground truth': read_cache},
-    }[truth]
-    forward = pair if truth == 'shared' else predict
-    return Step(phases | dict(forward=forward, backward=backward))
+    return read
+
+
+TRUTHS = {
+    'one-hot': one_hot_truth,
+    'labels': label_truth,
+    'cached': cached_truth,
+}
 
 
 # --- tables ---------------------------------------------------------------

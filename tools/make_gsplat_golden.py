@@ -29,14 +29,19 @@ NEAR, FAR, EPS2D = 0.1, 1e10, 0.3
 LEAVES = ('means', 'scales', 'quats', 'opacities', 'features', 'background')
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write every golden file."""
+def make_parser() -> argparse.ArgumentParser:
+    """Where to."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--out', type=Path, default=FOLDER)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write every golden file."""
+    args = make_parser().parse_args(arguments)
     if not torch.cuda.is_available():
         sys.exit('error: gsplat runs on an NVIDIA GPU, and torch finds none')
     try:
