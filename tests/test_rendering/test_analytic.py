@@ -220,3 +220,54 @@ def test_background_shows_where_there_is_light_left(backend):
         [0.6 + 0.4 * 0.5, 0.4 * -2], abs=1e-6
     )
     assert float(out.depth[0, 0, 0]) == 0
+
+
+@BACKENDS
+def test_opacity_exactly_at_the_thresholds(backend):
+    """1/255 is still seen, max_alpha still has a gradient."""
+    lowest = torch.tensor([1 / 255])
+    out = render([3.0], lowest, backend=backend)
+    assert float(out.alpha[0, 16, 16]) == pytest.approx(1 / 255, rel=1e-6)
+    assert int((out.alpha > 0).sum()) == 1
+    below = torch.nextafter(lowest, torch.zeros(1))
+    assert float(render([3.0], below, backend=backend).alpha.max()) == 0
+    largest = torch.tensor([0.75], requires_grad=True)
+    out = render([3.0], largest, backend=backend, max_alpha=0.75)
+    out.alpha[0, 16, 16].backward()
+    assert float(largest.grad) == 1
+    above = torch.tensor([0.7501], requires_grad=True)
+    out = render([3.0], above, backend=backend, max_alpha=0.75)
+    assert float(out.alpha[0, 16, 16].detach()) == 0.75
+    out.alpha[0, 16, 16].backward()
+    assert float(above.grad) == 0
+
+
+@BACKENDS
+def test_an_orthographic_camera_above_the_grid(backend):
+    """Columns along x, rows against y, depth is the height below it."""
+    above = torch.tensor(
+        [[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 10], [0, 0, 0, 1]]
+    )
+    K = torch.tensor([[[2.0, 0, 20], [0, 2, 20], [0, 0, 1]]])
+    means = torch.tensor([[6.25, 3.25, 1.5], [6.25, 3.25, -0.5]])
+    out = rasterize(
+        means,
+        torch.full((2, 3), 0.2),
+        torch.tensor([0.6, 0.9]),
+        torch.eye(2),
+        above[None],
+        K,
+        40,
+        40,
+        camera_model='ortho',
+        backend=backend,
+    )
+    # x = 6.25 m is column 32.5, y = 3.25 m is row 13.5: pixel centres
+    assert out.features[0, 13, 32].tolist() == pytest.approx(
+        [0.6, 0.4 * 0.9], abs=1e-5
+    )
+    assert float(out.depth[0, 13, 32]) == pytest.approx(
+        0.6 * 8.5 + 0.36 * 10.5, abs=1e-4
+    )
+    assert float(out.first_hit_depth()[0, 13, 32]) == 8.5
+    assert float(out.alpha[0, 13, 32]) == float(out.alpha.max())

@@ -21,6 +21,7 @@ from occsplat.rendering import (
     gsplat_backend,
     rasterize,
     rasterize_labels,
+    rasterize_pair,
     torch_backend,
 )
 from occsplat.rendering.output import RenderSettings
@@ -164,6 +165,39 @@ print('rendered')
     assert result.stdout.strip() == 'rendered', result.stderr
 
 
+def test_compiled_code_is_kept_on_disk():
+    """Another process loads every kernel and compiles none."""
+    script = """
+import sys, torch
+sys.path[:0] = {paths!r}
+from scenes import differentiable, pinhole, random_scene
+from occsplat.rendering import numba_backend, rasterize
+viewmats, Ks = pinhole()
+leaves = differentiable(random_scene())
+out = rasterize(**leaves, viewmats=viewmats, Ks=Ks, width=50, height=37)
+out.features.sum().backward()
+for name in ('project', 'arrange', 'blend_columns', 'blend_columns_backward',
+             'gather_slots', 'project_backward'):
+    stats = getattr(numba_backend, name).stats
+    assert sum(stats.cache_hits.values()) == 1, (name, stats)
+    assert not stats.cache_misses, (name, stats)
+print('loaded')
+"""
+    leaves = differentiable(random_scene())
+    run(leaves, backend='numba').features.sum().backward()
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(__file__).parents[2] / 'projects'),
+    ]
+    result = subprocess.run(
+        [sys.executable, '-c', script.format(paths=paths)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.stdout.strip() == 'loaded', result.stderr
+
+
 @pytest.mark.parametrize(
     'change, message',
     [
@@ -220,6 +254,32 @@ def test_mistakes_in_labels_are_named(labels, message):
             width=WIDTH,
             height=HEIGHT,
         )
+
+
+def test_mistakes_in_pairs_and_scenes_are_named():
+    scene = random_scene()
+    viewmats, Ks = pinhole(2)
+    camera = dict(viewmats=viewmats, Ks=Ks, width=WIDTH, height=HEIGHT)
+    labels = torch.full((60,), -1)
+    labels[3] = 5
+    with pytest.raises(ValueError, match='or be negative, got -1 to 5'):
+        rasterize_pair(**scene, labels=labels, num_classes=5, **camera)
+    labels[3] = 4
+    with pytest.raises(ValueError, match=r'features: .*\(60, 2\), got \(59'):
+        rasterize_pair(
+            **scene,
+            labels=labels,
+            num_classes=5,
+            label_features=torch.zeros(59, 2),
+            **camera,
+        )
+    scenes = {name: x.expand(3, *x.shape) for name, x in scene.items()}
+    with pytest.raises(ValueError, match="scenes: .*'viewmats': 2"):
+        rasterize(**scenes, **camera)
+    none = {name: x[:0] for name, x in scenes.items()}
+    camera['viewmats'], camera['Ks'] = viewmats[None][:0], Ks[None][:0]
+    with pytest.raises(ValueError, match='at least 1'):
+        rasterize(**none, **camera)
 
 
 @pytest.mark.parametrize(
