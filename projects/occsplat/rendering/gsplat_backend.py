@@ -32,7 +32,8 @@ class Release:
     channels: tuple[int, ...] = ()
 
 
-#: version (major, minor) -> release
+#: version (major, minor) -> release. Scenes go in one by one (see
+#: rasterize): packed, 1.5 culls every scene by the first one's opacities
 RELEASES = {
     (1, 5): Release(max_alpha=0.999),
     (1, 6): Release(

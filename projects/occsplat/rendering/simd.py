@@ -6,6 +6,9 @@ of LLVM, which spreads it over whatever registers the processor has. In
 functions compiled by numba, ``+ - * /`` work lane by lane between two
 vectors or a vector and a number, and the functions below do the rest. A
 product and a sum may become one fused operation; nothing is reordered.
+
+numba caches compiled kernels beside the sources and notices a change only
+in a kernel's own file: after editing this one, touch numba_blending.py.
 """
 
 from __future__ import annotations
