@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from occsplat.ops import cast_rays
+from occsplat.ops import cast_rays, visible_voxels
 from occsplat.structures import VoxelGrid
 
 GRID = VoxelGrid(range=(-4, -3, -1, 4, 3, 2), shape=(8, 6, 3))
@@ -258,3 +258,94 @@ def test_wrong_inputs_are_named(occupied, origins, directions, message):
 def test_rays_without_direction_are_refused(bad):
     with pytest.raises(ValueError, match='non-zero length'):
         one_ray(torch.ones(GRID.shape).bool(), (0, 0, 0), bad)
+
+
+def passed(occupied, origin, direction, grid=GRID):
+    """Voxels that one ray marks, as a set of indices."""
+    seen = visible_voxels(
+        occupied,
+        torch.tensor([origin], dtype=torch.float64),
+        torch.tensor([direction], dtype=torch.float64),
+        grid,
+    )
+    return {tuple(index) for index in seen.nonzero().tolist()}
+
+
+def test_a_ray_marks_up_to_and_including_the_first_occupied_voxel():
+    occupied = torch.zeros(GRID.shape, dtype=torch.bool)
+    occupied[6:, 3, 1] = True
+    seen = passed(occupied, (0.5, 0.5, 0.5), (1, 0, 0))
+    assert seen == {(4, 3, 1), (5, 3, 1), (6, 3, 1)}
+    # nothing in the way: up to the edge of the grid
+    seen = passed(occupied, (0.5, 0.5, 0.5), (0, -1, 0))
+    assert seen == {(4, y, 1) for y in range(4)}
+    # from outside: from where the ray enters
+    seen = passed(occupied, (-50, 0.5, 0.5), (1, 0, 0))
+    assert seen == {(x, 3, 1) for x in range(7)}
+    assert not passed(occupied, (-50, 0.5, 0.5), (-1, 0, 0))
+
+
+@pytest.mark.parametrize('density', [0.0, 0.05, 0.4])
+@pytest.mark.parametrize('spread', [1.0, 4.0])
+def test_marks_equal_a_brute_force_march(density, spread):
+    # tiny steps, each of which asks in which voxel it is
+    occupied = random_grid(density)
+    origins, directions = random_rays(60, spread)
+    directions /= directions.norm(dim=-1, keepdim=True)
+    for origin, direction in zip(origins, directions):
+        along = torch.arange(0, 40, 1e-3, dtype=torch.float64)[:, None]
+        index, inside = GRID.locate(origin + along * direction)
+        index = index[inside]
+        hits = occupied[tuple(index.T)].nonzero()
+        marched = index[: hits[0] + 1] if len(hits) else index
+        marched = {tuple(v) for v in marched.unique(dim=0).tolist()}
+        seen = passed(occupied, origin.tolist(), direction.tolist())
+        assert marched <= seen
+        # what the steps jump over are corners of voxels
+        for voxel in seen - marched:
+            assert length_inside(voxel, origin, direction) < 2e-3
+
+
+def length_inside(voxel, origin, direction):
+    """Metres of a ray within a voxel of GRID."""
+    low = torch.tensor(GRID.min).double() + torch.tensor(voxel)
+    a, b = (low - origin) / direction, (low + 1 - origin) / direction
+    near, far = torch.minimum(a, b).max(), torch.maximum(a, b).min()
+    return (far - near.clamp(min=0)).item()
+
+
+def test_the_last_marked_voxel_is_that_of_cast_rays():
+    # rays through corners of voxels, so that ties matter, too
+    occupied = random_grid(0.1)
+    make = torch.Generator().manual_seed(3)
+    steps = torch.randint(-2, 3, (300, 3), generator=make)
+    steps = steps[steps.any(dim=1)].double()
+    index, _, hit = cast_rays(
+        occupied, torch.zeros_like(steps) + 0.5, steps, GRID
+    )
+    assert hit.any() and not hit.all()
+    for i, step in enumerate(steps):
+        seen = passed(occupied, (0.5, 0.5, 0.5), step.tolist())
+        assert tuple(index[i].tolist()) in seen
+        assert sum(bool(occupied[v]) for v in seen) == hit[i]
+
+
+def test_marks_of_many_rays_are_the_union():
+    occupied = random_grid(0.1)
+    origins, directions = random_rays(50, 2.0)
+    union = set()
+    for origin, direction in zip(origins.tolist(), directions.tolist()):
+        union |= passed(occupied, origin, direction)
+    seen = visible_voxels(occupied, origins, directions, GRID)
+    assert seen.dtype == torch.bool
+    assert {tuple(v) for v in seen.nonzero().tolist()} == union
+    none = visible_voxels(occupied, origins[:0], directions[:0], GRID)
+    assert not none.any()
+
+
+def test_visible_voxels_names_wrong_inputs():
+    rays = torch.ones(1, 3)
+    with pytest.raises(ValueError, match='visible_voxels: occupied must be'):
+        visible_voxels(torch.ones(GRID.shape), rays, rays, GRID)
+    with pytest.raises(ValueError, match='visible_voxels: rays need'):
+        visible_voxels(random_grid(0.1), rays, 0 * rays, GRID)

@@ -1,7 +1,12 @@
 """Pure tensor functions: no network, no data set, no config."""
 
 from .deformable_attention import deformable_attention
-from .ray_casting import cast_rays
+from .ray_casting import cast_rays, visible_voxels
 from .voxel_pooling import voxel_pooling
 
-__all__ = ['cast_rays', 'deformable_attention', 'voxel_pooling']
+__all__ = [
+    'cast_rays',
+    'deformable_attention',
+    'visible_voxels',
+    'voxel_pooling',
+]

@@ -57,26 +57,11 @@ def cast_rays(
         ValueError: when shapes disagree, ``occupied`` is not bool, or a
             ray is not finite or has no direction.
     """
-    if occupied.dtype != torch.bool:
-        raise ValueError(
-            f'cast_rays: occupied must be bool, got {occupied.dtype}'
-        )
-    same_shape('cast_rays occupied', occupied.shape, grid.shape)
-    same_shape('cast_rays origins', origins.shape, (len(origins), 3))
-    same_shape('cast_rays directions', directions.shape, origins.shape)
-    starts = origins.detach().cpu().double().contiguous()
-    units = directions.detach().cpu().double()
-    length = units.norm(dim=-1, keepdim=True)
-    units = (units / length).contiguous()
-    if not (torch.isfinite(starts).all() and torch.isfinite(units).all()):
-        raise ValueError(
-            'cast_rays: rays need finite origins and finite directions of '
-            'non-zero length'
-        )
+    starts, units = _checked('cast_rays', occupied, origins, directions, grid)
     index, distance, hit = _cast(
         occupied.detach().cpu().contiguous().numpy(),
-        starts.numpy(),
-        units.numpy(),
+        starts,
+        units,
         np.array(grid.min),
         np.array(grid.size),
     )
@@ -89,6 +74,71 @@ def cast_rays(
         torch.from_numpy(distance).to(device, dtype),
         torch.from_numpy(hit).to(device),
     )
+
+
+def visible_voxels(
+    occupied: Tensor,  # (X, Y, Z)
+    origins: Tensor,  # (R, 3)
+    directions: Tensor,  # (R, 3)
+    grid: VoxelGrid,
+) -> Tensor:
+    """Mark the voxels that rays pass through.
+
+    Each ray marks every voxel of the grid from where it starts, or enters
+    the grid, up to and including the first occupied one; without an
+    occupied one, up to where it leaves the grid. The traversal is that of
+    :func:`cast_rays`, ties included: the last voxel that a ray marks is
+    the one that ``cast_rays`` returns.
+
+    Args:
+        occupied (Tensor): bool (X, Y, Z).
+        origins (Tensor): start points in metres in the grid's frame,
+            (R, 3). May lie outside the grid.
+        directions (Tensor): (R, 3), of any length but zero.
+        grid (VoxelGrid): where the voxels are; its shape is that of
+            ``occupied``.
+
+    Returns:
+        Tensor: bool (X, Y, Z), on the device of ``occupied``.
+
+    Raises:
+        ValueError: when shapes disagree, ``occupied`` is not bool, or a
+            ray is not finite or has no direction.
+    """
+    starts, units = _checked(
+        'visible_voxels', occupied, origins, directions, grid
+    )
+    solid = occupied.detach().cpu().contiguous().numpy()
+    seen = np.zeros(solid.shape, np.bool_)
+    _mark(solid, starts, units, np.array(grid.min), np.array(grid.size), seen)
+    return torch.from_numpy(seen).to(occupied.device)
+
+
+def _checked(
+    name: str,
+    occupied: Tensor,  # (X, Y, Z)
+    origins: Tensor,  # (R, 3)
+    directions: Tensor,  # (R, 3)
+    grid: VoxelGrid,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and unit directions in float64, (R, 3), once all is well."""
+    if occupied.dtype != torch.bool:
+        raise ValueError(
+            f'{name}: occupied must be bool, got {occupied.dtype}'
+        )
+    same_shape(f'{name} occupied', occupied.shape, grid.shape)
+    same_shape(f'{name} origins', origins.shape, (len(origins), 3))
+    same_shape(f'{name} directions', directions.shape, origins.shape)
+    starts = origins.detach().cpu().double().contiguous()
+    units = directions.detach().cpu().double()
+    length = units.norm(dim=-1, keepdim=True)
+    units = (units / length).contiguous()
+    if not (torch.isfinite(starts).all() and torch.isfinite(units).all()):
+        raise ValueError(
+            f'{name}: rays need finite origins and finite directions of '
+            'non-zero length'
+        )
+    return starts.numpy(), units.numpy()
 
 
 @numba.njit(cache=True)
@@ -179,6 +229,53 @@ def _cast(
         index[r, 0], index[r, 1], index[r, 2] = i, j, k
         distance[r], hit[r] = leave, found
     return index, distance, hit
+
+
+@numba.njit(cache=True)
+def _mark(
+    occupied: np.ndarray,  # (X, Y, Z) bool
+    starts: np.ndarray,  # (R, 3) metres
+    units: np.ndarray,  # (R, 3) unit vectors
+    low: np.ndarray,  # (3,) metres
+    size: np.ndarray,  # (3,) metres
+    seen: np.ndarray,  # (X, Y, Z) bool, set in place
+) -> None:
+    """The kernel of :func:`visible_voxels`, in float64."""
+    shape = occupied.shape
+    cell = np.empty(3, np.int64)
+    p, d = np.empty(3), np.empty(3)
+    for r in range(len(starts)):
+        for a in range(3):
+            p[a] = (starts[r, a] - low[a]) / size[a]
+            d[a] = units[r, a] / size[a]
+        if not _enter(p, d, shape, cell):
+            continue
+        x, y, z = cell[0], cell[1], cell[2]
+        px, step_x, up_x, pace_x = _axis(p[0], d[0])
+        py, step_y, up_y, pace_y = _axis(p[1], d[1])
+        pz, step_z, up_z, pace_z = _axis(p[2], d[2])
+        tx = (x + up_x - px) * pace_x
+        ty = (y + up_y - py) * pace_y
+        tz = (z + up_z - pz) * pace_z
+        while True:
+            seen[x, y, z] = True
+            if occupied[x, y, z]:
+                break
+            if tx < ty and tx < tz:
+                x += step_x
+                tx = (x + up_x - px) * pace_x
+                if x < 0 or x >= shape[0]:
+                    break
+            elif tx >= ty and ty < tz:
+                y += step_y
+                ty = (y + up_y - py) * pace_y
+                if y < 0 or y >= shape[1]:
+                    break
+            else:
+                z += step_z
+                tz = (z + up_z - pz) * pace_z
+                if z < 0 or z >= shape[2]:
+                    break
 
 
 @numba.njit(cache=True)
