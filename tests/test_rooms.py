@@ -14,7 +14,7 @@ ALLOWED = {
     'rendering': {'structures'},
     'minitown': {'structures', 'ops'},
     'data': {'structures', 'ops'},
-    'evaluation': {'structures', 'ops'},
+    'evaluation': {'structures', 'ops', 'rendering'},
     'models': {'structures', 'ops', 'rendering'},
     'visualization': {'structures', 'ops', 'rendering'},
     'engine': {'structures', 'data', 'visualization'},

@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from terminaltables import AsciiTable
 
+from occsplat.structures import LabelSpec
+
 
 class CountMetric(BaseMetric):
     """A metric that keeps counts a key frame and never a volume.
@@ -129,6 +131,24 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     out = np.full(part.shape, np.nan)
     np.divide(part, whole, out=out, where=whole != 0)
     return out
+
+
+def iou_rows(
+    metrics: dict[str, float], key: str, spec: LabelSpec
+) -> list[list[Any]]:
+    """Rows of a table: IoU by class, and the mean.
+
+    Args:
+        metrics (dict): holds ``key`` and ``<key>_<class>``.
+        key (str): name of the mean.
+        spec (LabelSpec): names of the classes.
+    """
+    names = [spec.classes[i] for i in spec.occupied]
+    return [
+        ['class', 'IoU'],
+        *([name, metrics[f'{key}_{name}']] for name in names),
+        ['mean', metrics[key]],
+    ]
 
 
 def report(title: str, rows: Sequence[Sequence[Any]]) -> None:

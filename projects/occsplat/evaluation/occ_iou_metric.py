@@ -14,7 +14,7 @@ from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, iou_rows, report
 from .voxel_counts import VoxelCounts, count_voxels
 
 
@@ -98,14 +98,10 @@ class OccIoUMetric(CountMetric):
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
         metrics = total.summary(self.spec)
-        names = [self.spec.classes[i] for i in self.spec.occupied]
-        rows = [['class', 'IoU']]
-        rows += [[name, metrics[f'mIoU_{name}']] for name in names]
-        rows.append(['mean', metrics['mIoU']])
         report(
             f'mIoU {metrics["mIoU"]:.4f}, IoU {metrics["IoU"]:.4f} on '
             f'{self.spec.name}; mask policy: {self.mask}; '
             f'{total.frames} frames, {total.voxels} voxels',
-            rows,
+            iou_rows(metrics, 'mIoU', self.spec),
         )
         return metrics

@@ -1,4 +1,4 @@
-"""Voxel IoU as pure arithmetic.
+"""IoU of labels as pure arithmetic: voxels, and columns and pixels as well.
 
 Shape letters: K classes, X Y Z voxels.
 """
@@ -19,6 +19,9 @@ from .count_metric import mean_of_defined, ratio
 @dataclass
 class VoxelCounts:
     """All that voxel IoUs need to know of any number of frames.
+
+    What is said of voxels goes for anything that has a true and a
+    predicted class, such as the pixels of class images.
 
     Attributes:
         frames: number of frames.
@@ -55,8 +58,12 @@ class VoxelCounts:
         union = self.truth + self.predicted - self.matched
         return ratio(self.matched, union)
 
-    def summary(self, spec: LabelSpec) -> dict[str, float]:
+    def summary(self, spec: LabelSpec, lead: str = '') -> dict[str, float]:
         """The flat dictionary of metrics, fractions of one.
+
+        Args:
+            spec (LabelSpec): names of the classes.
+            lead (str): what every key begins with.
 
         Returns:
             dict: mIoU, the mean over all classes but free (classes absent
@@ -65,11 +72,11 @@ class VoxelCounts:
         """
         iou = self.iou()
         out = {
-            'mIoU': mean_of_defined(iou[list(spec.occupied)]),
-            'IoU': float(ratio(self.both, self.either)),
+            f'{lead}mIoU': mean_of_defined(iou[list(spec.occupied)]),
+            f'{lead}IoU': float(ratio(self.both, self.either)),
         }
         for i in spec.occupied:
-            out[f'mIoU_{spec.classes[i]}'] = float(iou[i])
+            out[f'{lead}mIoU_{spec.classes[i]}'] = float(iou[i])
         return out
 
 
@@ -80,6 +87,8 @@ def count_voxels(
     mask: Tensor | None = None,  # (X, Y, Z)
 ) -> VoxelCounts:
     """Count agreement of two label volumes.
+
+    Both may have any other shape as well, as long as it is the same.
 
     Args:
         pred_occ (Tensor): predicted class ids.
@@ -102,11 +111,7 @@ def count_voxels(
         kept &= mask.cpu().bool()
     truth, guess = truth[kept].long(), guess[kept].long()
     for name, ids in (('gt_occ', truth), ('pred_occ', guess)):
-        if ids.numel() and int(ids.max()) >= spec.num_classes:
-            raise ValueError(
-                f'{name} holds class id {int(ids.max())}, label spec '
-                f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-            )
+        _check_ids(name, ids, spec)
     size = spec.num_classes
     pairs = torch.bincount(truth * size + guess, minlength=size * size)
     confusion = pairs.reshape(size, size).numpy()
@@ -120,3 +125,43 @@ def count_voxels(
         both=int(confusion[np.ix_(solid, solid)].sum()),
         either=len(truth) - int(confusion[spec.free, spec.free]),
     )
+
+
+def without_ignored(
+    pred_occ: Tensor,  # (X, Y, Z)
+    gt_occ: Tensor,  # (X, Y, Z)
+    spec: LabelSpec,
+) -> tuple[Tensor, Tensor]:
+    """Both volumes with nothing where the truth is not known.
+
+    What is seen from afar, in an image or from above, can't leave single
+    voxels out of the count. Instead voxels that the truth ignores are free
+    in truth and prediction: neither sees them, both see what is behind.
+
+    Args:
+        pred_occ (Tensor): predicted class ids.
+        gt_occ (Tensor): true class ids.
+        spec (LabelSpec): meaning of the ids.
+
+    Returns:
+        tuple: prediction and truth, copies on the CPU.
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    same_shape('pred_occ', pred_occ.shape, gt_occ.shape)
+    truth, guess = gt_occ.cpu(), pred_occ.cpu()
+    unknown = truth == spec.ignore
+    truth, guess = (x.masked_fill(unknown, spec.free) for x in (truth, guess))
+    _check_ids('gt_occ', truth, spec)
+    _check_ids('pred_occ', guess, spec)
+    return guess, truth
+
+
+def _check_ids(name: str, ids: Tensor, spec: LabelSpec) -> None:
+    """Raise a ValueError unless all ids are classes."""
+    if ids.numel() and int(ids.max()) >= spec.num_classes:
+        raise ValueError(
+            f'{name} holds class id {int(ids.max())}, label spec '
+            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
+        )

@@ -1,0 +1,130 @@
+"""IoU of what is on top of each column, as a metric of mmengine.
+
+Shape letters: X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from mmdet3d.registry import METRICS
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+
+from .count_metric import CountMetric, iou_rows, report
+from .voxel_counts import VoxelCounts, count_voxels, without_ignored
+
+
+@METRICS.register_module()
+class BEVIoUMetric(CountMetric):
+    """mIoU and IoU of the scene seen from above.
+
+    The class of a column (x, y) is that of its highest occupied voxel, or
+    free. Voxels that the truth ignores are taken out of truth and
+    prediction; a column of which nothing is known does not count.
+
+    Args:
+        label_spec (str | LabelSpec): meaning of the class ids.
+        grid (VoxelGrid | dict, optional): where the voxels of truth and
+            prediction are; the label spec's own grid unless given.
+        prefix (str, optional): as in CountMetric.
+
+    Raises:
+        ValueError: for an unknown label spec.
+    """
+
+    required = ('token', 'pred_occ', 'gt_occ')
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
+
+    def add(
+        self,
+        token: str,
+        pred_occ: Tensor | ArrayLike,
+        gt_occ: Tensor | ArrayLike,
+    ) -> None:
+        """Count one key frame, unless its token was counted before.
+
+        Args:
+            token (str): names the frame.
+            pred_occ: class ids, (X, Y, Z).
+            gt_occ: class ids, (X, Y, Z).
+
+        Raises:
+            ValueError: when shapes disagree with the grid, or an id is not
+                in the label spec.
+        """
+        if token in self.frames:
+            return
+        gt_occ = torch.as_tensor(gt_occ)
+        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        self.frames[token] = count_columns(
+            torch.as_tensor(pred_occ), gt_occ, self.spec
+        )
+
+    def compute_metrics(
+        self, results: Sequence[VoxelCounts]
+    ) -> dict[str, Any]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
+        metrics = total.summary(self.spec, lead='bev_')
+        report(
+            f'bev_mIoU {metrics["bev_mIoU"]:.4f}, '
+            f'bev_IoU {metrics["bev_IoU"]:.4f} on {self.spec.name}; '
+            'mask policy: none, every column of which something is known; '
+            f'{total.frames} frames, {total.voxels} columns',
+            iou_rows(metrics, 'bev_mIoU', self.spec),
+        )
+        return metrics
+
+
+def count_columns(
+    pred_occ: Tensor,  # (X, Y, Z)
+    gt_occ: Tensor,  # (X, Y, Z)
+    spec: LabelSpec,
+) -> VoxelCounts:
+    """Count agreement of two label volumes seen from above.
+
+    Args:
+        pred_occ (Tensor): predicted class ids.
+        gt_occ (Tensor): true class ids.
+        spec (LabelSpec): meaning of the ids.
+
+    Returns:
+        VoxelCounts: of the columns of this one frame.
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    known = (gt_occ != spec.ignore).any(dim=-1).cpu()
+    guess, truth = without_ignored(pred_occ, gt_occ, spec)
+    return count_voxels(
+        top_classes(guess, spec), top_classes(truth, spec), spec, mask=known
+    )
+
+
+def top_classes(occ: Tensor, spec: LabelSpec) -> Tensor:
+    """Class of the highest occupied voxel of each column, or free.
+
+    Args:
+        occ (Tensor): class ids, (X, Y, Z).
+        spec (LabelSpec): meaning of the ids.
+
+    Returns:
+        Tensor: class ids, (X, Y).
+    """
+    level = torch.arange(occ.shape[-1], device=occ.device)
+    top = torch.where(occ != spec.free, level, 0).amax(dim=-1, keepdim=True)
+    # without an occupied voxel that is the lowest one, which is free
+    return occ.gather(-1, top).squeeze(-1)

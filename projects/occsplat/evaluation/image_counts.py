@@ -1,0 +1,153 @@
+"""Rendered images of label volumes as pure arithmetic.
+
+Shape letters: N cameras, G Gaussians, H W pixels, K classes, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occsplat.rendering import render_labels
+from occsplat.structures import CameraRig, Gaussians, LabelSpec, VoxelGrid
+
+from .count_metric import ratio
+from .sensor_cameras import exit_depth
+from .voxel_counts import VoxelCounts, count_voxels, without_ignored
+
+#: what depth a pixel has in which the prediction sees nothing
+EMPTY_DEPTHS = ('exit', 'zero')
+
+
+@dataclass
+class ImageCounts:
+    """All that image metrics need to know of any number of frames.
+
+    Attributes:
+        classes: of the class images' pixels; free is seeing nothing.
+        depth_error: summed error in metres of the pixels in which the truth
+            sees something, by true class, (K,).
+    """
+
+    classes: VoxelCounts
+    depth_error: np.ndarray
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> ImageCounts:
+        """Counts of no frame at all."""
+        return cls(VoxelCounts.zeros(num_classes), np.zeros(num_classes))
+
+    def __add__(self, other: ImageCounts) -> ImageCounts:
+        names = [field.name for field in fields(self)]
+        return ImageCounts(
+            **{n: getattr(self, n) + getattr(other, n) for n in names}
+        )
+
+    def summary(self, spec: LabelSpec) -> dict[str, float]:
+        """The flat dictionary of metrics.
+
+        Args:
+            spec (LabelSpec): names of the classes.
+
+        Returns:
+            dict: image_IoU and image_mIoU as fractions of one,
+            image_depth_L1 in metres over all pixels in which the truth
+            sees something, and the last two by class.
+        """
+        out = self.classes.summary(spec, lead='image_')
+        solid = list(spec.occupied)
+        error, pixels = self.depth_error[solid], self.classes.truth[solid]
+        out['image_depth_L1'] = float(ratio(error.sum(), pixels.sum()))
+        for i, value in zip(solid, ratio(error, pixels)):
+            out[f'image_depth_L1_{spec.classes[i]}'] = float(value)
+        return out
+
+
+def count_pixels(
+    pred_occ: Tensor,  # (X, Y, Z)
+    gt_occ: Tensor,  # (X, Y, Z)
+    rig: CameraRig,  # (N,)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    scale: float | None = None,
+    empty_depth: str = 'exit',
+) -> ImageCounts:
+    """Render two label volumes and count the agreement of their images.
+
+    Args:
+        pred_occ (Tensor): predicted class ids.
+        gt_occ (Tensor): true class ids; voxels with the ignore id are
+            empty in both volumes.
+        rig (CameraRig): the cameras, with images of the size to render.
+        spec (LabelSpec): meaning of the ids.
+        grid (VoxelGrid): where the voxels are.
+        scale (float, optional): standard deviation of a Gaussian in
+            metres; half a voxel along each axis unless given.
+        empty_depth (str): depth of a pixel in which the prediction sees
+            nothing: 'exit', where its ray leaves the grid; or 'zero'.
+
+    Returns:
+        ImageCounts: of this one frame.
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    guess, truth = without_ignored(pred_occ, gt_occ, spec)
+    label, depth = render_occ(truth, rig, spec, grid, scale)
+    guess_label, guess_depth = render_occ(guess, rig, spec, grid, scale)
+    if empty_depth == 'exit':
+        empty = exit_depth(rig, grid).to(guess_depth)
+    else:
+        empty = torch.zeros_like(guess_depth)
+    guess_depth = torch.where(guess_label == spec.free, empty, guess_depth)
+    error = (guess_depth - depth).abs()[label != spec.free]
+    # numpy adds up in a fixed order, torch in one that depends on threads
+    sums = np.bincount(
+        label[label != spec.free].numpy(),
+        error.double().numpy(),
+        minlength=spec.num_classes,
+    )
+    return ImageCounts(count_voxels(guess_label, label, spec), sums)
+
+
+def render_occ(
+    occ: Tensor,  # (X, Y, Z)
+    rig: CameraRig,  # (N,)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What cameras see of a label volume.
+
+    Every occupied voxel is an opaque Gaussian at its centre.
+
+    Args:
+        occ (Tensor): class ids, none of them ignored, on the CPU.
+        rig (CameraRig): the cameras.
+        spec (LabelSpec): meaning of the ids.
+        grid (VoxelGrid): where the voxels are.
+        scale (float, optional): standard deviation of a Gaussian in
+            metres; half a voxel along each axis unless given.
+
+    Returns:
+        tuple: class ids, uint8 (N, H, W), free where the accumulated
+        opacity is below a half; and the expected depth in metres,
+        (N, H, W).
+    """
+    occupied = occ != spec.free
+    means = grid.centers()[occupied]
+    half = means.new_tensor(grid.size) / 2
+    scales = half if scale is None else torch.full_like(half, scale)
+    gaussians = Gaussians(
+        means=means,
+        scales=scales.expand_as(means),
+        opacities=means.new_ones(len(means)),
+        features=means.new_empty(len(means), 0),
+    )
+    labels = occ[occupied].long()
+    images = render_labels(gaussians, labels, spec.num_classes, rig)
+    classes = images.class_image(spec.num_classes, empty=spec.free)
+    return classes, images.expected_depth()

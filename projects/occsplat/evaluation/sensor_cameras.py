@@ -1,0 +1,98 @@
+"""The cameras through which metrics look, and the rays of their pixels.
+
+Shape letters: T frames, N cameras, H W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from occsplat.structures import CameraRig, VoxelGrid
+
+
+def sensor_cameras(
+    rig: CameraRig, image_size: Sequence[int] | None = None
+) -> CameraRig:
+    """The cameras of the current frame.
+
+    Args:
+        rig (CameraRig): of a sample, (T, N), the current frame first; or
+            (N,).
+        image_size (sequence, optional): width and height in pixels of the
+            images as the cameras took them, before resize and crop; then
+            those are meant, whatever the network is fed with.
+
+    Returns:
+        CameraRig: (N,), on the CPU, in float64.
+
+    Raises:
+        ValueError: when the rig has other dimensions.
+    """
+    dims = rig.K.dim() - 2
+    if dims not in (1, 2):
+        raise ValueError(
+            'rig: expected cameras (T, N) or (N,), got '
+            f'{tuple(rig.K.shape[:-2])}'
+        )
+    rig = (rig if dims == 1 else rig[0]).to('cpu', torch.float64)
+    if image_size is None:
+        return rig
+    width, height = image_size
+    return CameraRig.from_matrices(rig.ref2cam, rig.K, width, height)
+
+
+def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
+    """Rays through every ``stride``-th pixel, in columns and in rows.
+
+    The pixels start at ``stride // 2``, so that they are spread evenly; the
+    ray of a pixel runs through its centre.
+
+    Args:
+        rig (CameraRig): (N,).
+        stride (int): pixels from one ray to the next.
+
+    Returns:
+        tuple: origins, the centres of the cameras, (N, 3), and directions
+        (N, H, W, 3), both in the reference frame. A direction is as long
+        as it takes to gain one metre of depth: a point of depth z on it is
+        ``origin + z * direction``.
+    """
+    first = stride // 2
+    kind = dict(dtype=rig.K.dtype, device=rig.K.device)
+    u = torch.arange(first, rig.width, stride, **kind) + 0.5
+    v = torch.arange(first, rig.height, stride, **kind) + 0.5
+    v, u = torch.meshgrid(v, u, indexing='ij')
+    pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
+    cam2ref = rig.cam2ref
+    turn = cam2ref[:, :3, :3] @ torch.linalg.inv(rig.image_K)
+    return cam2ref[:, :3, 3], torch.einsum('nij,hwj->nhwi', turn, pixels)
+
+
+def exit_depth(rig: CameraRig, grid: VoxelGrid) -> Tensor:
+    """Depth at which the ray of each pixel leaves a grid.
+
+    Args:
+        rig (CameraRig): (N,).
+        grid (VoxelGrid): the grid.
+
+    Returns:
+        Tensor: the camera's z in metres, (N, H, W); not negative, and
+        meaningless for rays that never are inside the grid.
+    """
+    origins, directions = pixel_rays(rig)
+    origins = origins[:, None, None]
+    low, high = origins.new_tensor(grid.min), origins.new_tensor(grid.max)
+    # along an axis that a ray does not follow it never leaves
+    ahead = torch.where(directions > 0, high, low) - origins
+    depth = torch.where(directions == 0, torch.inf, ahead / directions)
+    return depth.amin(dim=-1).clamp(min=0)
+
+
+def images_of(image_size: Sequence[int] | None) -> str:
+    """Words for a result line: which images are meant."""
+    if image_size is None:
+        return "network's images"
+    return f'{image_size[0]}x{image_size[1]} sensor images'

@@ -1,0 +1,145 @@
+"""IoU of the voxels that the cameras see, as a metric of mmengine.
+
+Shape letters: T frames, N cameras, R rays, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from mmdet3d.registry import METRICS
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from occsplat.ops import visible_voxels
+from occsplat.structures import (
+    CameraRig,
+    LabelSpec,
+    VoxelGrid,
+    as_grid,
+    same_shape,
+)
+
+from .count_metric import CountMetric, iou_rows, report
+from .sensor_cameras import images_of, pixel_rays, sensor_cameras
+from .voxel_counts import VoxelCounts, count_voxels
+
+
+@METRICS.register_module()
+class VisibleIoUMetric(CountMetric):
+    """mIoU and IoU over the voxels that camera rays pass in the truth.
+
+    A ray runs through every ``stride``-th pixel of each camera. The voxels
+    that it passes up to and including the first one that is occupied in
+    the truth are visible: free space in front of a surface and the surface,
+    and nothing behind it. The prediction has no say in what is visible.
+
+    Args:
+        label_spec (str | LabelSpec): meaning of the class ids.
+        grid (VoxelGrid | dict, optional): where the voxels of truth and
+            prediction are; the label spec's own grid unless given.
+        stride (int): pixels from one ray to the next, in columns and rows.
+        image_size (sequence, optional): see
+            :func:`~occsplat.evaluation.sensor_cameras`; the images that
+            the network gets unless given.
+        prefix (str, optional): as in CountMetric.
+
+    Raises:
+        ValueError: for an unknown label spec, or a stride below one.
+    """
+
+    required = ('token', 'pred_occ', 'gt_occ', 'rig')
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        stride: int = 2,
+        image_size: Sequence[int] | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        if stride < 1:
+            raise ValueError(
+                f'VisibleIoUMetric: stride must be 1 or more, got {stride}'
+            )
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        self.stride = stride
+        self.image_size = image_size
+
+    def add(
+        self,
+        token: str,
+        pred_occ: Tensor | ArrayLike,
+        gt_occ: Tensor | ArrayLike,
+        rig: CameraRig,
+    ) -> None:
+        """Count one key frame, unless its token was counted before.
+
+        Args:
+            token (str): names the frame.
+            pred_occ: class ids, (X, Y, Z).
+            gt_occ: class ids, (X, Y, Z).
+            rig (CameraRig): (T, N), the current frame first, or (N,).
+
+        Raises:
+            ValueError: when shapes disagree with the grid, or an id is not
+                in the label spec.
+        """
+        if token in self.frames:
+            return
+        gt_occ = torch.as_tensor(gt_occ).cpu()
+        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        occupied = (gt_occ != self.spec.free) & (gt_occ != self.spec.ignore)
+        cameras = sensor_cameras(rig, self.image_size)
+        visible = seen_by_cameras(occupied, cameras, self.grid, self.stride)
+        self.frames[token] = count_voxels(
+            torch.as_tensor(pred_occ), gt_occ, self.spec, visible
+        )
+
+    def compute_metrics(
+        self, results: Sequence[VoxelCounts]
+    ) -> dict[str, Any]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
+        metrics = total.summary(self.spec, lead='visible_')
+        report(
+            f'visible_mIoU {metrics["visible_mIoU"]:.4f}, '
+            f'visible_IoU {metrics["visible_IoU"]:.4f} on {self.spec.name}; '
+            'mask policy: rays of the cameras up to the first occupied voxel '
+            f'of the truth, one every {self.stride} pixels of the '
+            f'{images_of(self.image_size)}; '
+            f'{total.frames} frames, {total.voxels} voxels',
+            iou_rows(metrics, 'visible_mIoU', self.spec),
+        )
+        return metrics
+
+
+def seen_by_cameras(
+    occupied: Tensor,  # (X, Y, Z)
+    rig: CameraRig,  # (N,)
+    grid: VoxelGrid,
+    stride: int,
+) -> Tensor:
+    """The voxels that rays of the cameras pass.
+
+    Args:
+        occupied (Tensor): bool, where rays end.
+        rig (CameraRig): the cameras.
+        grid (VoxelGrid): where the voxels are.
+        stride (int): pixels from one ray to the next.
+
+    Returns:
+        Tensor: bool (X, Y, Z), see
+        :func:`~occsplat.ops.visible_voxels`.
+
+    Raises:
+        ValueError: when shapes disagree.
+    """
+    origins, directions = pixel_rays(rig, stride)
+    starts = origins[:, None, None].expand_as(directions)
+    return visible_voxels(
+        occupied, starts.reshape(-1, 3), directions.reshape(-1, 3), grid
+    )
