@@ -34,7 +34,13 @@ def results(tmp_path):
         mask_camera=seen.astype(np.uint8),
     )
     paths = {key: str(path) for key, path in paths.items()}
-    return dict(token='t', scene_name='s', **paths)
+    return dict(
+        token='t',
+        scene_name='s',
+        lidar_path='samples/LIDAR_TOP/x.pcd.bin',
+        ref_frame='ego',
+        **paths,
+    )
 
 
 def test_openocc(results):

@@ -11,6 +11,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from occsplat.structures import VoxelGrid
+from occsplat.structures.label_spec import FRAMES
 
 from .layout import CAMERAS, LABEL_SETS
 
@@ -18,7 +19,9 @@ from .layout import CAMERAS, LABEL_SETS
 MAX_ORIGINS = 8
 
 
-def frame_record(info: dict[str, Any], root: str | Path) -> dict[str, Any]:
+def frame_record(
+    info: dict[str, Any], root: str | Path, frame: str = 'ego'
+) -> dict[str, Any]:
     """One entry of an info file, checked and in arrays.
 
     The entry of any mmdetection3d nuScenes info file will do; what
@@ -27,20 +30,25 @@ def frame_record(info: dict[str, Any], root: str | Path) -> dict[str, Any]:
     Args:
         info: the entry.
         root: data root; paths are joined to it.
+        frame: which frame at the LiDAR's key-frame time is the reference
+            frame, 'ego' or 'lidar'; see ``LabelSpec.frame``.
 
     Returns:
         dict: ``token``, ``scene_token``, ``scene_name``, ``prev``,
         ``next``, ``timestamp`` (s), ``img_paths`` (N,), ``lidar_path``,
         ``num_pts_feats``, label paths (None where absent), and in float64
         ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
-        ``ref2global`` (4, 4). The reference frame is the ego frame at the
-        LiDAR's key-frame time; cameras in the order of ``CAMERAS``.
+        ``ref2global`` (4, 4), and the name of the ``ref_frame``. Cameras
+        are in the order of ``CAMERAS``.
 
     Raises:
-        ValueError: when a field that must be there is not.
+        ValueError: when a field that must be there is not, or the frame
+            is unknown.
     """
+    if frame not in FRAMES:
+        raise ValueError(f'frame must be one of {FRAMES}, got {frame!r}')
     try:
-        return _record(info, Path(root))
+        return _record(info, Path(root), frame)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f'key frame {info.get("token", "?")!r}: no usable field '
@@ -50,10 +58,19 @@ def frame_record(info: dict[str, Any], root: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def _record(info: dict[str, Any], root: Path) -> dict[str, Any]:
+def _record(info: dict[str, Any], root: Path, frame: str) -> dict[str, Any]:
     lidar = info['lidar_points']
     cameras = [info['images'][name] for name in CAMERAS]
-    lidar2ref = _matrix(lidar['lidar2ego'])
+    lidar2ego, ego2global = (
+        _matrix(lidar['lidar2ego']),
+        _matrix(info['ego2global']),
+    )
+    # The choice is made here and nowhere else: whatever is read later
+    # reaches the reference frame through these matrices.
+    if frame == 'lidar':
+        lidar2ref, ref2global = np.eye(4), ego2global @ lidar2ego
+    else:
+        lidar2ref, ref2global = lidar2ego, ego2global
     lidar2cam = np.stack([_matrix(cam['lidar2cam']) for cam in cameras])
     cam2img = [np.asarray(cam['cam2img'])[:3, :3] for cam in cameras]
     # A folder without samples/ holds its files side by side.
@@ -81,7 +98,8 @@ def _record(info: dict[str, Any], root: Path) -> dict[str, Any]:
         cam2img=np.stack(cam2img).astype(np.float64),
         ref2cam=lidar2cam @ np.linalg.inv(lidar2ref),
         lidar2ref=lidar2ref,
-        ref2global=_matrix(info['ego2global']),
+        ref2global=ref2global,
+        ref_frame=frame,
         **{k: v and str(root / v) for k, v in labels.items()},
     )
 

@@ -49,6 +49,7 @@ def key_frame_info(
     lidar = nusc.get('sample_data', sample['data']['LIDAR_TOP'])
     lidar2ego, ego2global = _poses(nusc, lidar)
     lidar2global = ego2global @ lidar2ego
+    lidar_file = Path(lidar['filename']).name
     cameras = {
         channel: _camera_info(nusc, token, lidar2global)
         for channel, token in sample['data'].items()
@@ -61,7 +62,7 @@ def key_frame_info(
         images=cameras,
         lidar_points=dict(
             num_pts_feats=5,
-            lidar_path=Path(lidar['filename']).name,
+            lidar_path=lidar_file,
             lidar2ego=lidar2ego.tolist(),
         ),
         instances=_instances(nusc, sample, lidar2global),
@@ -69,7 +70,9 @@ def key_frame_info(
         scene_name=scene['name'],
         prev=sample['prev'],
         next=sample['next'],
-        **_label_paths(nusc.dataroot, scene['name'], sample['token']),
+        **_label_paths(
+            nusc.dataroot, scene['name'], sample['token'], lidar_file
+        ),
     )
 
 
@@ -138,11 +141,11 @@ def _instances(
 
 
 def _label_paths(
-    root: str, scene_name: str, token: str
+    root: str, scene_name: str, token: str, lidar_file: str
 ) -> dict[str, str | None]:
     """Label files relative to the root; None where there is no file."""
     paths = {}
     for key, labels in LABEL_SETS.items():
-        path = labels.path(scene_name, token)
+        path = labels.path(scene_name, token, lidar_file)
         paths[key] = path if (Path(root) / path).is_file() else None
     return paths

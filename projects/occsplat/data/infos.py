@@ -154,7 +154,11 @@ def _report_labels(
         if not missing:
             _log(f'{split}: {labels.title}: all {found} found')
             continue
-        first = labels.path(missing[0]['scene_name'], missing[0]['token'])
+        first = labels.path(
+            missing[0]['scene_name'],
+            missing[0]['token'],
+            missing[0]['lidar_points']['lidar_path'],
+        )
         _log(
             f'{split}: {labels.title}: {found} of {len(data_list)} found, '
             f'the first missing is {root / first}',

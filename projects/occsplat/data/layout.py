@@ -17,26 +17,42 @@ CAMERAS = (
 
 @dataclass(frozen=True)
 class LabelSet:
-    """One set of ``labels.npz`` files.
+    """One set of label files, a file a key frame.
 
     Attributes:
         title: what people call it.
-        folder: its folder below the root.
+        pattern: a key frame's file relative to the root, with the fields
+            ``scene_name``, ``token`` and ``lidar_file``.
     """
 
     title: str
-    folder: str
+    pattern: str
 
-    def path(self, scene_name: str, token: str) -> str:
-        """A key frame's file, relative to the root."""
-        return f'{self.folder}/{scene_name}/{token}/labels.npz'
+    def path(self, scene_name: str, token: str, lidar_file: str) -> str:
+        """A key frame's file, relative to the root.
 
+        Args:
+            scene_name: such as 'scene-0061'.
+            token: the key frame's sample token.
+            lidar_file: name of its point cloud, without folders.
+        """
+        return self.pattern.format(
+            scene_name=scene_name, token=token, lidar_file=lidar_file
+        )
+
+
+_NPZ = '{scene_name}/{token}/labels.npz'
 
 #: by the info field that holds the path
 LABEL_SETS = dict(
-    occ3d_path=LabelSet('Occ3D labels', 'gts'),
-    openocc_path=LabelSet('OpenOcc labels', 'openocc_v2'),
-    visibility_path=LabelSet('visibility masks', 'openocc_v2_ray_mask'),
+    occ3d_path=LabelSet('Occ3D labels', f'gts/{_NPZ}'),
+    openocc_path=LabelSet('OpenOcc labels', f'openocc_v2/{_NPZ}'),
+    visibility_path=LabelSet(
+        'visibility masks', f'openocc_v2_ray_mask/{_NPZ}'
+    ),
+    surroundocc_path=LabelSet(
+        'SurroundOcc labels', 'surroundocc/samples/{lidar_file}.npy'
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""nuScenes and MiniTown, with Occ3D or OpenOcc labels."""
+"""nuScenes and MiniTown, with Occ3D, OpenOcc or SurroundOcc labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class NuScenesOccDataset(BaseDataset):
         ann_file (str): info file, ``.pkl`` or ``.json``, relative to
             ``data_root`` or absolute. Pickles are read by an unpickler
             that admits plain data only.
-        label_spec (str | LabelSpec): 'openocc' or 'occ3d'.
+        label_spec (str | LabelSpec): 'openocc', 'occ3d' or 'surroundocc'.
+            Samples are expressed in this label set's own frame: the ego
+            frame, or the LiDAR's for 'surroundocc'.
         pipeline (list): transforms, ending with PackOccInputs.
         test_mode (bool): as mmengine's BaseDataset.
         sequence_splits (int, optional): parts into which ``sequences``
@@ -96,7 +98,7 @@ class NuScenesOccDataset(BaseDataset):
             )
         scenes: dict[str, list[dict[str, Any]]] = {}
         for info in content['data_list']:
-            record = frame_record(info, self.data_root)
+            record = frame_record(info, self.data_root, self.label_spec.frame)
             scenes.setdefault(record['scene_token'], []).append(record)
         data_list = []
         for records in scenes.values():

@@ -7,6 +7,7 @@ derive from it by name.
 Objects that Occ3D calls 'others' (animals, debris, strollers, ...) have no
 OpenOcc class; they become 'manmade' there, so that a voxel is occupied in
 both label sets or in neither. None of them moves, so 'manmade' has no flow.
+SurroundOcc calls them noise, and readers turn noise into 'ignore'.
 """
 
 from __future__ import annotations
@@ -76,6 +77,18 @@ def occupancy_ids(spec: LabelSpec) -> np.ndarray:
     if 'others' not in spec.classes:
         names = ['manmade' if name == 'others' else name for name in names]
     return np.array([spec.classes.index(name) for name in names], np.uint8)
+
+
+def surroundocc_ids() -> np.ndarray:
+    """Look-up table from lidarseg index to the classes of SurroundOcc files.
+
+    Returns:
+        np.ndarray: uint8, shape (32,); 0 is noise. Empty space has no
+            place in these files.
+    """
+    ids = occupancy_ids(LabelSpec.named('surroundocc'))
+    ids[[name == 'others' for _, name in _TABLE]] = 0
+    return ids
 
 
 #: attributes of nuScenes; an object has at most one

@@ -12,11 +12,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .labels import make_labels
+from .labels import make_labels, surroundocc_rows
 from .lidar import take_sweep
 from .render import Image, Renderer
 from .sensors import CAMERA_NAMES, Camera, camera_rig
-from .tokens import image_path, lidarseg_path, sweep_path, token_of
+from .tokens import (
+    image_path,
+    lidarseg_path,
+    surroundocc_path,
+    sweep_path,
+    token_of,
+)
 from .world import FRAME_STEP, SCENES, World, build_world
 
 JPEG_QUALITY = 92
@@ -75,6 +81,7 @@ class Job:
             ('visibility', 'openocc_v2_ray_mask'),
         ):
             files[kind] = self.root / folder / place / 'labels.npz'
+        files['surroundocc'] = self.root / surroundocc_path(scene, frame)
         return files
 
 
@@ -128,6 +135,8 @@ def write_frame(job: Job) -> None:
     content['lidarseg'] = sweep.category.tobytes()
     if {'occ3d', 'openocc', 'visibility'} & missing.keys():
         content.update(_label_files(world, job, rig))
+    if 'surroundocc' in missing:
+        content['surroundocc'] = _npy(surroundocc_rows(world, job.frame))
     for kind, path in missing.items():
         write_bytes(path, content[kind])
     if unrecorded:
@@ -155,7 +164,7 @@ def _jpeg(image: Image) -> bytes:
 def _label_files(
     world: World, job: Job, rig: tuple[Camera, ...]
 ) -> dict[str, bytes]:
-    """The three label files of a frame."""
+    """The three label files of a frame that are in the ego frame."""
     labels = make_labels(world, job.frame, job.settings.frames, rig)
     return dict(
         occ3d=_npz(
@@ -177,6 +186,13 @@ def _npz(**arrays: np.ndarray) -> bytes:
     """Arrays as a compressed npz file."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    """An array as an npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
     return buffer.getvalue()
 
 

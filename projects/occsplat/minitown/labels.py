@@ -1,9 +1,12 @@
 """Voxel labels of the town: class, flow, instance and visibility.
 
-All in the ego frame at the key frame (LiDAR) time, on the grid that Occ3D
-and OpenOcc share, indexed [x, y, z].
+All at the key frame (LiDAR) time, indexed [x, y, z]. Those of Occ3D and
+OpenOcc are in the ego frame on the grid that both share, those of
+SurroundOcc in the LiDAR frame on a coarser grid of their own.
 
-* A voxel's class is what the world says at the voxel's centre.
+* A voxel's class is what the world says at the voxel's centre. The ground
+  is a slab thinner than some voxels: it fills the one layer that holds its
+  top, whether or not the centres of that layer are inside.
 * Flow is the velocity of the object at the centre, (vx, vy) in m/s along
   the ego axes; zero for everything that stands still.
 * mask_camera holds the voxels that camera rays reach. Each camera sends a
@@ -21,10 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from ..structures import LabelSpec
+from ..structures import LabelSpec, VoxelGrid
 from . import primitives as pr
-from .classes import EMPTY, occupancy_ids
-from .ground import GROUND_BOTTOM, GROUND_Z, ground_at, to_town
+from .classes import EMPTY, occupancy_ids, surroundocc_ids
+from .ground import GROUND_Z, ground_at, to_town
 from .sensors import Camera, lidar_directions, lidar_to_ego
 from .world import FRAME_STEP, World
 
@@ -88,25 +91,55 @@ def make_labels(
     )
 
 
-def voxelise(world: World, t: float) -> tuple[np.ndarray, np.ndarray]:
+def surroundocc_rows(world: World, frame: int) -> np.ndarray:
+    """The SurroundOcc labels of a key frame.
+
+    Args:
+        world: the scene.
+        frame: index of the key frame.
+
+    Returns:
+        np.ndarray: (ix, iy, iz, class) of the occupied voxels in the
+            LiDAR frame, in the order of the grid, uint8, shape (M, 4).
+            Class 0 is noise: occupied by what the set has no class for.
+    """
+    t = frame * FRAME_STEP
+    grid = LabelSpec.named('surroundocc').grid
+    pose = world.ego_pose(t) @ lidar_to_ego()
+    category, _ = voxelise(world, t, grid, pose)
+    index = np.argwhere(category != EMPTY)
+    ids = surroundocc_ids()[category[tuple(index.T)]]
+    # no index is above 199: a byte each keeps the town small
+    return np.column_stack([index, ids]).astype(np.uint8)
+
+
+def voxelise(
+    world: World,
+    t: float,
+    grid: VoxelGrid = _GRID,
+    pose: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Class and owner at all voxel centres.
 
     Args:
         world: the scene.
         t: seconds.
+        grid: the voxels, Occ3D's unless given.
+        pose: from the grid's frame to the global one, upright, shape
+            (4, 4); the ego frame's unless given.
 
     Returns:
         tuple: lidarseg indices, uint8, shape (X, Y, Z); and indices of
             things, -1 for none, int32, shape (X, Y, Z).
     """
-    category = np.full(_GRID.shape, EMPTY, np.uint8)
-    owner = np.full(_GRID.shape, -1, np.int32)
+    category = np.full(grid.shape, EMPTY, np.uint8)
+    owner = np.full(grid.shape, -1, np.int32)
     _voxelise(
         world.primitives(t),
         *world.ground.arrays,
-        world.ego_pose(t),
-        np.array(_GRID.min),
-        np.array(_GRID.size),
+        world.ego_pose(t) if pose is None else pose,
+        np.array(grid.min),
+        np.array(grid.size),
         category,
         owner,
     )
@@ -228,10 +261,9 @@ def _voxelise(
     """Evaluate the world at voxel centres, solid by solid."""
     nx, ny, nz = category.shape
     c, s, tx, ty = pose[0, 0], pose[1, 0], pose[0, 3], pose[1, 3]
-    for k in range(nz):
-        z = low[2] + (k + 0.5) * size[2]
-        if not GROUND_BOTTOM <= z <= GROUND_Z:
-            continue
+    bottom = low[2] + pose[2, 3]
+    k = int(np.floor((GROUND_Z - bottom) / size[2]))
+    if 0 <= k < nz:
         for i in range(nx):
             ex = low[0] + (i + 0.5) * size[0]
             for j in range(ny):
@@ -256,7 +288,7 @@ def _voxelise(
                 elif axis == 1:
                     value = c * wy - s * wx
                 else:
-                    value = box[m, 2]
+                    value = box[m, 2] - pose[2, 3]
                 lowest, highest = min(lowest, value), max(highest, value)
             count = category.shape[axis]
             a = np.floor((lowest - low[axis]) / size[axis] - 0.5)
@@ -269,7 +301,7 @@ def _voxelise(
                 ey = low[1] + (j + 0.5) * size[1]
                 x, y = c * ex - s * ey + tx, s * ex + c * ey + ty
                 for k in range(first[2], last[2] + 1):
-                    z = low[2] + (k + 0.5) * size[2]
+                    z = bottom + (k + 0.5) * size[2]
                     if pr.contains(p, x, y, z):
                         category[i, j, k] = p.category
                         owner[i, j, k] = p.owner

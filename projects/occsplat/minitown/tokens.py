@@ -47,6 +47,12 @@ def sweep_path(scene: int, frame: int) -> str:
     return f'samples/LIDAR_TOP/{name}.pcd.bin'
 
 
+def surroundocc_path(scene: int, frame: int) -> str:
+    """SurroundOcc labels of a key frame, relative to the root."""
+    name = _file_name(scene, frame, 'LIDAR_TOP')
+    return f'surroundocc/samples/{name}.pcd.bin.npy'
+
+
 def lidarseg_path(seed: int, scene: int, frame: int) -> str:
     """Point classes of a key frame, relative to the root."""
     token = token_of(seed, 'sample_data', scene, frame, 'LIDAR_TOP')

@@ -10,6 +10,12 @@ from .voxel_grid import VoxelGrid
 NUSCENES_GRID = VoxelGrid(
     range=(-40, -40, -1, 40, 40, 5.4), shape=(200, 200, 16)
 )
+#: the grid of SurroundOcc-nuScenes: 0.5 m voxels around the LiDAR
+SURROUNDOCC_GRID = VoxelGrid(
+    range=(-50, -50, -5, 50, 50, 3), shape=(200, 200, 16)
+)
+#: frames that labels live in: the car's, or its LiDAR's
+FRAMES = ('ego', 'lidar')
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,10 @@ class LabelSpec:
         counts: voxels of each class in the data set's published
             statistics; class weights derive from them.
         grid: the grid on which labels are stored on disk.
+        frame: the reference frame of labels and samples at the time of
+            the key frame's LIDAR_TOP: 'ego' (origin on the ground, x
+            forward, y left) or 'lidar' (origin in the LiDAR; on nuScenes
+            x right, y forward). z is up in both.
         speed_bins: lower edges (m/s) of the speed groups that sampling
             balances; the last group is open.
         speed_counts: voxels in each speed group.
@@ -39,12 +49,18 @@ class LabelSpec:
     palette: tuple[tuple[int, int, int], ...]
     counts: tuple[int, ...]
     grid: VoxelGrid
+    frame: str = 'ego'
     speed_bins: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
     speed_counts: tuple[int, ...] = ()
     has_flow: bool = False
     ignore: int = 255
 
     def __post_init__(self) -> None:
+        if self.frame not in FRAMES:
+            raise ValueError(
+                f'LabelSpec {self.name}: frame must be one of {FRAMES}, got '
+                f'{self.frame!r}'
+            )
         for key in ('palette', 'counts'):
             if len(getattr(self, key)) != len(self.classes):
                 raise ValueError(
@@ -68,7 +84,8 @@ class LabelSpec:
         """The spec of a label set.
 
         Args:
-            name: 'openocc' or 'occ3d' (a LabelSpec passes through).
+            name: 'openocc', 'occ3d' or 'surroundocc' (a LabelSpec passes
+                through).
 
         Raises:
             ValueError: for an unknown name; lists the known ones.
@@ -124,8 +141,8 @@ _OPENOCC_CLASSES = (
     'free',
 )
 
-_OCC3D_CLASSES = (
-    'others',
+# the nuScenes-lidarseg challenge's order, which both sets keep
+_LIDARSEG_CLASSES = (
     'barrier',
     'bicycle',
     'bus',
@@ -142,8 +159,9 @@ _OCC3D_CLASSES = (
     'terrain',
     'manmade',
     'vegetation',
-    'free',
 )
+_OCC3D_CLASSES = ('others', *_LIDARSEG_CLASSES, 'free')
+_SURROUNDOCC_CLASSES = ('free', *_LIDARSEG_CLASSES)
 
 # OpenOcc v2 counts over train+val (34 149 frames of 640 000 voxels), as
 # the class weights 1/ln(count) of FB-Occ-style losses use them.
@@ -167,14 +185,17 @@ _OPENOCC_COUNTS = (
     20007563961,
 )
 
-# Occ3D has no published statistics of its own: the same voxels under
-# other ids, 'others' counted like the rarest class.
-_OCC3D_COUNTS = tuple(
-    min(_OPENOCC_COUNTS)
-    if name == 'others'
-    else _OPENOCC_COUNTS[_OPENOCC_CLASSES.index(name)]
-    for name in _OCC3D_CLASSES
-)
+
+def _openocc_counts(classes: tuple[str, ...]) -> tuple[int, ...]:
+    """OpenOcc's counts under other ids.
+
+    Neither Occ3D nor SurroundOcc has published statistics of its own. The
+    grids have the same number of voxels and show the same streets;
+    'others', which OpenOcc does not know, counts like the rarest class.
+    """
+    known = dict(zip(_OPENOCC_CLASSES, _OPENOCC_COUNTS))
+    return tuple(known.get(name, min(_OPENOCC_COUNTS)) for name in classes)
+
 
 _SPECS = {
     'openocc': LabelSpec(
@@ -194,7 +215,17 @@ _SPECS = {
         free=17,
         movable=(2, 3, 4, 5, 6, 7, 9, 10),
         palette=tuple(_COLORS[name] for name in _OCC3D_CLASSES),
-        counts=_OCC3D_COUNTS,
+        counts=_openocc_counts(_OCC3D_CLASSES),
         grid=NUSCENES_GRID,
+    ),
+    'surroundocc': LabelSpec(
+        name='surroundocc',
+        classes=_SURROUNDOCC_CLASSES,
+        free=0,
+        movable=(2, 3, 4, 5, 6, 7, 9, 10),
+        palette=tuple(_COLORS[name] for name in _SURROUNDOCC_CLASSES),
+        counts=_openocc_counts(_SURROUNDOCC_CLASSES),
+        grid=SURROUNDOCC_GRID,
+        frame='lidar',
     ),
 }

@@ -5,9 +5,6 @@ Shape letters: X Y Z voxels, S children of a voxel.
 
 from __future__ import annotations
 
-import os
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
@@ -15,22 +12,28 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from occsplat.data.errors import DataError
-from occsplat.data.layout import LABEL_SETS
+from occsplat.data.label_files import (
+    absent,
+    checked_ids,
+    read_npz,
+    read_sparse,
+)
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 
 
 @TRANSFORMS.register_module()
 class LoadOccLabels(BaseTransform):
-    """Read Occ3D or OpenOcc labels.
+    """Read Occ3D, OpenOcc or SurroundOcc labels.
 
     Adds ``gt_occ``, class ids uint8 (X, Y, Z); ``gt_flow``, m/s along
     the reference axes, float32 (X, Y, Z, 2), where the label set has it;
     ``gt_visible``, voxels that a camera sees, bool (X, Y, Z), where a
-    mask exists (Occ3D's own, or the visibility files next to OpenOcc's);
-    and their ``label_grid``.
+    mask exists (Occ3D's own, or the visibility files next to OpenOcc's;
+    SurroundOcc has none); and their ``label_grid``.
 
     Args:
-        label_spec (str | LabelSpec): 'openocc' or 'occ3d'.
+        label_spec (str | LabelSpec): 'openocc', 'occ3d' or 'surroundocc';
+            the data set's own, whose frame the sample is in.
         grid (VoxelGrid | dict, optional): a coarser grid of the same
             range to pool to, see ``pool_labels``.
         use_camera_mask (bool): unseen voxels become 'ignore'.
@@ -39,7 +42,9 @@ class LoadOccLabels(BaseTransform):
         FileNotFoundError: when the frame has no label file, or no mask
             where ``use_camera_mask`` needs one.
         ValueError: when a file is damaged, has another shape or unknown
-            ids, or ``grid`` does not divide the labels' own grid.
+            ids; when ``grid`` does not divide the labels' own grid; when
+            ``use_camera_mask`` asks for masks that the set does not
+            have; or when the sample is in another frame than the labels.
     """
 
     def __init__(
@@ -52,14 +57,20 @@ class LoadOccLabels(BaseTransform):
         self.grid = self.spec.grid if grid is None else as_grid(grid)
         self.stride = _stride(self.spec.grid, self.grid)
         self.use_camera_mask = use_camera_mask
+        if use_camera_mask and self.spec.name == 'surroundocc':
+            raise ValueError(
+                'use_camera_mask=True needs masks, and SurroundOcc labels '
+                'come without any'
+            )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the labels."""
+        self._check_frame(results)
         occ, flow, visible = self._read(results)
         if self.use_camera_mask:
             if visible is None:
                 raise FileNotFoundError(
-                    _absent(results, 'visibility_path')
+                    absent(results, 'visibility_path')
                     + ', which use_camera_mask=True needs'
                 )
             occ = np.where(visible, occ, self.spec.ignore).astype(np.uint8)
@@ -73,44 +84,61 @@ class LoadOccLabels(BaseTransform):
         results.update({k: v for k, v in fields.items() if v is not None})
         return results
 
+    def _check_frame(self, results: dict[str, Any]) -> None:
+        """Labels of the other frame would be off by metres, silently."""
+        if results['ref_frame'] != self.spec.frame:
+            raise ValueError(
+                f'{self.spec.name} labels are in the {self.spec.frame} '
+                f'frame, the sample is in the {results["ref_frame"]} frame: '
+                'give the data set and LoadOccLabels the same label_spec'
+            )
+
     def _read(self, results: dict[str, Any]) -> tuple:
         """Labels at their own resolution; flow and mask may be None."""
-        shape = self.spec.grid.shape
         key = f'{self.spec.name}_path'
         if results[key] is None:
-            raise FileNotFoundError(_absent(results, key))
-        fields = dict(semantics=shape)
-        if self.spec.has_flow:
-            fields['flow'] = (*shape, 2)
-        else:
-            fields['mask_camera'] = shape
-        labels = _read_npz(results[key], fields)
-        occ = self._checked_ids(labels['semantics'], results[key])
-        if not self.spec.has_flow:
-            return occ, None, labels['mask_camera'].astype(bool)
-        flow = labels['flow'].astype(np.float32)
-        if not np.isfinite(flow).all():
-            raise DataError(
-                f'{results[key]}: flow has values that are not finite; '
-                'unpack or make the labels again'
-            )
-        path, visible = results['visibility_path'], None
-        if path is not None:
-            mask = _read_npz(path, dict(ray_mask2=shape))
-            visible = mask['ray_mask2'].astype(bool)
-        return occ, flow, visible
+            raise FileNotFoundError(absent(results, key))
+        return _READERS[self.spec.name](results[key], self.spec, results)
 
-    def _checked_ids(self, occ: np.ndarray, path: str) -> np.ndarray:
-        spec = self.spec
-        known = (*range(spec.num_classes), spec.ignore)
-        unknown = np.setdiff1d(occ, known).tolist()
-        if unknown:
-            raise DataError(
-                f'{path}: unknown class ids {unknown}, label spec '
-                f'{spec.name!r} expects 0..{spec.num_classes - 1} and '
-                f'{spec.ignore} (ignore). Is this another label set?'
-            )
-        return occ.astype(np.uint8)
+
+def _read_occ3d(path: str, spec: LabelSpec, results: dict[str, Any]) -> tuple:
+    shape = spec.grid.shape
+    labels = read_npz(path, dict(semantics=shape, mask_camera=shape))
+    occ = checked_ids(labels['semantics'], spec, path)
+    return occ, None, labels['mask_camera'].astype(bool)
+
+
+def _read_openocc(
+    path: str, spec: LabelSpec, results: dict[str, Any]
+) -> tuple:
+    shape = spec.grid.shape
+    labels = read_npz(path, dict(semantics=shape, flow=(*shape, 2)))
+    occ = checked_ids(labels['semantics'], spec, path)
+    flow = labels['flow'].astype(np.float32)
+    if not np.isfinite(flow).all():
+        raise DataError(
+            f'{path}: flow has values that are not finite; unpack or make '
+            'the labels again'
+        )
+    mask_path, visible = results['visibility_path'], None
+    if mask_path is not None:
+        mask = read_npz(mask_path, dict(ray_mask2=shape))
+        visible = mask['ray_mask2'].astype(bool)
+    return occ, flow, visible
+
+
+def _read_surroundocc(
+    path: str, spec: LabelSpec, results: dict[str, Any]
+) -> tuple:
+    return read_sparse(path, spec), None, None
+
+
+#: by name of the label set: (path, spec, results) -> occ, flow, visible
+_READERS = dict(
+    occ3d=_read_occ3d,
+    openocc=_read_openocc,
+    surroundocc=_read_surroundocc,
+)
 
 
 def _stride(fine: VoxelGrid, coarse: VoxelGrid) -> tuple[int, int, int]:
@@ -122,57 +150,6 @@ def _stride(fine: VoxelGrid, coarse: VoxelGrid) -> tuple[int, int, int]:
             'expected the same range and a shape that divides theirs'
         )
     return tuple(f // c for f, c in zip(fine.shape, coarse.shape))
-
-
-def _absent(results: dict[str, Any], key: str) -> str:
-    labels = LABEL_SETS[key]
-    path = labels.path(results['scene_name'], results['token'])
-    return (
-        f'key frame {results["token"]!r} has no {labels.title}: expected '
-        f'<data root>/{path} when the info file was made. Unpack them there '
-        '(docs/data.md) and run tools/create_data.py again'
-    )
-
-
-def _read_npz(
-    path: str, fields: dict[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
-    """Arrays of the given names and shapes."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'label file {path} is missing: it was there when the info '
-            'file was made. Unpack it again, or run tools/create_data.py'
-        )
-    try:
-        # a plain .npy under this name loads as an array
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {k: content[k] for k in fields if k in content.files}
-            names = content.files
-    except (
-        AttributeError,
-        EOFError,
-        OSError,
-        ValueError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f'label file {path} is damaged ({error}): expected an .npz '
-            f'archive with {sorted(fields)}. Unpack or copy it again'
-        ) from error
-    if set(arrays) != set(fields):
-        raise DataError(
-            f'label file {path}: expected the arrays {sorted(fields)}, got '
-            f'{sorted(names)}. Is this another label set?'
-        )
-    for name, shape in fields.items():
-        if arrays[name].shape != shape:
-            raise DataError(
-                f'label file {path}: expected {name} of shape {shape}, got '
-                f'{arrays[name].shape}. Is this another label set?'
-            )
-    return arrays
 
 
 def pool_labels(

@@ -1,0 +1,186 @@
+"""Label files: what is read and what is refused.
+
+Shape letters: X Y Z voxels, M rows of a sparse file.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from typing import Any, Sequence
+
+import numpy as np
+
+from occsplat.structures import LabelSpec
+
+from .errors import DataError
+from .layout import LABEL_SETS
+
+#: class of a SurroundOcc row whose points no class of the set describes
+NOISE = 0
+
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def absent(record: dict[str, Any], key: str) -> str:
+    """What to tell when a key frame has no file of a label set.
+
+    Args:
+        record: of the key frame, see ``frame_record``.
+        key: of ``LABEL_SETS``.
+    """
+    labels = LABEL_SETS[key]
+    path = labels.path(
+        record['scene_name'],
+        record['token'],
+        os.path.basename(record['lidar_path']),
+    )
+    return (
+        f'key frame {record["token"]!r} has no {labels.title}: expected '
+        f'<data root>/{path} when the info file was made. Unpack them there '
+        '(docs/data.md) and run tools/create_data.py again'
+    )
+
+
+def read_npz(
+    path: str, fields: dict[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Arrays of the given names and shapes.
+
+    Args:
+        path: an ``.npz`` archive.
+        fields: shapes by name; other arrays of the archive are not read.
+
+    Raises:
+        FileNotFoundError: when the file is missing.
+        DataError: when it is damaged, an array is missing or has another
+            shape.
+    """
+    _check_exists(path)
+    try:
+        # a plain .npy under this name loads as an array
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {k: content[k] for k in fields if k in content.files}
+            names = content.files
+    except _DAMAGE as error:
+        raise DataError(
+            f'label file {path} is damaged ({error}): expected an .npz '
+            f'archive with {sorted(fields)}. Unpack or copy it again'
+        ) from error
+    if set(arrays) != set(fields):
+        raise DataError(
+            f'label file {path}: expected the arrays {sorted(fields)}, got '
+            f'{sorted(names)}. Is this another label set?'
+        )
+    for name, shape in fields.items():
+        if arrays[name].shape != shape:
+            raise DataError(
+                f'label file {path}: expected {name} of shape {shape}, got '
+                f'{arrays[name].shape}. Is this another label set?'
+            )
+    return arrays
+
+
+def read_sparse(path: str, spec: LabelSpec) -> np.ndarray:
+    """The volume of a sparse file, as SurroundOcc (ICCV 2023) ships them.
+
+    A row (ix, iy, iz, class) is an occupied voxel; class 0, noise, becomes
+    'ignore'. Voxels without a row are free. Of rows that name the same
+    voxel the last one counts.
+
+    Args:
+        path: an ``.npy`` file with whole numbers, (M, 4).
+        spec: meaning of the ids, and the grid.
+
+    Returns:
+        ndarray: class ids, uint8 (X, Y, Z).
+
+    Raises:
+        FileNotFoundError: when the file is missing.
+        DataError: when it is damaged, no table of four whole numbers a
+            row, an index is outside of the grid or a class is unknown.
+    """
+    rows = _read_rows(path)
+    index = rows[:, :3]
+    outside = ((index < 0) | (index >= spec.grid.shape)).any(axis=-1)
+    if outside.any():
+        raise DataError(
+            f'label file {path}: {int(outside.sum())} of {len(rows)} voxels '
+            f'are outside of the {spec.grid.shape} grid, the first is '
+            f'{index[outside.argmax()].tolist()}. Is this another label '
+            'set, or one of another range?'
+        )
+    ids = checked_ids(rows[:, 3], spec, path)
+    occ = np.full(spec.grid.shape, spec.free, np.uint8)
+    occ[tuple(index.T)] = np.where(ids == NOISE, spec.ignore, ids)
+    return occ
+
+
+def _read_rows(path: str) -> np.ndarray:
+    """int64 (M, 4)."""
+    _check_exists(path)
+    try:
+        rows = np.load(path, allow_pickle=False)
+        if not isinstance(rows, np.ndarray):
+            # an .npz archive under this name loads as a container
+            rows.close()
+            raise ValueError('it is an .npz archive')
+    except _DAMAGE as error:
+        raise DataError(
+            f'label file {path} is damaged ({error}): expected an .npy '
+            'array with a row (ix, iy, iz, class) a voxel. Unpack or copy '
+            'it again'
+        ) from error
+    whole = rows.dtype.kind in 'iu'
+    if not whole or rows.ndim != 2 or rows.shape[1] != 4:
+        raise DataError(
+            f'label file {path}: expected integers of shape (M, 4), a row '
+            f'(ix, iy, iz, class) a voxel, got {rows.dtype} of shape '
+            f'{rows.shape}. Is this another label set?'
+        )
+    return rows.astype(np.int64)
+
+
+def checked_ids(occ: np.ndarray, spec: LabelSpec, path: str) -> np.ndarray:
+    """Class ids as uint8.
+
+    Args:
+        occ: ids of any shape.
+        spec: says which there are.
+        path: file to name in errors.
+
+    Raises:
+        DataError: when there are ids that the label set does not know.
+    """
+    known = (*range(spec.num_classes), spec.ignore)
+    unknown = np.setdiff1d(occ, known).tolist()
+    if unknown:
+        raise DataError(
+            f'{path}: unknown class ids {_first(unknown)}, label spec '
+            f'{spec.name!r} expects 0..{spec.num_classes - 1} and '
+            f'{spec.ignore} (ignore). Is this another label set?'
+        )
+    return occ.astype(np.uint8)
+
+
+def _first(values: Sequence[Any], count: int = 10) -> str:
+    """A list that stays readable when a file is of another kind."""
+    shown = ', '.join(map(str, values[:count]))
+    return f'[{shown}{", ..." if len(values) > count else ""}]'
+
+
+def _check_exists(path: str) -> None:
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'label file {path} is missing: it was there when the info '
+            'file was made. Unpack it again, or run tools/create_data.py'
+        )
