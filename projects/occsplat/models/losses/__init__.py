@@ -3,13 +3,17 @@
 from .affinity import geo_scal_loss, sem_scal_loss
 from .flow import flow_l1_loss
 from .focal import log_count_weights, radial_focal_loss, radial_weight
+from .image import image_kl_loss, image_l1_loss, masked_depth_loss
 from .lovasz import lovasz_softmax_loss
 
 __all__ = [
     'flow_l1_loss',
     'geo_scal_loss',
+    'image_kl_loss',
+    'image_l1_loss',
     'log_count_weights',
     'lovasz_softmax_loss',
+    'masked_depth_loss',
     'radial_focal_loss',
     'radial_weight',
     'sem_scal_loss',

@@ -1,5 +1,13 @@
 """Train-only losses on Gaussian renders of the predicted volume."""
 
+from .gaussrender_head import GaussRenderHead
+from .virtual_views import CameraViews, PinholeFromAbove, PlaneView
 from .voxelsplat_head import VoxelSplatHead
 
-__all__ = ['VoxelSplatHead']
+__all__ = [
+    'CameraViews',
+    'GaussRenderHead',
+    'PinholeFromAbove',
+    'PlaneView',
+    'VoxelSplatHead',
+]
