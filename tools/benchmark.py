@@ -3,64 +3,33 @@
 python tools/benchmark.py rasterize                  # every table
 python tools/benchmark.py rasterize --tables volume  # one of them
 python tools/benchmark.py rasterize --repeats 9 --threads 4
+python tools/benchmark.py train BASELINE_CONFIG METHOD_CONFIG
 
 Each row runs in a process of its own, after a warm-up that compiles.
 Compare rows of one run: machines differ, and differ from hour to hour.
+"train" runs its configs in turn, several rounds, for that reason.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import platform
-import resource
-import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple, Sequence
+from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
 import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
 
-from occsplat.minitown import (  # noqa: E402
-    build_world,
-    camera_rig,
-    voxelise,
+from benchmarks.rasterizing import TABLES  # noqa: E402
+from benchmarks.rows import SEED, print_table  # noqa: E402
+from benchmarks.training import (  # noqa: E402
+    WARMUP_STEPS,
+    print_training_table,
 )
-from occsplat.minitown.classes import EMPTY, occupancy_ids  # noqa: E402
-from occsplat.rendering import (  # noqa: E402
-    LabelCache,
-    LabelImages,
-    RenderOutput,
-    rasterize,
-    rasterize_labels,
-    rasterize_pair,
-)
-from occsplat.structures import LabelSpec  # noqa: E402
-
-SEED = 0
-#: classes and flow, the channels of VoxelSplat
-NUM_CLASSES, NUM_FLOW = 16, 2
-VOXEL_SCALE = 0.2  # metres
-
-
-class Row(NamedTuple):
-    """One line of a table: a name and a measurement to run."""
-
-    name: str
-    measure: Callable[..., dict[str, float]]
-    arguments: tuple
-    threads: int
-
-
-class Step(NamedTuple):
-    """One repetition: phases, each with the result of the one before."""
-
-    phases: dict[str, Callable]
+from occsplat.engine import user_errors  # noqa: E402
+from train import add_cfg_options  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,373 +48,94 @@ def make_parser() -> argparse.ArgumentParser:
         help='default: all',
     )
     command.add_argument(
-        '--repeats', type=int, default=5, help='of which the median counts'
+        '--repeats', type=positive, default=5, help='whose median counts'
+    )
+    add_threads(command)
+    command.set_defaults(run=run_rasterize)
+
+    command = commands.add_parser('train', help='training steps of configs')
+    command.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='config files, the first is what the others are compared with',
     )
     command.add_argument(
+        '--steps', type=positive, default=12, help='in a round (default: 12)'
+    )
+    command.add_argument(
+        '--rounds',
+        type=positive,
+        default=3,
+        help='of all configs in turn (default: 3)',
+    )
+    add_threads(command)
+    add_cfg_options(command)
+    command.set_defaults(run=run_train)
+    return parser
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, for every subcommand."""
+    parser.add_argument(
         '--threads',
-        type=int,
+        type=positive,
         default=torch.get_num_threads(),
         help='default: as many as torch uses',
     )
-    return parser
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
+    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for."""
-    parser = make_parser()
-    args = parser.parse_args(arguments)
-    if args.repeats < 1 or args.threads < 1:
-        parser.error('--repeats and --threads must be at least 1')
-    print(
-        f'{platform.machine()}, {args.threads} threads, Python '
-        f'{platform.python_version()}, torch {torch.__version__}, seed '
-        f'{SEED}, median of {args.repeats}'
+    args = make_parser().parse_args(arguments)
+    args.run(args)
+
+
+def machine(threads: int) -> str:
+    """What the figures depend on."""
+    device = ''
+    if torch.cuda.is_available():
+        device = f'{torch.cuda.get_device_name()}, '
+    return (
+        f'{platform.machine()}, {device}{threads} threads, Python '
+        f'{platform.python_version()}, torch {torch.__version__}'
     )
+
+
+def run_rasterize(args: argparse.Namespace) -> None:
+    """Tables of the renderer, on the CPU."""
+    print(f'{machine(args.threads)}, seed {SEED}, median of {args.repeats}')
     for name in args.tables:
         table = TABLES[name]
         print(f'\n{table.__doc__.splitlines()[0]}\n', flush=True)
         print_table(table(args.threads), args.repeats)
 
 
-def print_table(rows: Iterator[Row], repeats: int) -> None:
-    """Run rows one after the other and print them as they come."""
-    columns: list[str] = []
-    for row in rows:
-        figures = in_new_process(row, repeats)
-        if not columns:
-            columns = list(figures)
-            print('| | ' + ' | '.join(columns) + ' |')
-            print('|---|' + '--:|' * len(columns))
-        cells = ' | '.join(
-            f'{figures[c]:.0f}' if c in figures else '-' for c in columns
-        )
-        print(f'| {row.name} | {cells} |', flush=True)
-
-
-def in_new_process(row: Row, repeats: int) -> dict[str, float]:
-    """Measure where nothing else has taken memory."""
-    context = multiprocessing.get_context('spawn')
-    with context.Pool(1) as pool:
-        return pool.apply(_measure, (row, repeats))
-
-
-def _measure(row: Row, repeats: int) -> dict[str, float]:
-    torch.set_num_threads(row.threads)
-    torch.manual_seed(SEED)
-    step = row.measure(*row.arguments)
-    before = _peak_memory()
-    times = {phase: [] for phase in step.phases}
-    step_once(step, times)
-    for phase in times:
-        times[phase].clear()
-    for _ in range(repeats):
-        step_once(step, times)
-    figures = {
-        f'{phase} ms': 1e3 * statistics.median(seconds)
-        for phase, seconds in times.items()
-    }
-    if len(figures) > 1:
-        totals = map(sum, zip(*times.values()))
-        figures['total ms'] = 1e3 * statistics.median(totals)
-    peak = _peak_memory()
-    figures['peak MB'] = peak / 1e6
-    figures['of it rendering'] = (peak - before) / 1e6
-    return figures
-
-
-def step_once(step: Step, times: dict[str, list[float]]) -> None:
-    """Run all phases; each gets what the one before it returned."""
-    result = None
-    for phase, function in step.phases.items():
-        start = time.perf_counter()
-        result = function(result)
-        times[phase].append(time.perf_counter() - start)
-
-
-def _peak_memory() -> float:
-    """Most bytes that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == 'darwin' else 1024 * peak
-
-
-# --- scenes ---------------------------------------------------------------
-
-
-def frustum(
-    count: int, channels: int, opacity: str, width: int, height: int
-) -> tuple[dict[str, Tensor], dict]:
-    """Isotropic Gaussians of 0.2 m, uniform in a camera's view, 5 to 50 m."""
-    focal = 557.0 * width / 704
-    z = (torch.rand(count) * (50.0**3 - 5**3) + 5**3) ** (1 / 3)
-    x = (torch.rand(count) - 0.5) * width / focal * z
-    y = (torch.rand(count) - 0.5) * height / focal * z
-    opacities = torch.rand(count)
-    if opacity != 'U(0, 1)':
-        opacities = torch.full((count,), float(opacity))
-    gaussians = dict(
-        means=torch.stack((x, y, z), dim=1),
-        scales=torch.full((count, 3), 0.2),
-        opacities=opacities,
-        features=torch.randn(count, channels),
+def run_train(args: argparse.Namespace) -> None:
+    """A table of training steps."""
+    print(
+        f'{machine(args.threads)}, median of {args.rounds} rounds of '
+        f'{args.steps} steps, each after {WARMUP_STEPS} steps; past the '
+        'stage of WarmupSwitchHook\n',
+        flush=True,
     )
-    K = [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]
-    camera = dict(
-        viewmats=torch.eye(4)[None],
-        Ks=torch.tensor([K]),
-        width=width,
-        height=height,
-    )
-    return gaussians, camera
-
-
-def town_volume(opacity: str) -> tuple[dict[str, Tensor], Tensor]:
-    """All 640 000 voxels of a MiniTown frame, and their labels or -1.
-
-    'trained': 0.7 to 0.99 where occupied, 0.05 to 0.5 in 4 % of the free
-    voxels, nothing elsewhere. A number: that opacity everywhere.
-    """
-    spec = LabelSpec.named('openocc')
-    category, _ = voxelise(build_world(0, SEED), 0.0)
-    occupied = torch.from_numpy(category != EMPTY).flatten()
-    ids = torch.from_numpy(occupancy_ids(spec)[category]).long().flatten()
-    means = spec.grid.centers().view(-1, 3)
-    count = len(means)
-    if opacity == 'trained':
-        floaters = (torch.rand(count) < 0.04) * (
-            0.05 + 0.45 * torch.rand(count)
-        )
-        opacities = torch.where(
-            occupied, 0.7 + 0.29 * torch.rand(count), floaters
-        )
-    else:
-        opacities = torch.full((count,), float(opacity))
-    gaussians = dict(
-        means=means,
-        scales=torch.full((count, 3), VOXEL_SCALE),
-        opacities=opacities,
-        features=torch.randn(count, NUM_CLASSES + NUM_FLOW),
-    )
-    return gaussians, torch.where(occupied, ids, -1)
-
-
-def town_cameras() -> list[dict]:
-    """Six cameras of 176x64 pixels, and a view from above of 200x200."""
-    rig = camera_rig(0, (1600, 900), SEED)
-    viewmats = torch.stack(
-        [torch.from_numpy(camera.cam2ego).inverse() for camera in rig]
-    )
-    # 0.44 times the image without its upper 140 pixels, then a quarter
-    crop = torch.tensor([[0.11, 0, 0], [0, 0.11, -35], [0, 0, 1.0]])
-    Ks = torch.stack(
-        [crop @ torch.from_numpy(camera.intrinsic).float() for camera in rig]
-    )
-    above = torch.tensor(
-        [[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 10], [0, 0, 0, 1]]
-    )
-    K = torch.tensor([[2.5, 0, 100], [0, 2.5, 100], [0, 0, 1]])
-    return [
-        dict(viewmats=viewmats.float(), Ks=Ks, width=176, height=64),
-        dict(
-            viewmats=above[None],
-            Ks=K[None],
-            width=200,
-            height=200,
-            camera_model='ortho',
-        ),
-    ]
-
-
-def backward(outputs: list[RenderOutput]) -> None:
-    """Of a loss that looks at everything, its own cost left out."""
-    tensors = [x for o in outputs for x in (o.features, o.depth, o.alpha)]
-    torch.autograd.backward(tensors, [torch.ones_like(x) for x in tensors])
-
-
-# --- measurements ---------------------------------------------------------
-
-
-def frustum_step(
-    backend: str, count: int, channels: int, opacity: str, scale: float = 1.0
-) -> Step:
-    """Forward and backward of one camera of 704x256 pixels times scale."""
-    size = round(704 * scale), round(256 * scale)
-    gaussians, camera = frustum(count, channels, opacity, *size)
-    leaves = {k: x.requires_grad_() for k, x in gaussians.items()}
-
-    def forward(_: None) -> list[RenderOutput]:
-        for leaf in leaves.values():
-            leaf.grad = None
-        return [rasterize(**leaves, **camera, backend=backend)]
-
-    return Step(dict(forward=forward, backward=backward))
-
-
-def volume_step(opacity: str, truth: str) -> Step:
-    """Prediction and ground truth of the volume in seven views.
-
-    Args:
-        opacity: see town_volume.
-        truth: 'none', 'one-hot', 'labels' (by class id), 'shared' (with
-            the prediction's projection) or 'cached'.
-    """
-    gaussians, labels = town_volume(opacity)
-    views = town_cameras()
-    leaves = [gaussians[name] for name in ('opacities', 'features')]
-    for leaf in leaves:
-        leaf.requires_grad_()
-
-    def forward(_: object) -> list[RenderOutput]:
-        for leaf in leaves:
-            leaf.grad = None
-        if truth != 'shared':
-            return [rasterize(**gaussians, **view) for view in views]
-        pairs = [
-            rasterize_pair(
-                **gaussians,
-                labels=labels,
-                num_classes=NUM_CLASSES,
-                label_features=torch.zeros(len(labels), NUM_FLOW),
-                **view,
-            )
-            for view in views
-        ]
-        return [prediction for prediction, _ in pairs]
-
-    phases = dict(forward=forward, backward=backward)
-    if truth in TRUTHS:
-        there = labels >= 0
-        occupied = dict(
-            means=gaussians['means'][there],
-            scales=gaussians['scales'][there],
-            opacities=torch.ones(int(there.sum())),
-        )
-        render = TRUTHS[truth](occupied, labels[there], views)
-        phases = {'ground truth': lambda _: render()} | phases
-    return Step(phases)
-
-
-def one_hot_truth(
-    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
-) -> Callable:
-    """Classes and flow as features, without a gradient."""
-    features = torch.nn.functional.one_hot(labels, NUM_CLASSES + NUM_FLOW)
-    features = features.float()
-
-    @torch.no_grad()
-    def render() -> None:
-        for view in views:
-            rasterize(**occupied, features=features, **view)
-
-    return render
-
-
-def label_truth(
-    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
-) -> Callable:
-    """Class ids, and the flow as features."""
-    flow = torch.zeros(len(labels), NUM_FLOW)
-
-    def render() -> list[RenderOutput]:
-        return [
-            rasterize_labels(
-                **occupied,
-                labels=labels,
-                num_classes=NUM_CLASSES,
-                features=flow,
-                **view,
-            )
-            for view in views
-        ]
-
-    return render
-
-
-def cached_truth(
-    occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
-) -> Callable:
-    """Class and depth images, read from files; no flow."""
-    outputs = label_truth(occupied, labels, views)()
-    folder = tempfile.TemporaryDirectory()
-    cache = LabelCache(folder.name, {})
-
-    def read(keep: object = folder) -> None:
-        for name, view, output in zip('cb', views, outputs):
-            images = LabelImages(output.class_image(NUM_CLASSES), output.depth)
-            cache.fetch(
-                'frame',
-                [f'{name}{n}' for n in range(len(view['Ks']))],
-                view['width'],
-                view['height'],
-                lambda missing, images=images: images,
-            )
-
-    return read
-
-
-TRUTHS = {
-    'one-hot': one_hot_truth,
-    'labels': label_truth,
-    'cached': cached_truth,
-}
-
-
-# --- tables ---------------------------------------------------------------
-
-
-def backends(threads: int) -> Iterator[Row]:
-    """30 000 Gaussians, one 704x256 camera, 18 channels and the depth."""
-    for opacity in ('U(0, 1)', '1', '0.1'):
-        for backend, count in (
-            ('numba', threads), ('numba', 1), ('torch', threads),
-        ):  # fmt: skip
-            yield Row(
-                f'{backend}, {count} threads, opacity {opacity}',
-                frustum_step,
-                (backend, 30_000, 18, opacity),
-                count,
-            )
-
-
-def volume(threads: int) -> Iterator[Row]:
-    """200x200x16 voxels, six 176x64 cameras and a 200x200 bird's-eye view."""
-    for opacity in ('trained', '0.5', '0.1'):
-        yield Row(
-            f'opacity {opacity}', volume_step, (opacity, 'none'), threads
+    with user_errors():
+        print_training_table(
+            args.configs,
+            args.cfg_options,
+            args.threads,
+            args.steps,
+            args.rounds,
         )
 
-
-def truth(threads: int) -> Iterator[Row]:
-    """The same step, opacity trained, with the ground truth's images."""
-    for kind in ('one-hot', 'labels', 'shared', 'cached'):
-        yield Row(kind, volume_step, ('trained', kind), threads)
-
-
-def growth(threads: int) -> Iterator[Row]:
-    """Growth from 30 000 Gaussians, 704x256 pixels, 18 channels."""
-    cases = [
-        ('pixels x 1/4', (30_000, 18, 0.5)),
-        ('pixels x 4', (30_000, 18, 2.0)),
-        ('Gaussians x 1/4', (7_500, 18, 1.0)),
-        ('Gaussians x 4', (120_000, 18, 1.0)),
-        ('channels x 1/2', (30_000, 9, 1.0)),
-        ('channels x 2', (30_000, 36, 1.0)),
-    ]
-    cases.insert(0, ('as above', (30_000, 18, 1.0)))
-    for name, (count, channels, scale) in cases:
-        yield Row(
-            name,
-            frustum_step,
-            ('numba', count, channels, 'U(0, 1)', scale),
-            threads,
-        )
-
-
-TABLES = {
-    'backends': backends,
-    'volume': volume,
-    'truth': truth,
-    'growth': growth,
-}
 
 if __name__ == '__main__':
     main()

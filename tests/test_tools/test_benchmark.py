@@ -1,28 +1,50 @@
 """The benchmark measures what it says it measures."""
 
 import importlib
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
+TOY = str(Path(__file__).with_name('toy_config.py'))
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def tool(monkeypatch):
+    """A function from the name of a module in tools/ to the module."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    return importlib.import_module('benchmark')
+    # processes of their own get this path too
+    monkeypatch.syspath_prepend(str(ROOT / 'projects'))
+    monkeypatch.syspath_prepend(str(Path(TOY).parent))
+    return importlib.import_module
 
 
-def test_figures_of_a_row(benchmark):
-    row = benchmark.Row(
+@pytest.fixture
+def rows(tool):
+    return tool('benchmarks.rows')
+
+
+@pytest.fixture
+def rasterizing(tool):
+    return tool('benchmarks.rasterizing')
+
+
+@pytest.fixture
+def training(tool):
+    return tool('benchmarks.training')
+
+
+def test_figures_of_a_row(rows, rasterizing):
+    row = rows.Row(
         'small',
-        benchmark.frustum_step,
+        rasterizing.frustum_step,
         ('numba', 200, 3, 'U(0, 1)', 0.1),
         torch.get_num_threads(),
     )
-    figures = benchmark._measure(row, 3)
+    figures = rows.measure(row, 3)
     assert list(figures) == [
         'forward ms', 'backward ms', 'total ms', 'peak MB', 'of it rendering',
     ]  # fmt: skip
@@ -31,18 +53,18 @@ def test_figures_of_a_row(benchmark):
     assert 0 <= figures['of it rendering'] < figures['peak MB']
 
 
-def test_rows_run_in_processes_and_become_a_table(benchmark, capsys):
+def test_rows_run_in_processes_and_become_a_table(rows, rasterizing, capsys):
     threads = torch.get_num_threads()
-    rows = [
-        benchmark.Row(
+    table = [
+        rows.Row(
             f'{count} Gaussians',
-            benchmark.frustum_step,
+            rasterizing.frustum_step,
             ('numba', count, 3, '1', 0.1),
             threads,
         )
         for count in (100, 200)
     ]
-    benchmark.print_table(iter(rows), 1)
+    rows.print_table(iter(table), 1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('| | forward ms | backward ms | total ms |')
     assert [line.split(' | ')[0] for line in lines[2:]] == [
@@ -51,9 +73,9 @@ def test_rows_run_in_processes_and_become_a_table(benchmark, capsys):
     assert len({line.count('|') for line in lines}) == 1
 
 
-def test_the_scene_is_the_one_described(benchmark):
+def test_the_scene_is_the_one_described(rasterizing):
     torch.manual_seed(0)
-    gaussians, camera = benchmark.frustum(5000, 18, '0.1', 704, 256)
+    gaussians, camera = rasterizing.frustum(5000, 18, '0.1', 704, 256)
     depth = gaussians['means'][:, 2]
     assert 5 <= float(depth.min()) < 10 < 49 < float(depth.max()) <= 50
     pixels = gaussians['means'] @ camera['Ks'][0].T
@@ -63,9 +85,9 @@ def test_the_scene_is_the_one_described(benchmark):
     assert gaussians['opacities'].unique().tolist() == pytest.approx([0.1])
 
 
-def test_the_volume_is_seen_by_every_camera(benchmark):
+def test_the_volume_is_seen_by_every_camera(rasterizing):
     torch.manual_seed(0)
-    gaussians, labels = benchmark.town_volume('trained')
+    gaussians, labels = rasterizing.town_volume('trained')
     assert len(labels) == 200 * 200 * 16
     occupied = labels >= 0
     assert 0.1 < float(occupied.float().mean()) < 0.4
@@ -76,8 +98,8 @@ def test_the_volume_is_seen_by_every_camera(benchmark):
     there = {
         name: gaussians[name][occupied] for name in ('means', 'scales')
     } | dict(opacities=torch.ones(int(occupied.sum())))
-    outputs = benchmark.label_truth(
-        there, labels[occupied], benchmark.town_cameras()
+    outputs = rasterizing.label_truth(
+        there, labels[occupied], rasterizing.town_cameras()
     )()
     assert [tuple(out.alpha.shape) for out in outputs] == [
         (6, 64, 176), (1, 200, 200),
@@ -87,8 +109,133 @@ def test_the_volume_is_seen_by_every_camera(benchmark):
             assert float((alpha > 0.9).float().mean()) > 0.3
 
 
-@pytest.mark.parametrize('arguments', [['--repeats', '0'], ['--tables', 'x']])
-def test_wrong_arguments(benchmark, arguments, capsys):
+def toy_steps(training, steps, **options):
+    # mmengine wants another experiment name for each run in a process
+    name = f'toy_{time.perf_counter_ns()}'
+    options = {'train_cfg.max_epochs': 50, 'experiment_name': name} | options
+    return training.measure_training(TOY, options, 1, steps)
+
+
+def test_phases_of_a_training_step(training, monkeypatch):
+    """Each phase gets the time that is spent in it, on a made-up clock."""
+    toy = importlib.import_module('toy')
+    clock = [0.0]
+    monkeypatch.setattr(training.StepClock, '_now', lambda self: clock[0])
+    slow = dict(
+        data=(toy.ToyDataset, '__getitem__', 1),  # two samples a batch
+        forward=(toy.ToyModel, 'forward', 4),
+        backward=(torch.Tensor, 'backward', 8),
+        optimizer=(torch.optim.SGD, 'step', 16),
+    )
+    for owner, method, seconds in slow.values():
+        original = getattr(owner, method)
+
+        def delayed(*args, original=original, seconds=seconds, **kwargs):
+            clock[0] += seconds
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(owner, method, delayed)
+    figures = toy_steps(training, 5)
+    assert 100 < figures.pop('peak MB') < 100_000
+    figures.pop('GPU MB', None)
+    expected = {'data ms': 2e3, 'forward ms': 4e3, 'backward ms': 8e3}
+    assert figures == expected | {'optimizer ms': 16e3, 'total ms': 30e3}
+
+
+def test_real_steps_of_the_optimizer(training, monkeypatch):
+    """On as many batches as were asked for, and no more."""
+    toy = importlib.import_module('toy')
+    weights = []
+    original = toy.ToyModel.forward
+
+    def spy(self, x, mode='tensor'):
+        weights.append(self.layer.weight.item())
+        assert mode == 'loss' and not self.warmup
+        return original(self, x, mode=mode)
+
+    monkeypatch.setattr(toy.ToyModel, 'forward', spy)
+    toy_steps(training, 6)
+    assert len(weights) == training.WARMUP_STEPS + 6
+    assert len(set(weights)) == len(weights)
+
+
+def test_a_run_that_is_too_short(training):
+    with pytest.raises(ValueError, match='trains for 4 steps, expected'):
+        toy_steps(training, 9, **{'train_cfg.max_epochs': 2})
+
+
+def test_what_is_left_out_of_a_config(training):
+    cfg = Config.fromfile(TOY, import_custom_modules=False)
+    training.strip_config(cfg)
+    assert cfg.val_cfg is cfg.test_dataloader is None
+    assert cfg.default_hooks == dict(checkpoint=None)
+    (hook,) = cfg.custom_hooks
+    assert hook == dict(type='WarmupSwitchHook', switch_iter=0)
+    assert cfg.train_dataloader.batch_size == 2
+
+
+def test_configs_take_turns(training):
+    calls = []
+
+    def run(config):
+        calls.append(config)
+        return {'total ms': 1.0 * len(calls)}
+
+    figures = training.run_rounds(['a.py', 'b.py'], 2, run)
+    assert calls == ['a.py', 'b.py', 'a.py', 'b.py']
+    assert figures == [
+        [{'total ms': 1.0}, {'total ms': 3.0}],
+        [{'total ms': 2.0}, {'total ms': 4.0}],
+    ]
+
+
+def test_relative_time_compares_within_rounds(training):
+    """A round in which the machine was slow changes nothing."""
+    baseline = [{'total ms': t} for t in (10.0, 100.0, 10.0)]
+    method = [{'total ms': t} for t in (15.0, 150.0, 20.0)]
+    text = training.relative_time(method, baseline)
+    assert text == '1.50 (1.50 to 2.00)'
+
+
+def test_table_of_training(tool, capsys):
+    """From the command line to a process that starts another one."""
+    arguments = ['--steps', '1', '--rounds', '1', '--threads', '1']
+    arguments += ['--cfg-options', 'train_dataloader.num_workers=1']
+    tool('benchmark').main(['train', TOY, *arguments])
+    lines = capsys.readouterr().out.splitlines()
+    assert '1 threads' in lines[0] and '1 rounds of 1 steps' in lines[0]
+    assert lines[2].startswith('| config | data ms | forward ms |')
+    assert len({line.count('|') for line in lines[2:]}) == 1
+    (row,) = lines[4:]
+    assert row.startswith('| toy_config | ')
+    assert row.endswith(' | 1.00 (1.00 to 1.00) |')
+
+
+def test_missing_data_name_the_command(tool, monkeypatch, tmp_path):
+    config = ROOT / 'occupancy_configs/fbocc/fbocc-tiny_minitown.py'
+    root = f'train_dataloader.dataset.data_root={tmp_path / "nothing"}'
+    # in this process: one of its own takes seconds to start
+    monkeypatch.setattr(
+        tool('benchmarks.training'),
+        'in_new_process',
+        lambda function, *arguments: function(*arguments),
+    )
+    with pytest.raises(SystemExit, match=r'create_data\.py minitown'):
+        tool('benchmark').main(
+            ['train', str(config), '--cfg-options', root, '--threads', '1']
+        )
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['rasterize', '--repeats', '0'],
+        ['rasterize', '--tables', 'x'],
+        ['train'],
+        ['train', TOY, '--steps', '0'],
+    ],
+)
+def test_wrong_arguments(tool, arguments, capsys):
     with pytest.raises(SystemExit):
-        benchmark.main(['rasterize', *arguments])
+        tool('benchmark').main(arguments)
     assert 'error' in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""The measurements of tools/benchmark.py, a module for each subcommand."""
