@@ -9,12 +9,20 @@ from mmdet3d.registry import METRICS
 from mmengine.evaluator import Evaluator
 
 from occsplat.evaluation import (
+    BEVIoUMetric,
+    ImageMetric,
     OccIoUMetric,
     RayCounts,
     RayIoUMetric,
+    VisibleIoUMetric,
     count_metric,
 )
-from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid
+from occsplat.structures import (
+    CameraRig,
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
 
 OPENOCC = LabelSpec.named('openocc')
 #: labels pooled to 0.8 m voxels, as the tiny configs have them
@@ -36,9 +44,32 @@ def scene(seed):
     return occ, flow
 
 
+def cameras():
+    """Three cameras that look around, of two frames: (T, N) = (2, 3)."""
+    views = []
+    for angle in (0.0, 2.1, 4.2):
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = torch.eye(4)
+        # rows: right, down and forward
+        turn[:3, :3] = torch.tensor(
+            [[sin, -cos, 0], [0, 0, -1], [cos, sin, 0]]
+        )
+        turn[:3, 3] = -turn[:3, :3] @ torch.tensor([1.0, 0.0, 1.6])
+        views.append(turn)
+    K = torch.tensor([[32.0, 0, 32], [0, 32, 16], [0, 0, 1]])
+    now = CameraRig.from_matrices(
+        torch.stack(views), K.expand(3, 3, 3), 64, 32
+    )
+    # that of the other frame is nonsense: no metric may look at it
+    rig = CameraRig.stack([now, now])
+    rig.ref2cam[1] = math.nan
+    return rig
+
+
 def sample(token, truth, pred):
     return OccDataSample(
         metainfo=dict(token=token, ray_origins=ORIGINS),
+        rig=cameras(),
         gt_occ=truth[0],
         gt_flow=truth[1],
         gt_visible=torch.ones(SMALL['shape'], dtype=torch.bool),
@@ -51,6 +82,13 @@ SCENES = [scene(seed) for seed in range(8)]
 #: every frame is predicted to be the next one
 SAMPLES = [
     sample(f'frame{i}', SCENES[i], SCENES[(i + 1) % 8]) for i in range(8)
+]
+KINDS = [
+    RayIoUMetric,
+    OccIoUMetric,
+    ImageMetric,
+    BEVIoUMetric,
+    VisibleIoUMetric,
 ]
 
 
@@ -100,6 +138,9 @@ def test_through_the_evaluator():
         METRICS.build(dict(type='RayIoUMetric', grid=SMALL)),
         METRICS.build(dict(type='OccIoUMetric', grid=SMALL, mask='camera')),
         METRICS.build(dict(type='OccIoUMetric', grid=SMALL, prefix='all')),
+        METRICS.build(dict(type='ImageMetric', grid=SMALL)),
+        METRICS.build(dict(type='BEVIoUMetric', grid=SMALL)),
+        METRICS.build(dict(type='VisibleIoUMetric', grid=SMALL)),
     ]
     evaluator = Evaluator(metrics)
     for start in (0, 2):
@@ -119,14 +160,28 @@ def test_through_the_evaluator():
         'RayIoU_car',
         'mAVE_car',
         'mIoU_car',
+        'image_IoU',
+        'image_mIoU',
+        'image_depth_L1',
+        'image_mIoU_car',
+        'image_depth_L1_car',
+        'bev_IoU',
+        'bev_mIoU',
+        'bev_mIoU_car',
+        'visible_IoU',
+        'visible_mIoU',
+        'visible_mIoU_car',
     ):
         assert isinstance(scores[key], float), key
     assert 0 < scores['RayIoU@1'] <= scores['RayIoU@4'] < 1
     assert scores['mAVE'] > 0
+    for key in ('image_mIoU', 'bev_mIoU', 'visible_mIoU'):
+        assert 0 < scores[key] < 1
+    assert 0 < scores['image_depth_L1'] < 20
     assert scores['mIoU'] == scores['all/mIoU']
 
 
-@pytest.mark.parametrize('kind', [RayIoUMetric, OccIoUMetric])
+@pytest.mark.parametrize('kind', KINDS)
 def test_a_frame_counts_once(kind):
     # the second time without the right history, and so worse
     again = [sample(f'frame{i}', SCENES[i], SCENES[i - 2]) for i in (0, 1)]
@@ -136,7 +191,22 @@ def test_a_frame_counts_once(kind):
     assert once == pytest.approx(twice, nan_ok=True, abs=0)
 
 
-@pytest.mark.parametrize('kind', [RayIoUMetric, OccIoUMetric])
+@pytest.mark.parametrize('kind', KINDS[1:])
+def test_size_of_batches_and_threads_do_not_matter(kind):
+    whole = fill(kind(grid=SMALL), SAMPLES[:3]).evaluate(3)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        metric = kind(grid=SMALL)
+        for start in (2, 0, 1):
+            metric.process(None, SAMPLES[start : start + 1])
+        scores = metric.evaluate(3)
+    finally:
+        torch.set_num_threads(threads)
+    assert scores == pytest.approx(whole, nan_ok=True, rel=0, abs=0)
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_ranks_add_up_to_one_pass(kind, monkeypatch):
     whole = fill(kind(grid=SMALL), SAMPLES).evaluate(8)
     # three ranks; the sampler served frame 0 twice to make them even
@@ -186,9 +256,19 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     )
     fill(RayIoUMetric(grid=SMALL), SAMPLES[:2]).score()
     fill(OccIoUMetric(grid=SMALL, mask='camera'), SAMPLES[:2]).score()
+    fill(ImageMetric(grid=SMALL, empty_depth='zero'), SAMPLES[:2]).score()
+    fill(BEVIoUMetric(grid=SMALL), SAMPLES[:2]).score()
+    visible = VisibleIoUMetric(grid=SMALL, stride=4, image_size=(60, 30))
+    fill(visible, SAMPLES[:2]).score()
     assert 'mask policy: none' in lines[0] and '2 frames' in lines[0]
     assert 'AVE_TP' in lines[0] and 'pedestrian' in lines[0]
     assert 'mask policy: camera' in lines[1] and '2 frames' in lines[1]
+    assert 'mask policy: none' in lines[2] and 'at 0.25 of' in lines[2]
+    # 3 cameras of 16 x 8 pixels, in each of two frames
+    assert '(empty depth: zero)' in lines[2] and '768 pixels' in lines[2]
+    assert 'mask policy: none' in lines[3] and '20000 columns' in lines[3]
+    assert 'mask policy: rays of the cameras' in lines[4]
+    assert 'one every 4 pixels of the 60x30 sensor images' in lines[4]
 
 
 def test_camera_mask_hides_voxels():
@@ -230,6 +310,9 @@ def test_missing_fields_are_named():
     bare = OccDataSample(metainfo=dict(token='t'), gt_occ=SCENES[0][0])
     with pytest.raises(ValueError, match=r"pred_occ', 'ray_origins"):
         RayIoUMetric(grid=SMALL).process(None, [bare])
+    for kind in (ImageMetric, VisibleIoUMetric):
+        with pytest.raises(ValueError, match=r"\['pred_occ', 'rig'\]"):
+            kind(grid=SMALL).process(None, [bare])
     occ = SCENES[0][0]
     with pytest.raises(ValueError, match='no pred_flow, which'):
         RayIoUMetric(grid=SMALL).add(

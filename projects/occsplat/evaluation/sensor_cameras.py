@@ -47,8 +47,8 @@ def sensor_cameras(
 def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
     """Rays through every ``stride``-th pixel, in columns and in rows.
 
-    The pixels start at ``stride // 2``, so that they are spread evenly; the
-    ray of a pixel runs through its centre.
+    The first pixel is ``(stride - 1) // 2``, so that a pixel stands for
+    those around it; its ray runs through its centre.
 
     Args:
         rig (CameraRig): (N,).
@@ -59,8 +59,18 @@ def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
         (N, H, W, 3), both in the reference frame. A direction is as long
         as it takes to gain one metre of depth: a point of depth z on it is
         ``origin + z * direction``.
+
+    Raises:
+        ValueError: when the stride is below one or above a side of the
+            images.
     """
-    first = stride // 2
+    shortest = min(rig.width, rig.height)
+    if not 1 <= stride <= shortest:
+        raise ValueError(
+            f'stride: expected 1 to {shortest}, the shorter side of the '
+            f'images, got {stride}'
+        )
+    first = (stride - 1) // 2
     kind = dict(dtype=rig.K.dtype, device=rig.K.device)
     u = torch.arange(first, rig.width, stride, **kind) + 0.5
     v = torch.arange(first, rig.height, stride, **kind) + 0.5
