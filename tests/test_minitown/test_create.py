@@ -43,7 +43,13 @@ def test_a_second_run_writes_nothing_and_repairs_what_is_gone(tmp_path):
     stamps = {name: (root / name).stat().st_mtime_ns for name in before}
     gone = [
         next(n for n in before if n.endswith(ending))
-        for ending in ('.jpg', '.pcd.bin', '_lidarseg.bin', 'labels.npz')
+        for ending in (
+            '.jpg',
+            '.pcd.bin',
+            '_lidarseg.bin',
+            'labels.npz',
+            '.npy',
+        )
     ]
     gone += [
         next(n for n in before if n.startswith('.minitown/scene')),
@@ -190,6 +196,11 @@ def test_images_and_labels_have_the_promised_shapes(nusc, minitown_root):
         for name, kind in arrays.items():
             assert found[name].dtype == kind
             assert found[name].shape[:3] == (200, 200, 16)
+    sweep = nusc.get('sample_data', sample['data']['LIDAR_TOP'])['filename']
+    name = f'{sweep.rpartition("/")[2]}.npy'
+    rows = np.load(minitown_root / 'surroundocc/samples' / name)
+    assert rows.dtype == np.uint8 and rows.shape[1:] == (4,)
+    assert len(rows) > 40000 and (rows.max(0) <= (199, 199, 15, 16)).all()
 
 
 def test_poses_in_the_tables_are_those_of_the_rays(nusc):

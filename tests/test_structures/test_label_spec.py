@@ -1,8 +1,12 @@
 """LabelSpec: ids mean what the label sets say."""
 
+from dataclasses import replace
+
 import pytest
 
 from occsplat.structures import LabelSpec
+
+SETS = ('openocc', 'occ3d', 'surroundocc')
 
 
 def test_openocc_order():
@@ -24,12 +28,39 @@ def test_occ3d_order():
     )
 
 
-def test_both_sets_move_the_same_classes():
-    names = [
-        {spec.classes[i] for i in spec.movable}
-        for spec in map(LabelSpec.named, ('openocc', 'occ3d'))
-    ]
-    assert names[0] == names[1] and len(names[0]) == 8
+def test_surroundocc_order():
+    spec = LabelSpec.named('surroundocc')
+    assert spec.num_classes == 17 and spec.free == 0
+    assert spec.occupied == tuple(range(1, 17))
+    assert spec.classes[1] == 'barrier' and spec.classes[16] == 'vegetation'
+    # but for the first id the same as Occ3D's
+    assert spec.classes[1:] == LabelSpec.named('occ3d').classes[1:17]
+    assert not spec.has_flow and spec.ignore == 255
+    assert spec.grid.range == (-50, -50, -5, 50, 50, 3)
+    assert spec.grid.shape == (200, 200, 16)
+    assert spec.grid.size == (0.5, 0.5, 0.5)
+
+
+def test_the_frame_labels_live_in():
+    frames = {n: LabelSpec.named(n).frame for n in SETS}
+    assert frames == dict(openocc='ego', occ3d='ego', surroundocc='lidar')
+    with pytest.raises(ValueError, match="'ego', 'lidar'.*'global'"):
+        replace(LabelSpec.named('occ3d'), frame='global')
+
+
+@pytest.mark.parametrize('name', ['occ3d', 'surroundocc'])
+def test_a_class_is_the_same_in_every_set(name):
+    first, spec = LabelSpec.named('openocc'), LabelSpec.named(name)
+    for i, title in enumerate(spec.classes):
+        if title == 'others':
+            assert spec.counts[i] == min(first.counts)
+            continue
+        j = first.classes.index(title)
+        assert spec.palette[i] == first.palette[j]
+        assert spec.counts[i] == first.counts[j]
+        assert (i in spec.movable) == (j in first.movable)
+    assert set(first.classes) <= set(spec.classes)
+    assert len(spec.movable) == 8
 
 
 def test_unknown_name_lists_the_known_ones():

@@ -6,6 +6,7 @@ Shape letters: X Y Z voxels, M rows of a sparse file.
 from __future__ import annotations
 
 import os
+import tokenize
 import zipfile
 import zlib
 from typing import Any, Sequence
@@ -20,12 +21,18 @@ from .layout import LABEL_SETS
 #: class of a SurroundOcc row whose points no class of the set describes
 NOISE = 0
 
+# what numpy lets through from a damaged header or body: the header is a
+# Python literal, and a wrong shape may ask for more than all memory
 _DAMAGE = (
     AttributeError,
     EOFError,
+    MemoryError,
     OSError,
-    ValueError,
+    OverflowError,
+    SyntaxError,
     TypeError,
+    ValueError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
 )

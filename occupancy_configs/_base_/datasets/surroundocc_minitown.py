@@ -1,0 +1,68 @@
+# SurroundOcc labels of MiniTown, small images, labels pooled to 1 m.
+data_root = 'data/minitown/'
+label_spec = 'surroundocc'
+label_grid = dict(range=(-50, -50, -5, 50, 50, 3), shape=(100, 100, 8))
+image_size = (256, 96)  # network input, (width, height) in pixels
+
+train_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='LoadLidarPoints'),
+    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    dict(
+        type='ImageAug',
+        size=image_size,
+        resize=(-0.03, 0.05),  # added to the resize factor
+        flip=True,
+    ),
+    dict(
+        type='VolumeAug',
+        rotate=10.0,  # degrees about z, either way
+        flip_x=0.5,  # probability; x points to the right here
+    ),
+    dict(type='LidarDepth'),
+    # the key frame's own six cameras at 100x56
+    dict(type='RenderViews', frames=(0,), scale=0.125),
+    dict(type='PackOccInputs'),
+]
+test_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    dict(type='ImageAug', size=image_size),
+    dict(type='PackOccInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=True),
+    dataset=dict(
+        type='NuScenesOccDataset',
+        data_root=data_root,
+        ann_file='occsplat_infos_train.pkl',
+        label_spec=label_spec,
+        pipeline=train_pipeline,
+        sequence_splits=2,  # a scene trains as two streams
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
+    dataset=dict(
+        type='NuScenesOccDataset',
+        data_root=data_root,
+        ann_file='occsplat_infos_val.pkl',
+        label_spec=label_spec,
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = [
+    dict(type='RayIoUMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='OccIoUMetric', label_spec=label_spec, grid=label_grid),
+]
+test_evaluator = val_evaluator
