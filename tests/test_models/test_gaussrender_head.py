@@ -336,3 +336,30 @@ def test_image_losses_by_hand():
     by_camera = masked_depth_loss(depth + error, depth)
     assert float(by_camera) == pytest.approx((1 / 20 + 2 / 20 + 1 / 4) / 3)
     assert float(masked_depth_loss(error, torch.zeros(2, 1, 3))) == 0
+
+
+def test_cached_labels_are_rendered_once(tmp_path, monkeypatch):
+    batch = make_batch()
+    batch.metas = [dict(token='abc')]
+    prediction = predict(batch)
+    head = make_head(views=(SENSOR, PLANE), cache=str(tmp_path))
+    first = losses_of(head, prediction, batch)
+    assert [p.name for p in (tmp_path / 'abc').iterdir()] == [
+        'camera0_48x28.npz'
+    ]
+    # what is read again gives the same loss, whatever the labels say now
+    monkeypatch.setattr(head, '_label_images', None)
+    again = losses_of(head, prediction, batch)
+    for name in first:
+        assert torch.equal(first[name], again[name])
+    # hard classes instead of composited ones: close, not the same
+    live = losses_of(make_head(views=(SENSOR, PLANE)), prediction, batch)
+    assert float(live['loss_gaussrender_camera_depth']) < 1e-3
+    assert float(first['loss_gaussrender_camera_depth']) < 0.05
+    assert 0 < float(first['loss_gaussrender_camera_semantic']) < 0.15
+    assert torch.equal(
+        first['loss_gaussrender_bev_depth'],
+        live['loss_gaussrender_bev_depth'],
+    )
+    with pytest.raises(ValueError, match='another folder'):
+        make_head(cache=str(tmp_path), scale=0.1)

@@ -210,6 +210,25 @@ def test_predict_keeps_flow_of_movable_classes_only():
     assert moving[0, :, 0, 0].tolist() == [[1, 5], [0, 0], [3, 7], [0, 0]]
 
 
+def test_an_opacity_threshold_finds_faint_surfaces():
+    """p(free) = 0.6, 0.2 and 0.95; the others share the rest unevenly."""
+    probs = torch.tensor(
+        [[0.1, 0.2, 0.01], [0.05, 0.5, 0.03], [0.25, 0.1, 0.01]]
+    )
+    free = SPEC.free
+    others = [i for i in range(4) if i != free]
+    logits = torch.empty(1, 4, 3, 1, 1)
+    logits[0, others, :, 0, 0] = probs.log()
+    logits[0, free, :, 0, 0] = (1 - probs.sum(0)).log()
+    prediction = OccPrediction(logits=logits)
+    plain, _ = make_head().predict(prediction)
+    assert plain.flatten().tolist() == [free, others[1], free]
+    low, _ = make_head(opacity_threshold=0.3).predict(prediction)
+    assert low.flatten().tolist() == [others[2], others[1], free]
+    high, _ = make_head(opacity_threshold=0.9).predict(prediction)
+    assert high.flatten().tolist() == [free] * 3
+
+
 def test_label_spec_leaves_no_trace_in_the_state_dict():
     assert not {'movable', 'class_weight'} & set(make_head().state_dict())
 
@@ -232,6 +251,8 @@ def test_errors_explain_the_mistake():
         make_head(loss_weights=dict(dice=1.0))
     with pytest.raises(ValueError, match='at least 1, got 0'):
         make_head(upsample=0)
+    with pytest.raises(ValueError, match='between 0 and 1, got 1.5'):
+        make_head(opacity_threshold=1.5)
     head = make_head()
     with pytest.raises(ValueError, match='expects 2 levels, got 1'):
         head(make_levels(num=1))

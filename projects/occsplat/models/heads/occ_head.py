@@ -65,9 +65,14 @@ class OccHead(nn.Module):
             100, 1, 1 and 1; a term of weight 0 is not computed.
         flow_loss_weight (float): weight of the flow loss.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        opacity_threshold (float, optional): predict something wherever
+            1 - p(free) is at least this, instead of where a class is
+            likelier than free space. For heads that only rendered images
+            have trained: a surface of many faint voxels renders well.
 
     Raises:
-        ValueError: for an unknown loss name or an upsample factor below 1.
+        ValueError: for an unknown loss name, an upsample factor below 1 or
+            a threshold outside (0, 1).
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class OccHead(nn.Module):
         loss_weights: dict[str, float] | None = None,
         flow_loss_weight: float = 0.5,
         norm_cfg: dict | None = None,
+        opacity_threshold: float | None = None,
     ) -> None:
         super().__init__()
         unknown = set(loss_weights or ()) - set(LOSS_WEIGHTS)
@@ -91,6 +97,12 @@ class OccHead(nn.Module):
             )
         if upsample < 1:
             raise ValueError(f'upsample must be at least 1, got {upsample}')
+        if opacity_threshold is not None and not 0 < opacity_threshold < 1:
+            raise ValueError(
+                'opacity_threshold must be between 0 and 1, got '
+                f'{opacity_threshold}'
+            )
+        self.opacity_threshold = opacity_threshold
         self.spec = spec = LabelSpec.named(label_spec)
         self.loss_weights = {**LOSS_WEIGHTS, **(loss_weights or {})}
         self.flow_loss_weight = flow_loss_weight
@@ -252,12 +264,24 @@ class OccHead(nn.Module):
             (B, X, Y, Z, 2), exactly 0 in voxels of immovable classes; None
             where no flow is predicted.
         """
-        occ = prediction.logits.argmax(dim=1)
+        occ = self._classes(prediction.logits)
         flow = prediction.flow
         if flow is not None:
             moves = self.movable[occ][:, None]
             flow = torch.where(moves, flow, 0).permute(0, 2, 3, 4, 1)
         return occ.to(torch.uint8), flow
+
+    def _classes(self, logits: Tensor) -> Tensor:
+        """(B, K, X, Y, Z) -> class ids (B, X, Y, Z)."""
+        if self.opacity_threshold is None:
+            return logits.argmax(dim=1)
+        free = self.spec.free
+        opacity = 1 - logits.softmax(dim=1)[:, free]
+        others = logits.clone()
+        others[:, free] = -torch.inf
+        return torch.where(
+            opacity >= self.opacity_threshold, others.argmax(dim=1), free
+        )
 
     def _check_labels(
         self, prediction: OccPrediction, batch: OccBatch

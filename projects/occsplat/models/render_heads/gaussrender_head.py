@@ -17,15 +17,25 @@ F features, X Y Z voxels, H W pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from mmdet3d.registry import MODELS, TASK_UTILS
 from mmengine.dist import get_rank
 from torch import Tensor, nn
 
-from occsplat.rendering import RenderOutput, rasterize_pair
+from occsplat.rendering import (
+    LabelCache,
+    LabelImages,
+    RenderOutput,
+    rasterize,
+    rasterize_labels,
+    rasterize_pair,
+)
 from occsplat.rendering.torch_backend import MIN_ALPHA
 from occsplat.structures import (
     CameraRig,
+    Gaussians,
     LabelSpec,
     OccBatch,
     OccPrediction,
@@ -95,6 +105,10 @@ class GaussRenderHead(nn.Module):
         in_channels (int, optional): F, for 'learned'.
         semantic_loss (str): 'l1' or 'kl'.
         near (float): depth in metres at which renders begin.
+        cache (str, optional): folder that keeps the label images of the
+            sensors' own views, see LabelCache. With hard classes; for a
+            volume augmentation that only mirrors (a rotation resamples
+            the labels).
         backend (str): see rasterize.
 
     Raises:
@@ -114,6 +128,7 @@ class GaussRenderHead(nn.Module):
         in_channels: int | None = None,
         semantic_loss: str = 'l1',
         near: float = 0.2,
+        cache: str | None = None,
         backend: str = 'auto',
     ) -> None:
         super().__init__()
@@ -139,8 +154,17 @@ class GaussRenderHead(nn.Module):
         self.scale = scale or 0.5 * sum(self.grid.size) / 3
         self.opacity = opacity
         self.semantic_loss = SEMANTIC_LOSSES[semantic_loss]
+        self.options = dict(near=near, backend=backend)
         self.near = near
-        self.backend = backend
+        self.cache = None
+        if cache is not None:
+            settings = dict(
+                label_spec=self.spec.name,
+                grid=[self.grid.range, self.grid.shape],
+                scale=self.scale,
+                near=near,
+            )
+            self.cache = LabelCache(cache, settings)
         self.opacity_mlp = None
         if opacity == 'learned':
             if in_channels is None:
@@ -208,26 +232,80 @@ class GaussRenderHead(nn.Module):
             prediction, b, probs, occ, means, drawn
         )
         labels = torch.where(occupied[index], occ[index], -1)
-        gaussians = dict(
-            means=means[index],
-            scales=torch.full_like(means[index], self.scale),
-            opacities=opacities,
-            features=probs.index_select(1, index).T,
-            labels=labels,
-            num_classes=self.spec.num_classes,
+        gaussians = Gaussians(
+            means[index],
+            torch.full_like(means[index], self.scale),
+            opacities,
+            probs.index_select(1, index).T,
         )
         terms = []
         for sampler, views in zip(self.views, drawn):
-            pair = rasterize_pair(
-                **gaussians,
-                **vars(views),
-                near=self.near,
-                backend=self.backend,
-            )
+            pair = self._render(gaussians, labels, views, batch.metas[b])
             for term, value in self._compare(sampler, *pair):
                 weight = sampler.weights[term]
                 terms.append((f'{sampler.name}_{term}', weight * value))
         return terms
+
+    def _render(
+        self, gaussians: Gaussians, labels: Tensor, views: Views, meta: dict
+    ) -> tuple[RenderOutput, RenderOutput]:
+        """Images of the prediction and of the labels."""
+        options = views.cameras() | self.options
+        if self.cache is None or not views.names:
+            return rasterize_pair(
+                **vars(gaussians),
+                labels=labels,
+                num_classes=self.spec.num_classes,
+                **options,
+            )
+        images = self.cache.fetch(
+            meta['token'],
+            views.names,
+            views.width,
+            views.height,
+            lambda missing: self._label_images(
+                gaussians, labels, views, missing
+            ),
+        )
+        return rasterize(**vars(gaussians), **options), self._cached(
+            images, gaussians.means.device
+        )
+
+    def _label_images(
+        self,
+        gaussians: Gaussians,
+        labels: Tensor,
+        views: Views,
+        missing: list[int],
+    ) -> LabelImages:
+        """Of some of the views, for the cache."""
+        there = labels >= 0
+        some = replace(
+            views, viewmats=views.viewmats[missing], Ks=views.Ks[missing]
+        )
+        out = rasterize_labels(
+            gaussians.means[there],
+            gaussians.scales[there],
+            torch.ones_like(gaussians.opacities[there]),
+            labels[there],
+            self.spec.num_classes,
+            **some.cameras(),
+            **self.options,
+        )
+        return LabelImages(out.class_image(self.spec.num_classes), out.depth)
+
+    def _cached(
+        self, images: LabelImages, device: torch.device
+    ) -> RenderOutput:
+        """Class ids as one-hot images; 255 is nothing."""
+        classes = images.classes.to(device).long()
+        hit = classes < self.spec.num_classes
+        one_hot = nn.functional.one_hot(
+            torch.where(hit, classes, 0), self.spec.num_classes
+        )
+        alpha = hit.float()
+        depth = images.depth.to(device).float()
+        return RenderOutput(one_hot * alpha[..., None], depth, alpha)
 
     def _compare(
         self,

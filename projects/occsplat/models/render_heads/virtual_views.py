@@ -28,6 +28,8 @@ class Views:
         Ks (Tensor): (V, 3, 3).
         width, height (int): pixels.
         camera_model (str): 'pinhole' or 'ortho'.
+        names (tuple of str): what to call the cameras that are the same in
+            each step of a sample; empty where they are not.
     """
 
     viewmats: Tensor
@@ -35,6 +37,11 @@ class Views:
     width: int
     height: int
     camera_model: str = 'pinhole'
+    names: tuple[str, ...] = ()
+
+    def cameras(self) -> dict:
+        """Arguments of the rasteriser."""
+        return {k: v for k, v in vars(self).items() if k != 'names'}
 
 
 @dataclass
@@ -171,8 +178,13 @@ class CameraViews:
         rig = scene.rig
         drawn = self._draw_cameras(rig.num_cameras, generator)
         viewmats = [self._place(rig, n, scene, generator) for n in drawn]
+        fixed = self.strategy == 'sensor'
         return Views(
-            torch.stack(viewmats), rig.image_K[drawn], rig.width, rig.height
+            torch.stack(viewmats),
+            rig.image_K[drawn],
+            rig.width,
+            rig.height,
+            names=tuple(f'camera{n}' for n in drawn) if fixed else (),
         )
 
     def _draw_cameras(

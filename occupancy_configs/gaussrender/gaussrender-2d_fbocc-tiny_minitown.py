@@ -1,0 +1,23 @@
+# GaussRender as the only occupancy loss: no voxel of the labels is looked at
+# but in images.
+_base_ = ['../fbocc/fbocc-tiny_minitown.py']
+
+model = dict(
+    occ_head=dict(
+        # no loss in 3D; the flow loss stays
+        loss_weights=dict(focal=0.0, sem_scal=0.0, geo_scal=0.0, lovasz=0.0),
+        opacity_threshold=0.1,  # 1 - p(free) from which a voxel is something
+    ),
+    render_heads=[
+        dict(
+            type='GaussRenderHead',
+            label_spec='openocc',
+            grid={{_base_.label_grid}},
+            # the paper's best without 3D losses: the sensors' own views
+            views=(
+                dict(type='CameraViews', strategy='sensor', count=6),
+                dict(type='PlaneView'),
+            ),
+        )
+    ],
+)

@@ -1,0 +1,184 @@
+"""Draw what GaussRender's virtual cameras see of a prediction.
+
+python tools/visualize_views.py CONFIG CHECKPOINT --out outputs/views
+
+Writes one sheet a frame: a row for each strategy of placing a camera and
+one for the planes, each with the true classes, the predicted ones, and the
+true depth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from occsplat.engine import load_config, user_errors  # noqa: E402
+from occsplat.models.render_heads.virtual_views import (  # noqa: E402
+    STRATEGIES,
+    CameraViews,
+    PlaneView,
+    Scene,
+    Views,
+)
+from occsplat.rendering import RenderOutput, rasterize_labels  # noqa: E402
+from occsplat.structures import (  # noqa: E402
+    CameraRig,
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
+from occsplat.visualization import contact_sheet, write_png  # noqa: E402
+from occsplat.visualization.colors import volume_colors  # noqa: E402
+from visualize import (  # noqa: E402
+    add_common,
+    build_split,
+    load_model,
+    predict,
+    raw_views,
+)
+
+#: width of a camera's render in pixels
+WIDTH = 480
+#: metres at which a depth image is black
+FAR = 60.0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_common(parser)
+    parser.add_argument(
+        '--frames', type=int, default=1, help='how many, from the first on'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the cameras')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    """Draw as the command line says; returns the files."""
+    args = make_parser().parse_args(argv)
+    if args.frames < 1:
+        raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        model = load_model(cfg, args.checkpoint, args.device)
+        dataset = build_split(cfg, 'val')
+        spec = LabelSpec.named(dataset.label_spec)
+        paths = []
+        for index in range(min(args.frames, len(dataset))):
+            sample = predict(model, dataset[index])
+            _, rig = raw_views(dataset.get_data_info(index), sample)
+            generator = torch.Generator().manual_seed(args.seed)
+            sheet = views_sheet(
+                sample, rig.scaled(WIDTH / rig.width), spec, generator
+            )
+            name = f'{sample.scene_name}_{index:03d}.png'
+            paths.append(write_png(Path(args.out) / name, sheet))
+            print(paths[-1])
+        return paths
+
+
+def views_sheet(
+    sample: OccDataSample,
+    rig: CameraRig,
+    spec: LabelSpec,
+    generator: torch.Generator,
+) -> np.ndarray:
+    """All kinds of views of a predicted sample.
+
+    Args:
+        sample: with gt_occ and pred_occ, (X, Y, Z).
+        rig: its sensors (N,), in the size to be drawn.
+        spec: meaning of the ids.
+        generator: places the cameras.
+
+    Returns:
+        ndarray: RGB, uint8 (H, W, 3).
+    """
+    true, predicted = sample.gt_occ, sample.pred_occ
+    grid = VoxelGrid(spec.grid.range, true.shape)
+    wrong = (true != predicted) & (true != spec.ignore)
+    occupied = (true != spec.free) & (true != spec.ignore)
+    scene = Scene(rig, grid, grid.centers()[occupied], wrong.float())
+    rows = []
+    for strategy in STRATEGIES:
+        views = CameraViews(strategy=strategy)(scene, generator)
+        rows.append(
+            _row(
+                strategy.replace('_', ' + '),
+                views,
+                grid,
+                true,
+                predicted,
+                spec,
+            )
+        )
+    panels = []
+    for axis, scale in (('z', 4), ('x', 4), ('y', 4)):
+        views = PlaneView(axis=axis, pixels_per_voxel=scale)(scene, generator)
+        panels.append(
+            _row(f'along {axis}', views, grid, true, predicted, spec)[:2]
+        )
+    rows.append(panels[0])
+    rows += panels[1:]
+    return contact_sheet(rows, title='Virtual views', spec=spec)
+
+
+def _row(
+    title: str,
+    views: Views,
+    grid: VoxelGrid,
+    true: Tensor,
+    predicted: Tensor,
+    spec: LabelSpec,
+) -> list[tuple[str, np.ndarray]]:
+    """Panels: true classes, predicted classes, true depth."""
+    truth = _render(true, views, grid, spec)
+    guess = _render(predicted, views, grid, spec)
+    depth = 255 * (1 - truth.expected_depth()[0] / FAR).clamp(0, 1)
+    depth[truth.alpha[0] < 0.5] = 0
+    gray = depth.to(torch.uint8)[..., None].expand(-1, -1, 3)
+    return [
+        (f'{title}: truth', _classes(truth, spec)),
+        ('prediction', _classes(guess, spec)),
+        ('true depth', gray.numpy()),
+    ]
+
+
+def _render(
+    occ: Tensor, views: Views, grid: VoxelGrid, spec: LabelSpec
+) -> RenderOutput:
+    """Opaque balls of half a voxel, as the loss renders labels."""
+    there = (occ != spec.free) & (occ != spec.ignore)
+    means = grid.centers()[there]
+    scale = 0.5 * sum(grid.size) / 3
+    return rasterize_labels(
+        means,
+        torch.full_like(means, scale),
+        torch.ones(len(means)),
+        occ[there].long(),
+        spec.num_classes,
+        near=0.2,
+        **views.cameras(),
+    )
+
+
+def _classes(out: RenderOutput, spec: LabelSpec) -> np.ndarray:
+    """A class image in the palette's colours."""
+    ids = out.class_image(spec.num_classes, empty=spec.ignore)
+    return volume_colors(ids.numpy(), spec)[0]
+
+
+if __name__ == '__main__':
+    main()
