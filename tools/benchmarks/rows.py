@@ -58,13 +58,14 @@ def in_new_process(function: Callable, *arguments: Any) -> Any:
     """
     context = multiprocessing.get_context('spawn')
     with ProcessPoolExecutor(
-        1,
-        mp_context=context,
-        # 'spawn' is not for what the process starts: that is as elsewhere
-        initializer=multiprocessing.set_start_method,
-        initargs=(None, True),
+        1, mp_context=context, initializer=_forget_start_method
     ) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def _forget_start_method() -> None:
+    """'spawn' is for this process, not for the workers that it starts."""
+    multiprocessing.set_start_method(None, force=True)
 
 
 def measure(row: Row, repeats: int) -> dict[str, float]:
