@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [
         ROOT / 'README.md',
-        *ROOT.glob('docs/*.md'),
+        *ROOT.glob('docs/**/*.md'),
         *ROOT.glob('occupancy_configs/**/README.md'),
     ]
 )

@@ -65,4 +65,9 @@ val_evaluator = [
     dict(type='RayIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='OccIoUMetric', label_spec=label_spec, grid=label_grid),
 ]
-test_evaluator = val_evaluator
+test_evaluator = [
+    *val_evaluator,
+    dict(type='ImageMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
+]

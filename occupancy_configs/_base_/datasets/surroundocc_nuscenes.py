@@ -66,4 +66,9 @@ val_evaluator = [
     dict(type='RayIoUMetric', label_spec=label_spec),
     dict(type='OccIoUMetric', label_spec=label_spec),
 ]
-test_evaluator = val_evaluator
+test_evaluator = [
+    *val_evaluator,
+    dict(type='ImageMetric', label_spec=label_spec),
+    dict(type='BEVIoUMetric', label_spec=label_spec),
+    dict(type='VisibleIoUMetric', label_spec=label_spec),
+]
