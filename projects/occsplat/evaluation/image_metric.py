@@ -27,7 +27,7 @@ from .sensor_cameras import images_of, sensor_cameras
 
 @METRICS.register_module()
 class ImageMetric(CountMetric):
-    """Image IoU, mIoU and depth error (GaussRender, ICCV 2025).
+    """Image IoU, mIoU and depth error (GaussRender, 2025).
 
     The label volumes of prediction and truth are rendered into the cameras
     of the sample, every occupied voxel an opaque Gaussian, and the images
