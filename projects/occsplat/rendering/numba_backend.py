@@ -149,12 +149,16 @@ def _filled(
     features: Tensor,
     background: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Empty quats and a black background where there are none."""
+    """Empty quats and a black background where there are none.
+
+    Contiguous, so that the kernels of both passes read them as they are.
+    """
     if quats is None:
         quats = means.new_empty(0, 4)
     if background is None:
         background = features.new_zeros(features.shape[1])
-    return means, scales, quats, opacities, features, background
+    tensors = (means, scales, quats, opacities, features, background)
+    return tuple(x.contiguous() for x in tensors)
 
 
 def _output(

@@ -236,7 +236,8 @@ class GaussRenderHead(nn.Module):
             means[index],
             torch.full_like(means[index], self.scale),
             opacities,
-            probs.index_select(1, index).T,
+            # once, instead of in each view
+            probs.index_select(1, index).T.contiguous(),
         )
         terms = []
         for sampler, views in zip(self.views, drawn):
