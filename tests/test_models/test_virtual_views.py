@@ -143,6 +143,27 @@ def eyes_of_rig(rig):
     return torch.linalg.inv(rig.ref2cam)[:, :3, 3]
 
 
+def test_the_released_surroundocc_camera_is_the_sensor_two_metres_up():
+    """Its two random terms are 0 on a symmetric grid."""
+    scene = make_scene()
+    raised = CameraViews(
+        strategy='elevated', height=(2, 2), pitch=(0, 0), yaw=(0, 0), count=6
+    )
+    views = raised(scene, torch.Generator().manual_seed(0))
+    for view in views.viewmats:
+        errors = [
+            (view - sensor).abs().max() for sensor in _two_metres_up(scene)
+        ]
+        assert float(min(errors)) < 1e-5
+
+
+def _two_metres_up(scene):
+    """In camera axes the translation grows by (0, 2, 0): y is down."""
+    matrices = scene.rig.ref2cam.clone()
+    matrices[:, 1, 3] += 2
+    return matrices
+
+
 def test_dynamic_looks_at_the_worst_voxel():
     scene = make_scene()
     scene.error[70:73, 40:43, 1:4] = 1.0
