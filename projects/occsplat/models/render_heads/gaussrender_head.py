@@ -155,7 +155,6 @@ class GaussRenderHead(nn.Module):
         self.opacity = opacity
         self.semantic_loss = SEMANTIC_LOSSES[semantic_loss]
         self.options = dict(near=near, backend=backend)
-        self.near = near
         self.cache = None
         if cache is not None:
             settings = dict(
@@ -371,14 +370,14 @@ class GaussRenderHead(nn.Module):
         for view, K in zip(views.viewmats, views.Ks):
             local = means @ view[:3, :3].T + view[:3, 3]
             z = local[:, 2:]
-            front = z[:, 0] >= self.near
+            front = z[:, 0] >= self.options['near']
             focal = K[:2, :2].norm(dim=1)
             if views.camera_model == 'ortho':
                 per_depth = torch.ones_like(z)
                 pixels = local[:, :2] @ K[:2, :2].T + K[:2, 2]
                 stretch = focal
             else:
-                per_depth = 1 / z.clamp(min=self.near)
+                per_depth = 1 / z.clamp(min=self.options['near'])
                 pixels = local[:, :2] * per_depth @ K[:2, :2].T + K[:2, 2]
                 # the Jacobian's slopes are clamped to the image and more
                 slope = (K[:2, 2].abs().maximum(size) + 0.15 * size) / focal
