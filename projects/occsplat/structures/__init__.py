@@ -3,6 +3,7 @@
 from .camera_rig import CameraRig
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
+from .label_statistics import LabelStatistics
 from .occ_data import OccBatch, OccDataSample, OccPrediction
 from .voxel_grid import VoxelGrid, as_grid, same_shape
 
@@ -10,6 +11,7 @@ __all__ = [
     'CameraRig',
     'Gaussians',
     'LabelSpec',
+    'LabelStatistics',
     'OccBatch',
     'OccDataSample',
     'OccPrediction',
