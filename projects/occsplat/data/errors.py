@@ -1,5 +1,5 @@
 """What is wrong with a file of the data set."""
 
+from occsplat.structures import DataError
 
-class DataError(ValueError):
-    """A file that can't be used; the message names it and what to do."""
+__all__ = ['DataError']

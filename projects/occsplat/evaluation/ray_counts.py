@@ -144,6 +144,90 @@ class RayCounts:
         return out
 
 
+@dataclass
+class FrameRays:
+    """What the rays of one key frame see.
+
+    Attributes:
+        label (Tensor): class at the end of each ray, int64 (R,); the free
+            id where it hits nothing.
+        distance (Tensor): metres to where it leaves the voxel in which it
+            ends, float64 (R,).
+        flow (Tensor | None): m/s at that voxel, float64 (R, 2), zero where
+            the ray hits nothing.
+    """
+
+    label: Tensor
+    distance: Tensor
+    flow: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, kept: Tensor) -> FrameRays:
+        """The rays that a mask (R,) keeps."""
+        flow = None if self.flow is None else self.flow[kept]
+        return FrameRays(self.label[kept], self.distance[kept], flow)
+
+
+def cast_frame(
+    name: str,
+    occ: Tensor,  # (X, Y, Z)
+    starts: Tensor,  # (R, 3)
+    rays: Tensor,  # (R, 3)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    flow: Tensor | None = None,  # (X, Y, Z, 2)
+) -> FrameRays:
+    """Cast rays through one volume.
+
+    Voxels with the ignore id are not occupied: a ray passes through them.
+
+    Args:
+        name (str): what errors call the volume, such as 'pred'.
+        occ (Tensor): class ids.
+        starts (Tensor): where each ray begins, metres in the reference
+            frame.
+        rays (Tensor): where each one goes.
+        spec (LabelSpec): meaning of the ids.
+        grid (VoxelGrid): where the voxels are.
+        flow (Tensor, optional): m/s; may stay on another device.
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    same_shape(f'{name}_occ', occ.shape, grid.shape)
+    occ = occ.cpu()
+    occupied = (occ != spec.free) & (occ != spec.ignore)
+    index, distance, hit = cast_rays(occupied, starts, rays, grid)
+    label = occ[tuple(index.T)].long()
+    label[~hit] = spec.free
+    if label.numel() and int(label.max()) >= spec.num_classes:
+        raise ValueError(
+            f'{name}_occ holds class id {int(label.max())}, label spec '
+            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
+        )
+    if flow is not None:
+        same_shape(f'{name}_flow', flow.shape, (*grid.shape, 2))
+        flow = flow[tuple(index.to(flow.device).T)].double().cpu()
+        flow[~hit] = 0
+    return FrameRays(label, distance, flow)
+
+
+def all_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Start and direction of every ray: origin by origin.
+
+    Args:
+        origins (Tensor): metres in the reference frame, (T, 3).
+        directions (Tensor): see :func:`lidar_rays`, (D, 3).
+
+    Returns:
+        tuple: both float64 (T * D, 3).
+    """
+    starts = origins.double().repeat_interleave(len(directions), dim=0)
+    return starts, directions.double().repeat(len(origins), 1)
+
+
 def count_rays(
     pred_occ: Tensor,  # (X, Y, Z)
     gt_occ: Tensor,  # (X, Y, Z)
@@ -155,10 +239,6 @@ def count_rays(
     gt_flow: Tensor | None = None,  # (X, Y, Z, 2)
 ) -> RayCounts:
     """Cast every direction from every origin through truth and prediction.
-
-    Rays that hit nothing in the truth are dropped. Voxels with the ignore
-    id are not occupied: a ray passes through them. A predicted ray that
-    hits nothing is 'free', matches nothing, and has no flow.
 
     Args:
         pred_occ (Tensor): predicted class ids.
@@ -172,7 +252,7 @@ def count_rays(
         gt_flow (Tensor, optional): m/s.
 
     Returns:
-        RayCounts: of this one frame.
+        RayCounts: of this one frame, see :func:`compare_rays`.
 
     Raises:
         ValueError: when shapes disagree, an id is not in the label spec,
@@ -180,70 +260,68 @@ def count_rays(
     """
     if (pred_flow is None) != (gt_flow is None):
         raise ValueError('count_rays expects both flows or none of them')
-    starts = origins.double().repeat_interleave(len(directions), dim=0)
-    rays = directions.double().repeat(len(origins), 1)
-    gt_index, gt_distance, gt_label = _first_surface(
-        'gt_occ', gt_occ, starts, rays, spec, grid
+    starts, rays = all_rays(origins, directions)
+    truth = cast_frame('gt', gt_occ, starts, rays, spec, grid, gt_flow)
+    # the other rays do not count: no need to cast them again
+    kept = truth.label != spec.free
+    pred = cast_frame(
+        'pred', pred_occ, starts[kept], rays[kept], spec, grid, pred_flow
     )
-    kept = gt_label != spec.free
-    gt_index, gt_distance, gt_label = (
-        value[kept] for value in (gt_index, gt_distance, gt_label)
-    )
-    index, distance, label = _first_surface(
-        'pred_occ', pred_occ, starts[kept], rays[kept], spec, grid
-    )
-    same, offset = label == gt_label, (distance - gt_distance).abs()
+    return compare_rays(pred, truth[kept], spec)
+
+
+def compare_rays(
+    pred: FrameRays, truth: FrameRays, spec: LabelSpec
+) -> RayCounts:
+    """Count agreement of what the same rays see in two volumes.
+
+    Rays that hit nothing in the truth are dropped. A predicted ray that
+    hits nothing is 'free' and matches nothing. Flow is scored when both
+    have it.
+
+    Args:
+        pred (FrameRays): of the prediction.
+        truth (FrameRays): of the labels, ray by ray.
+        spec (LabelSpec): meaning of the ids.
+
+    Returns:
+        RayCounts: of this one frame.
+
+    Raises:
+        ValueError: when the numbers of rays differ or an id is not in the
+            label spec.
+    """
+    if len(pred) != len(truth):
+        raise ValueError(
+            f'expected {len(truth)} predicted rays, as many as the truth '
+            f'has, got {len(pred)}'
+        )
+    for name, rays in dict(pred=pred, truth=truth).items():
+        if len(rays) and int(rays.label.max()) >= spec.num_classes:
+            raise ValueError(
+                f'{name} holds class id {int(rays.label.max())}, label spec '
+                f'{spec.name} has ids 0 to {spec.num_classes - 1}'
+            )
+    kept = truth.label != spec.free
+    pred, truth = pred[kept], truth[kept]
+    offset = (pred.distance - truth.distance).abs()
+    same = pred.label == truth.label
     matches = [same & (offset < metres) for metres in THRESHOLDS]
 
     def count(values: Tensor, weights: Tensor | None = None) -> np.ndarray:
         return torch.bincount(values, weights, spec.num_classes).numpy()
 
     counts = RayCounts.zeros(spec.num_classes)
-    counts.frames, counts.rays = 1, len(gt_label)
-    counts.truth, counts.predicted = count(gt_label), count(label)
-    counts.matched = np.stack([count(gt_label[m]) for m in matches])
-    if pred_flow is not None and gt_flow is not None:
-        moved = _read_flow('pred_flow', pred_flow, index, grid)
-        moved[label == spec.free] = 0
-        error = (moved - _read_flow('gt_flow', gt_flow, gt_index, grid)).norm(
-            dim=-1
-        )
+    counts.frames, counts.rays = 1, len(truth)
+    counts.truth, counts.predicted = count(truth.label), count(pred.label)
+    counts.matched = np.stack([count(truth.label[m]) for m in matches])
+    if pred.flow is not None and truth.flow is not None:
+        error = (pred.flow - truth.flow).norm(dim=-1)
         near = THRESHOLDS.index(FLOW_THRESHOLD)
         counts.matched_error = count(
-            gt_label[matches[near]], error[matches[near]]
+            truth.label[matches[near]], error[matches[near]]
         )
         seen = counts.matched[near] > 0
         counts.frame_error = seen * float(error.sum())
         counts.frame_rays = seen.astype(np.int64) * counts.rays
     return counts
-
-
-def _first_surface(
-    name: str,
-    occ: Tensor,  # (X, Y, Z)
-    starts: Tensor,  # (R, 3)
-    rays: Tensor,  # (R, 3)
-    spec: LabelSpec,
-    grid: VoxelGrid,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Index (R, 3), distance (R,) and class (R,) where each ray ends."""
-    same_shape(name, occ.shape, grid.shape)
-    occ = occ.cpu()
-    occupied = (occ != spec.free) & (occ != spec.ignore)
-    index, distance, hit = cast_rays(occupied, starts, rays, grid)
-    label = occ[tuple(index.T)].long()
-    label[~hit] = spec.free
-    if label.numel() and int(label.max()) >= spec.num_classes:
-        raise ValueError(
-            f'{name} holds class id {int(label.max())}, label spec '
-            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-        )
-    return index, distance, label
-
-
-def _read_flow(
-    name: str, flow: Tensor, index: Tensor, grid: VoxelGrid
-) -> Tensor:
-    """Flow (R, 2) at voxels (R, 3); leaves the volume on its device."""
-    same_shape(name, flow.shape, (*grid.shape, 2))
-    return flow[tuple(index.to(flow.device).T)].double().cpu()

@@ -1,6 +1,7 @@
 """The nouns of OccSplat: grids, labels, cameras, Gaussians, samples."""
 
 from .camera_rig import CameraRig
+from .errors import DataError
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
@@ -9,6 +10,7 @@ from .voxel_grid import VoxelGrid, as_grid, same_shape
 
 __all__ = [
     'CameraRig',
+    'DataError',
     'Gaussians',
     'LabelSpec',
     'LabelStatistics',
