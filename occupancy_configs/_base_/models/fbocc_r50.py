@@ -7,6 +7,12 @@ norm3d = dict(type='BN3d')
 
 model = dict(
     type='OccDetector',
+    # to train without: --cfg-options model.init_cfg=None
+    init_cfg=dict(
+        type='PublicWeights',
+        checkpoint='ckpts/r50_256x705_depth_pretrain.pth',
+        key_map='r50_depth',
+    ),
     data_preprocessor=dict(type='OccDataPreprocessor'),
     img_backbone=dict(
         type='mmdet.ResNet',

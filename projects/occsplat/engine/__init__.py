@@ -8,6 +8,7 @@ from .checkpoint import (
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
 from .launch import load_config, prepare_launcher
+from .public_weights import PublicWeights
 from .runner import OccRunner
 from .sample_sheet_hook import SampleSheetHook
 from .warmup_hook import WarmupSwitchHook
@@ -16,6 +17,7 @@ __all__ = [
     'CheckpointError',
     'ConfigError',
     'OccRunner',
+    'PublicWeights',
     'SampleSheetHook',
     'WarmupSwitchHook',
     'check_config',

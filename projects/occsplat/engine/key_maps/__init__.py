@@ -1,0 +1,36 @@
+"""Public checkpoints' names for what the models here call differently.
+
+One module a checkpoint. A key map is a function ``(state, module)`` that
+yields ``Renamed`` tensors (renamed, split, joined or resized) under the
+detector's own names, and ``Dropped`` keys that the detector has no use
+for. What it yields neither way, ``PublicWeights`` lists as unused.
+
+To add a checkpoint: write ``<name>.py`` with such a function and an
+``ADDRESS``, say in its docstring what of the checkpoint's layout is
+documented and what is inferred, and enter both below. Configs then say
+``init_cfg=dict(type='PublicWeights', checkpoint=..., key_map='<name>')``.
+"""
+
+from . import eva02_det, r50_depth
+from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
+
+#: by the name that configs use
+KEY_MAPS: dict[str, KeyMap] = {
+    'eva02_det': eva02_det.eva02_det,
+    'r50_depth': r50_depth.r50_depth,
+}
+#: where each one's checkpoint is published
+ADDRESSES: dict[str, str] = {
+    'eva02_det': eva02_det.ADDRESS,
+    'r50_depth': r50_depth.ADDRESS,
+}
+
+__all__ = [
+    'ADDRESSES',
+    'KEY_MAPS',
+    'Dropped',
+    'KeyMap',
+    'Renamed',
+    'drop_prefixes',
+    'rename_prefixes',
+]
