@@ -4,31 +4,65 @@ from .bev_iou_metric import BEVIoUMetric, count_columns, top_classes
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
 from .occ_iou_metric import OccIoUMetric
-from .ray_counts import RayCounts, count_rays, lidar_rays
+from .ray_counts import (
+    FrameRays,
+    RayCounts,
+    all_rays,
+    cast_frame,
+    compare_rays,
+    count_rays,
+    lidar_rays,
+)
+from .ray_files import (
+    CHALLENGE_INFO,
+    RayFile,
+    RayFileWriter,
+    check_tokens,
+    from_arrays,
+    read_challenge_info,
+    read_ray_file,
+    to_arrays,
+)
 from .ray_iou_metric import RayIoUMetric
 from .sensor_cameras import exit_depth, pixel_rays, sensor_cameras
 from .visible_iou_metric import VisibleIoUMetric, seen_by_cameras
+from .volume_files import VOLUME_FILE, read_volumes, write_volumes
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 __all__ = [
+    'CHALLENGE_INFO',
+    'VOLUME_FILE',
     'BEVIoUMetric',
+    'FrameRays',
     'ImageCounts',
     'ImageMetric',
     'OccIoUMetric',
     'RayCounts',
+    'RayFile',
+    'RayFileWriter',
     'RayIoUMetric',
     'VisibleIoUMetric',
     'VoxelCounts',
+    'all_rays',
+    'cast_frame',
+    'check_tokens',
+    'compare_rays',
     'count_columns',
     'count_pixels',
     'count_rays',
     'count_voxels',
     'exit_depth',
+    'from_arrays',
     'lidar_rays',
     'pixel_rays',
+    'read_challenge_info',
+    'read_ray_file',
+    'read_volumes',
     'render_occ',
     'seen_by_cameras',
     'sensor_cameras',
+    'to_arrays',
     'top_classes',
     'without_ignored',
+    'write_volumes',
 ]

@@ -73,12 +73,16 @@ class BEVIoUMetric(CountMetric):
             torch.as_tensor(pred_occ), gt_occ, self.spec
         )
 
+    def summary(self, counts: VoxelCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec, lead='bev_')
+
     def compute_metrics(
         self, results: Sequence[VoxelCounts]
     ) -> dict[str, Any]:
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = total.summary(self.spec, lead='bev_')
+        metrics = self.summary(total)
         report(
             f'bev_mIoU {metrics["bev_mIoU"]:.4f}, '
             f'bev_IoU {metrics["bev_IoU"]:.4f} on {self.spec.name}; '

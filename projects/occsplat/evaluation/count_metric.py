@@ -28,7 +28,8 @@ class CountMetric(BaseMetric):
     result does not depend on the number of ranks, not in its last bit.
 
     Subclasses name the ``required`` and ``optional`` fields of a sample
-    that their ``add(token, ...)`` takes, and define ``compute_metrics``.
+    that their ``add(token, ...)`` takes, and define ``summary`` and
+    ``compute_metrics``.
 
     Args:
         prefix (str, optional): put before every key, with a '/', to tell
@@ -38,6 +39,7 @@ class CountMetric(BaseMetric):
     # Not None: the keys are the names of published metrics, and mmengine
     # warns about a missing prefix.
     default_prefix = ''
+    spec: LabelSpec
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
@@ -48,6 +50,10 @@ class CountMetric(BaseMetric):
     @abstractmethod
     def add(self, token: str, **fields: Any) -> None:
         """Count one key frame, unless its token was counted before."""
+
+    @abstractmethod
+    def summary(self, counts: Any) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
 
     def process(
         self,
@@ -82,6 +88,25 @@ class CountMetric(BaseMetric):
         return self.compute_metrics(
             [self.frames[token] for token in sorted(self.frames)]
         )
+
+    def frame_scores(self) -> dict[str, dict[str, float]]:
+        """Metrics of each frame by itself, without those of classes.
+
+        Returns:
+            dict: by token, of the frames counted so far in this process;
+            keys as ``evaluate`` gives them. Their mean over frames is not
+            the metric of the set, for which counts are pooled.
+        """
+        lead = f'{self.prefix}/' if self.prefix else ''
+        classes = tuple(f'_{name}' for name in self.spec.classes)
+        return {
+            token: {
+                f'{lead}{key}': value
+                for key, value in self.summary(counts).items()
+                if not key.endswith(classes)
+            }
+            for token, counts in sorted(self.frames.items())
+        }
 
     def evaluate(self, size: int) -> dict[str, float]:
         """Pool the counts of all ranks, report, and start afresh.

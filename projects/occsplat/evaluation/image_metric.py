@@ -117,12 +117,16 @@ class ImageMetric(CountMetric):
             self.empty_depth,
         )
 
+    def summary(self, counts: ImageCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec)
+
     def compute_metrics(
         self, results: Sequence[ImageCounts]
     ) -> dict[str, Any]:
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, ImageCounts.zeros(self.spec.num_classes))
-        metrics = total.summary(self.spec)
+        metrics = self.summary(total)
         keys = ('image_mIoU', 'image_depth_L1')
         rows = [['class', 'IoU', 'depth L1, m']]
         for name in (self.spec.classes[i] for i in self.spec.occupied):

@@ -92,12 +92,16 @@ class OccIoUMetric(CountMetric):
             torch.as_tensor(pred_occ), gt_occ, self.spec, visible
         )
 
+    def summary(self, counts: VoxelCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec)
+
     def compute_metrics(
         self, results: Sequence[VoxelCounts]
     ) -> dict[str, Any]:
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = total.summary(self.spec)
+        metrics = self.summary(total)
         report(
             f'mIoU {metrics["mIoU"]:.4f}, IoU {metrics["IoU"]:.4f} on '
             f'{self.spec.name}; mask policy: {self.mask}; '

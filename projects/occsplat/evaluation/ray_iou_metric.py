@@ -5,6 +5,7 @@ Shape letters: T origins, X Y Z voxels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Sequence
 
 import torch
@@ -15,7 +16,14 @@ from torch import Tensor
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 
 from .count_metric import CountMetric, report
-from .ray_counts import THRESHOLDS, RayCounts, count_rays, lidar_rays
+from .ray_counts import (
+    THRESHOLDS,
+    FrameRays,
+    RayCounts,
+    compare_rays,
+    count_rays,
+    lidar_rays,
+)
 
 
 @METRICS.register_module()
@@ -109,10 +117,46 @@ class RayIoUMetric(CountMetric):
             **{k: torch.as_tensor(v) for k, v in flows.items() if self.flow},
         )
 
+    def add_rays(self, token: str, pred: FrameRays, truth: FrameRays) -> None:
+        """Count one key frame by its rays, as ray files hold them.
+
+        Args:
+            token (str): names the frame.
+            pred (FrameRays): of the prediction.
+            truth (FrameRays): of the labels, ray by ray.
+
+        Raises:
+            ValueError: when the numbers of rays differ, an id is not in
+                the label spec, or a flow is missing.
+        """
+        if token in self.frames:
+            return
+        if self.flow and (pred.flow is None or truth.flow is None):
+            raise ValueError(
+                f'the rays of {token!r} have no flow in '
+                f'{"truth" if pred.flow is not None else "prediction"}, which '
+                'mAVE needs; RayIoUMetric(flow=False) scores geometry and '
+                'classes alone'
+            )
+        if not self.flow:
+            pred, truth = replace(pred, flow=None), replace(truth, flow=None)
+        self.frames[token] = compare_rays(pred, truth, self.spec)
+
+    def frame_scores(self) -> dict[str, dict[str, float]]:
+        """As in CountMetric, with the number of rays that count."""
+        scores = super().frame_scores()
+        for token, counts in self.frames.items():
+            scores[token] = dict(rays=counts.rays, **scores[token])
+        return scores
+
+    def summary(self, counts: RayCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec, self.flow)
+
     def compute_metrics(self, results: Sequence[RayCounts]) -> dict[str, Any]:
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, RayCounts.zeros(self.spec.num_classes))
-        metrics = total.summary(self.spec, self.flow)
+        metrics = self.summary(total)
         names = [f'RayIoU@{metres}' for metres in THRESHOLDS]
         names += ['mAVE', 'mAVE_TP'] if self.flow else []
         rows = [['class', *(name.replace('mAVE', 'AVE') for name in names)]]

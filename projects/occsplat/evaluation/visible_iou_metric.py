@@ -99,12 +99,16 @@ class VisibleIoUMetric(CountMetric):
             torch.as_tensor(pred_occ), gt_occ, self.spec, visible
         )
 
+    def summary(self, counts: VoxelCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec, lead='visible_')
+
     def compute_metrics(
         self, results: Sequence[VoxelCounts]
     ) -> dict[str, Any]:
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = total.summary(self.spec, lead='visible_')
+        metrics = self.summary(total)
         report(
             f'visible_mIoU {metrics["visible_mIoU"]:.4f}, '
             f'visible_IoU {metrics["visible_IoU"]:.4f} on {self.spec.name}; '

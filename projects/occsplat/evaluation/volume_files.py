@@ -1,0 +1,130 @@
+"""Predicted volumes on disk, one file a key frame.
+
+``<folder>/<scene name>/<token>/preds.npz`` with
+
+- ``semantics``, class ids, uint8 (X, Y, Z);
+- ``flow``, m/s, where a network predicts it: (M, 2) of the M voxels with a
+  movable class, in the order of ``semantics`` (z fastest), and zero
+  elsewhere; or (X, Y, Z, 2).
+
+Shape letters: X Y Z voxels, M movable voxels.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from occsplat.structures import DataError, LabelSpec, VoxelGrid
+
+#: name of a key frame's file
+VOLUME_FILE = 'preds.npz'
+
+
+def write_volumes(
+    path: str | Path,
+    occ: Tensor,  # (X, Y, Z)
+    flow: Tensor | None,  # (X, Y, Z, 2)
+    spec: LabelSpec,
+) -> None:
+    """Write a prediction, whole or not at all; folders are made as needed.
+
+    Nothing is rounded: what is read back scores the same. A flow that is
+    zero in voxels of immovable classes, as that of OccHead, takes the
+    short form; any other is kept whole.
+
+    Args:
+        path: the file.
+        occ: class ids.
+        flow: m/s, on any device, in single precision or less.
+        spec: says which classes are movable.
+    """
+    path = Path(path)
+    arrays = dict(semantics=occ.cpu().numpy().astype(np.uint8))
+    if flow is not None:
+        dense = flow.float().cpu().numpy()
+        movable = np.isin(arrays['semantics'], spec.movable)
+        short = not dense[~movable].any()
+        arrays['flow'] = dense[movable] if short else dense
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.part')
+    with open(part, 'wb') as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(part, path)
+
+
+def read_volumes(
+    path: str | Path, spec: LabelSpec, grid: VoxelGrid
+) -> tuple[Tensor, Tensor | None]:
+    """Read a prediction; nothing in the file can act.
+
+    Args:
+        path: the file.
+        spec: says which classes are movable.
+        grid: of the prediction.
+
+    Returns:
+        tuple: class ids, uint8 (X, Y, Z), and flow in m/s, (X, Y, Z, 2),
+        or None where the file has none.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        DataError: when it is damaged, or an array is missing, of another
+            type or shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {k: content[k] for k in content.files}
+    except FileNotFoundError:
+        raise
+    # a damaged archive may fail anywhere, with nearly any error
+    except Exception as error:
+        raise DataError(
+            f'{path} is damaged ({type(error).__name__}: {error}): expected '
+            'an .npz archive with semantics and perhaps flow'
+        ) from error
+    occ = _checked(path, arrays, 'semantics', 'iu', [grid.shape])
+    if occ.size and not 0 <= int(occ.min()) <= int(occ.max()) <= 255:
+        raise DataError(
+            f'{path}: expected class ids in semantics, got {occ.min()} to '
+            f'{occ.max()}'
+        )
+    occ = occ.astype(np.uint8)
+    if 'flow' not in arrays:
+        return torch.from_numpy(occ), None
+    movable = np.isin(occ, spec.movable)
+    whole = (*grid.shape, 2)
+    shapes = [(int(movable.sum()), 2), whole]
+    flow = _checked(path, arrays, 'flow', 'f', shapes)
+    if flow.shape != whole:
+        dense = np.zeros(whole, flow.dtype)
+        dense[movable] = flow
+        flow = dense
+    return torch.from_numpy(occ), torch.from_numpy(flow)
+
+
+def _checked(
+    path: str | Path,
+    arrays: dict[str, np.ndarray],
+    name: str,
+    kinds: str,
+    shapes: list[tuple[int, ...]],
+) -> np.ndarray:
+    """The array of a name, once its type and shape are right."""
+    array = arrays.get(name)
+    expected = ' or '.join(map(str, shapes))
+    if array is None:
+        raise DataError(
+            f'{path}: expected {name} of shape {expected}, got only '
+            f'{sorted(arrays)}'
+        )
+    if array.dtype.kind not in kinds or array.shape not in shapes:
+        raise DataError(
+            f'{path}: expected {name} of shape {expected} and kind '
+            f'{kinds!r}, got {array.dtype} of shape {array.shape}'
+        )
+    return array
