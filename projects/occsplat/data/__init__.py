@@ -3,6 +3,14 @@
 from . import transforms
 from .errors import DataError
 from .nuscenes_occ import NuScenesOccDataset
+from .sample_seed import SampleIndex, drawn_for
 from .samplers import SequenceSampler
 
-__all__ = ['DataError', 'NuScenesOccDataset', 'SequenceSampler', 'transforms']
+__all__ = [
+    'DataError',
+    'NuScenesOccDataset',
+    'SampleIndex',
+    'SequenceSampler',
+    'drawn_for',
+    'transforms',
+]

@@ -15,6 +15,7 @@ from occsplat.structures import LabelSpec
 from .errors import DataError
 from .frame_records import frame_record, ray_origins
 from .safe_pickle import load_plain
+from .sample_seed import drawn_for
 
 
 @DATASETS.register_module()
@@ -77,6 +78,14 @@ class NuScenesOccDataset(BaseDataset):
             test_mode=test_mode,
             **kwargs,
         )
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        """A sample; what its pipeline draws follows from the index.
+
+        See ``SampleIndex``, which SequenceSampler hands out.
+        """
+        with drawn_for(idx):
+            return super().__getitem__(idx)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Records of all key frames, by scene and time."""

@@ -10,6 +10,8 @@ from mmdet3d.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from .sample_seed import SampleIndex
+
 
 @DATA_SAMPLERS.register_module()
 class SequenceSampler(Sampler):
@@ -30,6 +32,10 @@ class SequenceSampler(Sampler):
     and results do not depend on the number of processes. Larger batches
     cut the frames of a rank into B streams, in the middle of a sequence
     if need be.
+
+    Indices carry a seed made of the run's seed, the epoch and the index
+    itself, see ``SampleIndex``: how a frame is augmented depends on
+    neither rank nor worker.
 
     Args:
         dataset: anything with ``sequences() -> list[list[int]]``.
@@ -62,6 +68,7 @@ class SequenceSampler(Sampler):
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
+        self._first_batch = 0
         self.groups = [list(group) for group in dataset.sequences()]
         frames = sum(map(len, self.groups))
         slots = batch_size * self.world_size
@@ -76,12 +83,22 @@ class SequenceSampler(Sampler):
         """Choose the epoch that the next iteration shuffles for."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
+    def start_at(self, batch: int) -> None:
+        """Let the next iteration, and only that, leave out batches.
+
+        Args:
+            batch (int): index in the epoch of the first batch to serve.
+        """
+        self._first_batch = batch
+
+    def __iter__(self) -> Iterator[SampleIndex]:
         slots = self._training_slots() if self.shuffle else self._test_slots()
-        steps = max(map(len, slots))
+        steps = range(self._first_batch, max(map(len, slots)))
+        self._first_batch = 0
+        seed, epoch = self.seed, self.epoch
         return (
-            slot[step]
-            for step in range(steps)
+            SampleIndex(slot[step], (seed, epoch, slot[step]))
+            for step in steps
             for slot in slots
             if step < len(slot)
         )

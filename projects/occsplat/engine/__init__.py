@@ -8,17 +8,25 @@ from .checkpoint import (
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
 from .launch import load_config, prepare_launcher
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .public_weights import PublicWeights
+from .resume_point_hook import ResumePointHook
 from .runner import OccRunner
 from .sample_sheet_hook import SampleSheetHook
+from .save_predictions_hook import SavePredictionsHook
+from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
 
 __all__ = [
     'CheckpointError',
     'ConfigError',
+    'LayerDecayOptimWrapperConstructor',
     'OccRunner',
     'PublicWeights',
+    'ResumableTrainLoop',
+    'ResumePointHook',
     'SampleSheetHook',
+    'SavePredictionsHook',
     'WarmupSwitchHook',
     'check_config',
     'latest_checkpoint',

@@ -90,8 +90,8 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     """The newest checkpoint of a run, None where there is none.
 
     Follows ``last_checkpoint``, also where the folder was moved since;
-    without it, or when what it names is gone, takes the ``epoch_N.pth`` or
-    ``iter_N.pth`` with the highest N.
+    without it, or when what it names is gone, takes the ``epoch_N.pth`` with
+    the highest N, else the ``iter_N.pth`` or ``resume_iter_N.pth``.
     """
     work_dir = Path(work_dir)
     pointer = work_dir / 'last_checkpoint'
@@ -102,10 +102,10 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
                 return path
     numbered = []
     for path in work_dir.glob('*.pth'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
+        match = re.fullmatch(r'(epoch|(?:resume_)?iter)_(\d+)\.pth', path.name)
         if match:
-            numbered.append((int(match[1]), path))
-    return max(numbered)[1] if numbered else None
+            numbered.append((match[1] == 'epoch', int(match[2]), path))
+    return max(numbered)[-1] if numbered else None
 
 
 def _check_fit(

@@ -1,4 +1,4 @@
-"""mmengine's Runner, with checkpoints that are whole or absent."""
+"""mmengine's Runner, for runs that can be killed at any time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,87 @@ from typing import Any
 
 from mmdet3d.registry import RUNNERS
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+
+from .run_state import load_run_state, save_run_state
+from .train_loop import ResumableTrainLoop
 
 
 @RUNNERS.register_module()
 class OccRunner(Runner):
-    """A Runner that a kill can't leave with half a checkpoint.
+    """A Runner whose checkpoints are whole or absent, and resume exactly.
 
-    mmengine writes under the final name. Here a checkpoint is written
+    mmengine writes a checkpoint under its final name. Here it is written
     beside it and renamed when it is complete, so that the newest file of a
     run can always be resumed from. Local folders only, like ``--resume``.
+
+    Where a config says EpochBasedTrainLoop it gets a ResumableTrainLoop.
+    Checkpoints that have the optimizer come with the state of the run, see
+    ``save_run_state``: a run that is killed and resumed ends in the same
+    bits as one that is left alone.
     """
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine; epochs can be resumed in the middle."""
+        if isinstance(loop, dict):
+            loop = dict(loop)
+            named = loop.get('type') in (
+                'EpochBasedTrainLoop',
+                EpochBasedTrainLoop,
+            )
+            if named or loop.get('by_epoch'):
+                loop.pop('by_epoch', None)
+                loop['type'] = ResumableTrainLoop
+        return super().build_train_loop(loop)
+
     def save_checkpoint(
-        self, out_dir: str, filename: str, *args: Any, **kwargs: Any
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
     ) -> None:
-        """As in mmengine, through a temporary name."""
+        """As in mmengine, with the run's state, through a temporary name.
+
+        To be called by all processes.
+        """
+        # what mmengine counts: the epoch or the iteration that ends now
+        meta = {
+            'epoch': self.epoch + by_epoch,
+            'iter': self.iter + (not by_epoch),
+            **(meta or {}),
+        }
+        if save_optimizer and isinstance(self.train_loop, ResumableTrainLoop):
+            meta['run_state'] = save_run_state(self, out_dir, filename, meta)
         part = f'{filename}.part'
-        super().save_checkpoint(out_dir, part, *args, **kwargs)
+        super().save_checkpoint(
+            out_dir,
+            part,
+            file_client_args,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+            backend_args=backend_args,
+        )
         if is_main_process():
             folder = Path(out_dir)
             os.replace(folder / part, folder / filename)
+
+    def load_checkpoint(
+        self, filename: str, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """As in mmengine; the run's state is left to ``resume``."""
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        self._run_state = checkpoint.get('meta', {}).get('run_state')
+        return checkpoint
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As in mmengine, then the run's state."""
+        super().resume(filename, *args, **kwargs)
+        if isinstance(self.train_loop, ResumableTrainLoop):
+            load_run_state(self, filename, self._run_state)

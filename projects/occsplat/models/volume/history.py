@@ -79,6 +79,40 @@ class StreamingHistory(nn.Module):
         )
         self._streams = {True: OrderedDict(), False: OrderedDict()}
 
+    def stream_state(self) -> list[dict[str, Any]]:
+        """The training sequences, oldest first, as plain data on the CPU.
+
+        Not part of ``state_dict``: these are no weights, and each process
+        has its own.
+        """
+        return [
+            dict(
+                token=token,
+                volumes=[frame.volume.cpu() for frame in past],
+                ref2global=[torch.tensor(f.ref2global) for f in past],
+                timestamps=[float(frame.timestamp) for frame in past],
+            )
+            for token, past in self._streams[True].items()
+        ]
+
+    def load_stream_state(self, state: Sequence[dict[str, Any]]) -> None:
+        """Take up training sequences where ``stream_state`` left them."""
+        device = next(self.parameters()).device
+        self._streams[True] = OrderedDict(
+            (
+                stream['token'],
+                [
+                    _PastVolume(volume.to(device), pose.numpy(), timestamp)
+                    for volume, pose, timestamp in zip(
+                        stream['volumes'],
+                        stream['ref2global'],
+                        stream['timestamps'],
+                    )
+                ],
+            )
+            for stream in state
+        )
+
     def train(self, mode: bool = True) -> StreamingHistory:
         """Switch mode; each evaluation starts with no past."""
         if mode != self.training:

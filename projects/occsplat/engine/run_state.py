@@ -1,0 +1,168 @@
+"""What a run needs besides its weights to go on exactly where it was.
+
+mmengine's checkpoint has the weights, their average, the optimizer, the
+schedules and the iteration. The rest is kept here: the place in the epoch,
+which all processes share, goes into the checkpoint's ``meta``; generators
+and past volumes, of which each process has its own, go into one file a
+process beside it. Gathering those would be too much for one machine's
+memory: FB-Occ R50 remembers 0.4 GB a stream.
+
+    work_dir/epoch_3.pth
+    work_dir/streams/epoch_3.rank0.pth, epoch_3.rank1.pth, ...
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from .checkpoint import latest_checkpoint, read_checkpoint
+from .errors import CheckpointError
+
+_FOLDER = 'streams'
+
+
+def generator_state() -> dict[str, Any]:
+    """States of this process's random generators, as plain data."""
+    kind, keys, *rest = np.random.get_state()
+    state = dict(
+        python=random.getstate(),
+        numpy=(kind, torch.from_numpy(keys.astype(np.int64)), *rest),
+        torch=torch.get_rng_state(),
+    )
+    if torch.cuda.is_available():
+        state['cuda'] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_generator_state(state: dict[str, Any]) -> None:
+    """Set the generators to what ``generator_state`` returned."""
+    random.setstate(state['python'])
+    kind, keys, *rest = state['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state['torch'])
+    if 'cuda' in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'])
+
+
+def save_run_state(
+    runner: Runner, out_dir: str, filename: str, meta: dict[str, Any]
+) -> dict[str, Any]:
+    """Write this process's state; to be called by all processes.
+
+    States of earlier checkpoints go, but for that of the newest: until
+    the new checkpoint is written it is the one to resume from.
+
+    Args:
+        runner (Runner): with a ResumableTrainLoop.
+        out_dir (str): folder of the checkpoint.
+        filename (str): of the checkpoint.
+        meta (dict): its epoch and iter.
+
+    Returns:
+        dict: what the checkpoint's ``meta`` has to hold as 'run_state'.
+    """
+    loop = runner.train_loop
+    rank, world_size = get_dist_info()
+    note = dict(
+        tag=f'{runner.timestamp}_{meta["iter"]}',
+        world_size=world_size,
+        epoch_length=len(loop.dataloader),
+        position=loop.position(meta['epoch'], meta['iter']),
+        sampler_seed=getattr(loop.dataloader.sampler, 'seed', None),
+    )
+    state = dict(
+        tag=note['tag'],
+        generators=loop.generators or generator_state(),
+        streams={
+            name: module.stream_state()
+            for name, module in _streaming_modules(runner.model)
+        },
+    )
+    barrier()  # the main process has written which checkpoint is the newest
+    path = _state_path(Path(out_dir) / filename, rank)
+    newest = latest_checkpoint(runner.work_dir)
+    keep = {path.name, newest and _state_path(newest, rank).name}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f'*.rank{rank}.pth'):
+        if old.name not in keep:
+            old.unlink()
+    part = path.with_name(path.name + '.part')
+    torch.save(state, part)
+    os.replace(part, path)
+    barrier()  # no checkpoint before all its states are there
+    return note
+
+
+def load_run_state(
+    runner: Runner, filename: str | Path, note: dict[str, Any] | None
+) -> None:
+    """Take up the place in the epoch, the generators and the streams.
+
+    What is not there, or was left by another number of processes, starts
+    afresh, and the log says so.
+
+    Args:
+        runner (Runner): with a ResumableTrainLoop; weights and iteration
+            are resumed already.
+        filename: the checkpoint.
+        note: its 'run_state', if it has one.
+    """
+    loop, log = runner.train_loop, runner.logger
+    rank, world_size = get_dist_info()
+    loop.resume_at(0)
+    if note is None:
+        log.warning(
+            f'{filename} holds no place in the epoch: weights and optimizer '
+            f'are resumed, epoch {runner.epoch + 1} and all streams start '
+            'afresh'
+        )
+        return
+    if note['sampler_seed'] is not None:
+        loop.dataloader.sampler.seed = note['sampler_seed']
+    saved = note['world_size'], note['epoch_length']
+    if saved != (world_size, len(loop.dataloader)):
+        log.warning(
+            f'{filename} was left by {saved[0]} processes with {saved[1]} '
+            f'iterations an epoch, this run has {world_size} with '
+            f'{len(loop.dataloader)}: weights and optimizer are resumed, '
+            f'epoch {runner.epoch + 1} and all streams start afresh'
+        )
+        return
+    loop.resume_at(note['position'])
+    path = _state_path(Path(filename), rank)
+    try:
+        state = read_checkpoint(path)
+        if state.get('tag') != note['tag']:
+            raise CheckpointError(f'{path} belongs to another checkpoint')
+    except CheckpointError as error:
+        log.warning(
+            f'weights, optimizer and place in the epoch are resumed, streams '
+            f'and random numbers start afresh: {error}'
+        )
+        return
+    loop.generators = state['generators']
+    for name, module in _streaming_modules(runner.model):
+        module.load_stream_state(state['streams'].get(name, ()))
+
+
+def _state_path(checkpoint: Path, rank: int) -> Path:
+    return checkpoint.parent / _FOLDER / f'{checkpoint.stem}.rank{rank}.pth'
+
+
+def _streaming_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that remember frames, by name."""
+    if is_model_wrapper(model):
+        model = model.module
+    for name, module in model.named_modules():
+        if hasattr(module, 'stream_state'):
+            yield name, module
