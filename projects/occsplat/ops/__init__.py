@@ -1,12 +1,14 @@
 """Pure tensor functions: no network, no data set, no config."""
 
 from .deformable_attention import deformable_attention
+from .deformable_conv import deformable_conv
 from .ray_casting import cast_rays, visible_voxels
 from .voxel_pooling import voxel_pooling
 
 __all__ = [
     'cast_rays',
     'deformable_attention',
+    'deformable_conv',
     'visible_voxels',
     'voxel_pooling',
 ]
