@@ -1,5 +1,6 @@
 """The nouns of OccSplat: grids, labels, cameras, Gaussians, samples."""
 
+from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
 from .errors import DataError
 from .gaussians import Gaussians
@@ -9,6 +10,7 @@ from .occ_data import OccBatch, OccDataSample, OccPrediction
 from .voxel_grid import VoxelGrid, as_grid, same_shape
 
 __all__ = [
+    'AdjacentFrames',
     'CameraRig',
     'DataError',
     'Gaussians',

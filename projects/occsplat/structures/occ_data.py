@@ -13,6 +13,7 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
 from .gaussians import Gaussians
 
@@ -29,6 +30,7 @@ class OccDataSample(BaseDataElement):
             0 where there is none, (N, H, W).
         render_rig (CameraRig): (V,) cameras of the render losses.
         render_dt (Tensor): seconds after the key frame, (V,).
+        adjacent (AdjacentFrames): other key frames and their labels.
         pred_occ (Tensor): class ids, uint8 (X, Y, Z).
         pred_flow (Tensor): m/s, (X, Y, Z, 2).
 
@@ -52,6 +54,7 @@ class OccBatch:
     gt_depth: Tensor | None = None  # (B, N, H, W)
     render_rig: CameraRig | None = None  # (B, V)
     render_dt: Tensor | None = None  # (B, V)
+    adjacent: list[AdjacentFrames] | None = None  # one a sample
 
     @classmethod
     def collate(cls, samples: Sequence[OccDataSample]) -> OccBatch:
@@ -68,6 +71,8 @@ class OccBatch:
                 )
             if isinstance(values[0], CameraRig):
                 return CameraRig.stack(values)
+            if isinstance(values[0], AdjacentFrames):
+                return values
             return torch.stack(values)
 
         occ, flow = stacked('gt_occ'), stacked('gt_flow')
@@ -80,6 +85,7 @@ class OccBatch:
             gt_depth=stacked('gt_depth'),
             render_rig=stacked('render_rig'),
             render_dt=stacked('render_dt'),
+            adjacent=stacked('adjacent'),
         )
 
 

@@ -1,5 +1,6 @@
 """Transforms of the data pipelines, registered with mmdetection3d."""
 
+from .adjacent import LoadAdjacentFrames
 from .image_aug import ImageAug
 from .lidar import LidarDepth, LoadLidarPoints
 from .loading import LoadMultiViewImages
@@ -11,6 +12,7 @@ from .volume_aug import VolumeAug
 __all__ = [
     'ImageAug',
     'LidarDepth',
+    'LoadAdjacentFrames',
     'LoadLidarPoints',
     'LoadMultiViewImages',
     'LoadOccLabels',

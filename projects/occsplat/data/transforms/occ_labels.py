@@ -37,6 +37,8 @@ class LoadOccLabels(BaseTransform):
         grid (VoxelGrid | dict, optional): a coarser grid of the same
             range to pool to, see ``pool_labels``.
         use_camera_mask (bool): unseen voxels become 'ignore'.
+        with_flow (bool): whether to read the flow of a label set that has
+            it.
 
     Raises:
         FileNotFoundError: when the frame has no label file, or no mask
@@ -52,11 +54,13 @@ class LoadOccLabels(BaseTransform):
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
         use_camera_mask: bool = False,
+        with_flow: bool = True,
     ) -> None:
         self.spec = LabelSpec.named(label_spec)
         self.grid = self.spec.grid if grid is None else as_grid(grid)
         self.stride = _stride(self.spec.grid, self.grid)
         self.use_camera_mask = use_camera_mask
+        self.with_flow = with_flow
         if use_camera_mask and self.spec.name == 'surroundocc':
             raise ValueError(
                 'use_camera_mask=True needs masks, and SurroundOcc labels '
@@ -98,10 +102,14 @@ class LoadOccLabels(BaseTransform):
         key = f'{self.spec.name}_path'
         if results[key] is None:
             raise FileNotFoundError(absent(results, key))
-        return _READERS[self.spec.name](results[key], self.spec, results)
+        return _READERS[self.spec.name](
+            results[key], self.spec, results, self.with_flow
+        )
 
 
-def _read_occ3d(path: str, spec: LabelSpec, results: dict[str, Any]) -> tuple:
+def _read_occ3d(
+    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
+) -> tuple:
     shape = spec.grid.shape
     labels = read_npz(path, dict(semantics=shape, mask_camera=shape))
     occ = checked_ids(labels['semantics'], spec, path)
@@ -109,17 +117,22 @@ def _read_occ3d(path: str, spec: LabelSpec, results: dict[str, Any]) -> tuple:
 
 
 def _read_openocc(
-    path: str, spec: LabelSpec, results: dict[str, Any]
+    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
 ) -> tuple:
     shape = spec.grid.shape
-    labels = read_npz(path, dict(semantics=shape, flow=(*shape, 2)))
+    fields = dict(semantics=shape)
+    if with_flow:
+        fields['flow'] = (*shape, 2)
+    labels = read_npz(path, fields)
     occ = checked_ids(labels['semantics'], spec, path)
-    flow = labels['flow'].astype(np.float32)
-    if not np.isfinite(flow).all():
-        raise DataError(
-            f'{path}: flow has values that are not finite; unpack or make '
-            'the labels again'
-        )
+    flow = None
+    if with_flow:
+        flow = labels['flow'].astype(np.float32)
+        if not np.isfinite(flow).all():
+            raise DataError(
+                f'{path}: flow has values that are not finite; unpack or '
+                'make the labels again'
+            )
     mask_path, visible = results['visibility_path'], None
     if mask_path is not None:
         mask = read_npz(mask_path, dict(ray_mask2=shape))
@@ -128,12 +141,13 @@ def _read_openocc(
 
 
 def _read_surroundocc(
-    path: str, spec: LabelSpec, results: dict[str, Any]
+    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
 ) -> tuple:
     return read_sparse(path, spec), None, None
 
 
-#: by name of the label set: (path, spec, results) -> occ, flow, visible
+#: by name of the label set: path, spec, results, whether to read flow
+#: -> occ, flow, visible
 _READERS = dict(
     occ3d=_read_occ3d,
     openocc=_read_openocc,

@@ -5,6 +5,7 @@ Shape letters: T frames, N cameras, V views, X Y Z voxels, H W image.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures import OccDataSample
+from occsplat.structures import AdjacentFrames, OccDataSample
 
 from .volume_aug import fold
 
@@ -63,6 +64,17 @@ class PackOccInputs(BaseTransform):
         if 'render_dt' in results:
             seconds = torch.from_numpy(results['render_dt'])
             sample.render_dt = seconds.float()
+        if 'adjacent' in results:
+            sample.adjacent = _in_single_precision(results['adjacent'])
         return dict(
             inputs=dict(imgs=torch.from_numpy(imgs)), data_samples=sample
         )
+
+
+def _in_single_precision(frames: AdjacentFrames) -> AdjacentFrames:
+    return replace(
+        frames,
+        rig=frames.rig.to(torch.float32),
+        frame2ref=frames.frame2ref.float(),
+        dt=frames.dt.float(),
+    )

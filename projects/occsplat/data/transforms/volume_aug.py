@@ -15,7 +15,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from occsplat.structures import CameraRig, VoxelGrid
+from occsplat.structures import AdjacentFrames, CameraRig, VoxelGrid
 
 
 @TRANSFORMS.register_module()
@@ -92,6 +92,8 @@ def fold(results: dict[str, Any]) -> dict[str, Any]:
         if key in results:
             results[key] = _moved_rig(results[key], back)
     results['ref2global'] = results['ref2global'] @ back
+    if 'adjacent' in results:
+        results['adjacent'] = _moved_frames(results['adjacent'], ref_aug)
     for key in ('points', 'ray_origins'):
         if key in results:
             moved = results[key] @ ref_aug[:3, :3].T + ref_aug[:3, 3]
@@ -103,6 +105,18 @@ def fold(results: dict[str, Any]) -> dict[str, Any]:
 
 def _moved_rig(rig: CameraRig, back: np.ndarray) -> CameraRig:
     return replace(rig, ref2cam=rig.ref2cam @ rig.ref2cam.new_tensor(back))
+
+
+def _moved_frames(
+    frames: AdjacentFrames, ref_aug: np.ndarray
+) -> AdjacentFrames:
+    """Their labels stay where they are; the way to them changes."""
+    forth = frames.frame2ref.new_tensor(ref_aug)
+    return replace(
+        frames,
+        rig=_moved_rig(frames.rig, np.linalg.inv(ref_aug)),
+        frame2ref=forth @ frames.frame2ref,
+    )
 
 
 def _fold_labels(results: dict[str, Any], ref_aug: np.ndarray) -> None:

@@ -1,0 +1,89 @@
+"""Labels and cameras of adjacent key frames.
+
+Shape letters: M adjacent frames, N cameras, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from occsplat.structures import AdjacentFrames, CameraRig, LabelSpec, VoxelGrid
+
+from .key_frames import key_frame, ref2cam_of
+from .occ_labels import LoadOccLabels
+
+
+@TRANSFORMS.register_module()
+class LoadAdjacentFrames(BaseTransform):
+    """Occupancy labels of adjacent key frames, and the cameras there.
+
+    VoxelSplat (CVPR 2025), section 3: what moves is compared with where
+    it is half a second later or earlier. Nothing but the occupancy is
+    read, no flow. The views have the raw images' geometry.
+
+    Adds ``adjacent``, an AdjacentFrames in float64. Where the scene
+    ends, the current frame stands in, with a ``dt`` of 0.
+
+    Args:
+        frames (sequence): offsets in key frames, not 0.
+        label_spec (str | LabelSpec): as in LoadOccLabels.
+        grid (VoxelGrid | dict, optional): as in LoadOccLabels.
+        scale (float): size of the views relative to the raw images.
+
+    Raises:
+        ValueError: when images have not been loaded before, an offset is
+            0, or scale is not positive; and as LoadOccLabels.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[int] = (-1, 1),
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        scale: float = 0.25,
+    ) -> None:
+        if not frames or 0 in frames:
+            raise ValueError(
+                'frames must be offsets to other key frames, without 0, '
+                f'got {tuple(frames)}'
+            )
+        if scale <= 0:
+            raise ValueError(f'scale must be positive, got {scale}')
+        self.frames = tuple(frames)
+        self.labels = LoadOccLabels(label_spec, grid, with_flow=False)
+        self.scale = scale
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the frames."""
+        if 'raw_size' not in results:
+            raise ValueError(
+                'LoadAdjacentFrames needs the size of the raw images: put '
+                'it after LoadMultiViewImages'
+            )
+        records = [key_frame(results, offset) for offset in self.frames]
+        rig = CameraRig.from_matrices(
+            _stacked(ref2cam_of(results, record) for record in records),
+            _stacked(record['cam2img'] for record in records),
+            *results['raw_size'],
+        )
+        global2ref = np.linalg.inv(results['ref2global'])
+        times = [r['timestamp'] - results['timestamp'] for r in records]
+        results['adjacent'] = AdjacentFrames(
+            rig.scaled(self.scale),
+            _stacked(global2ref @ record['ref2global'] for record in records),
+            torch.tensor(times, dtype=torch.float64),
+            _stacked(
+                self.labels.transform(dict(record))['gt_occ']
+                for record in records
+            ),
+        )
+        return results
+
+
+def _stacked(arrays) -> torch.Tensor:
+    return torch.from_numpy(np.stack(list(arrays)))
