@@ -1,6 +1,7 @@
 """Evaluate a checkpoint.
 
 python tools/test.py CONFIG CHECKPOINT [--show-dir outputs/sheets]
+python tools/test.py CONFIG CHECKPOINT --save-predictions outputs/predictions
 
 Prints the tables and writes metrics.json to the work dir: --work-dir, else
 the config's work_dir, else work_dirs/<name of the config>.
@@ -9,25 +10,29 @@ the config's work_dir, else work_dirs/<name of the config>.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import sys
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.model import is_model_wrapper  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
+    ConfigError,
     OccRunner,
     load_config,
     load_model_weights,
     prepare_launcher,
     user_errors,
+)
+from occsplat.evaluation import (  # noqa: E402
+    read_challenge_info,
+    write_metrics,
 )
 from train import add_common, set_work_dir  # noqa: E402
 
@@ -44,25 +49,48 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--show-dir', help='write a picture of every sample to this folder'
     )
+    parser.add_argument(
+        '--save-predictions',
+        metavar='DIR',
+        help='write the predicted volumes to this folder, which '
+        'tools/evaluate.py scores without the model',
+    )
+    parser.add_argument(
+        '--save-rays',
+        metavar='FILE.gz',
+        help="write what the challenge's rays see of them to this file",
+    )
+    parser.add_argument(
+        '--challenge-info',
+        metavar='FILE.json',
+        help='method, team, authors ... of the file of --save-rays',
+    )
     add_common(parser)
     return parser
 
 
-def write_metrics(
-    path: Path, metrics: Mapping[str, Any], about: Mapping[str, Any]
-) -> None:
-    """Write metrics as JSON, whole or not at all; nan becomes null."""
-    clean = {
-        key: None if math.isnan(value) else value
-        for key, value in sorted(metrics.items())
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(
-        json.dumps(dict(about, metrics=clean), indent=2) + '\n',
-        encoding='utf-8',
+def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Let the run write what the command line asks for."""
+    if args.challenge_info and not args.save_rays:
+        raise ConfigError('--challenge-info goes into the file of --save-rays')
+    if not args.save_rays and not args.save_predictions:
+        return
+    evaluators = cfg.get('test_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    # labels may be pooled: predictions are where RayIoU finds them
+    scored = [e for e in evaluators if e['type'] == 'RayIoUMetric']
+    scored = scored[0] if scored else dict()
+    hook = dict(
+        type='SavePredictionsHook',
+        label_spec=scored.get('label_spec', cfg.get('label_spec', 'openocc')),
+        grid=scored.get('grid'),
+        out_dir=args.save_predictions,
+        ray_file=args.save_rays,
     )
-    os.replace(part, path)
+    if args.challenge_info:
+        hook['info'] = read_challenge_info(args.challenge_info)
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -80,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
                 label_spec=cfg.get('label_spec', 'openocc'),
             )
             cfg.custom_hooks = [*cfg.get('custom_hooks', []), sheets]
+        save_predictions(cfg, args)
         prepare_launcher(cfg, args.launcher)
         runner = OccRunner.from_cfg(cfg)
         model = runner.model

@@ -3,11 +3,11 @@
 from .bev_iou_metric import BEVIoUMetric, count_columns, top_classes
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
+from .metric_files import write_frame_table, write_metrics
 from .occ_iou_metric import OccIoUMetric
 from .ray_counts import (
     FrameRays,
     RayCounts,
-    all_rays,
     cast_frame,
     compare_rays,
     count_rays,
@@ -43,7 +43,6 @@ __all__ = [
     'RayIoUMetric',
     'VisibleIoUMetric',
     'VoxelCounts',
-    'all_rays',
     'cast_frame',
     'check_tokens',
     'compare_rays',
@@ -64,5 +63,7 @@ __all__ = [
     'to_arrays',
     'top_classes',
     'without_ignored',
+    'write_frame_table',
+    'write_metrics',
     'write_volumes',
 ]

@@ -173,59 +173,33 @@ class FrameRays:
 def cast_frame(
     name: str,
     occ: Tensor,  # (X, Y, Z)
-    starts: Tensor,  # (R, 3)
-    rays: Tensor,  # (R, 3)
+    origins: Tensor,  # (T, 3)
+    directions: Tensor,  # (D, 3)
     spec: LabelSpec,
     grid: VoxelGrid,
     flow: Tensor | None = None,  # (X, Y, Z, 2)
 ) -> FrameRays:
-    """Cast rays through one volume.
+    """Cast every direction from every origin through one volume.
 
     Voxels with the ignore id are not occupied: a ray passes through them.
 
     Args:
         name (str): what errors call the volume, such as 'pred'.
         occ (Tensor): class ids.
-        starts (Tensor): where each ray begins, metres in the reference
-            frame.
-        rays (Tensor): where each one goes.
+        origins (Tensor): metres in the reference frame.
+        directions (Tensor): see :func:`lidar_rays`.
         spec (LabelSpec): meaning of the ids.
         grid (VoxelGrid): where the voxels are.
         flow (Tensor, optional): m/s; may stay on another device.
 
+    Returns:
+        FrameRays: R = T * D of them, origin by origin.
+
     Raises:
         ValueError: when shapes disagree or an id is not in the label spec.
     """
-    same_shape(f'{name}_occ', occ.shape, grid.shape)
-    occ = occ.cpu()
-    occupied = (occ != spec.free) & (occ != spec.ignore)
-    index, distance, hit = cast_rays(occupied, starts, rays, grid)
-    label = occ[tuple(index.T)].long()
-    label[~hit] = spec.free
-    if label.numel() and int(label.max()) >= spec.num_classes:
-        raise ValueError(
-            f'{name}_occ holds class id {int(label.max())}, label spec '
-            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-        )
-    if flow is not None:
-        same_shape(f'{name}_flow', flow.shape, (*grid.shape, 2))
-        flow = flow[tuple(index.to(flow.device).T)].double().cpu()
-        flow[~hit] = 0
-    return FrameRays(label, distance, flow)
-
-
-def all_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Start and direction of every ray: origin by origin.
-
-    Args:
-        origins (Tensor): metres in the reference frame, (T, 3).
-        directions (Tensor): see :func:`lidar_rays`, (D, 3).
-
-    Returns:
-        tuple: both float64 (T * D, 3).
-    """
-    starts = origins.double().repeat_interleave(len(directions), dim=0)
-    return starts, directions.double().repeat(len(origins), 1)
+    starts, rays = _all_rays(origins, directions)
+    return _cast(name, occ, starts, rays, spec, grid, flow)
 
 
 def count_rays(
@@ -260,11 +234,11 @@ def count_rays(
     """
     if (pred_flow is None) != (gt_flow is None):
         raise ValueError('count_rays expects both flows or none of them')
-    starts, rays = all_rays(origins, directions)
-    truth = cast_frame('gt', gt_occ, starts, rays, spec, grid, gt_flow)
+    starts, rays = _all_rays(origins, directions)
+    truth = _cast('gt', gt_occ, starts, rays, spec, grid, gt_flow)
     # the other rays do not count: no need to cast them again
     kept = truth.label != spec.free
-    pred = cast_frame(
+    pred = _cast(
         'pred', pred_occ, starts[kept], rays[kept], spec, grid, pred_flow
     )
     return compare_rays(pred, truth[kept], spec)
@@ -325,3 +299,37 @@ def compare_rays(
         counts.frame_error = seen * float(error.sum())
         counts.frame_rays = seen.astype(np.int64) * counts.rays
     return counts
+
+
+def _all_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Start and direction of every ray, float64 (T * D, 3)."""
+    starts = origins.double().repeat_interleave(len(directions), dim=0)
+    return starts, directions.double().repeat(len(origins), 1)
+
+
+def _cast(
+    name: str,
+    occ: Tensor,  # (X, Y, Z)
+    starts: Tensor,  # (R, 3)
+    rays: Tensor,  # (R, 3)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    flow: Tensor | None,  # (X, Y, Z, 2)
+) -> FrameRays:
+    """What single rays see in a volume."""
+    same_shape(f'{name}_occ', occ.shape, grid.shape)
+    occ = occ.cpu()
+    occupied = (occ != spec.free) & (occ != spec.ignore)
+    index, distance, hit = cast_rays(occupied, starts, rays, grid)
+    label = occ[tuple(index.T)].long()
+    label[~hit] = spec.free
+    if label.numel() and int(label.max()) >= spec.num_classes:
+        raise ValueError(
+            f'{name}_occ holds class id {int(label.max())}, label spec '
+            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
+        )
+    if flow is not None:
+        same_shape(f'{name}_flow', flow.shape, (*grid.shape, 2))
+        flow = flow[tuple(index.to(flow.device).T)].double().cpu()
+        flow[~hit] = 0
+    return FrameRays(label, distance, flow)

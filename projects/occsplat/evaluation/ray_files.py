@@ -142,18 +142,24 @@ class RayFileWriter:
         info: as in ``CHALLENGE_INFO``, which stands in for missing keys.
 
     Raises:
-        DataError: when the info, or in ``add`` an array, is not what a
-            ray file holds, or a token comes twice.
+        DataError: when the name does not end with .gz, the info is not
+            what a ray file holds, nor in ``add`` an array, or a token
+            comes twice.
     """
 
     def __init__(
         self, path: str | Path, info: Mapping[str, Any] | None = None
     ) -> None:
         self.path = Path(path)
+        if self.path.suffix != '.gz':
+            raise DataError(
+                f'{path}: a ray file is called .gz, not {self.path.suffix!r}'
+            )
         self.info = _checked_info(info or {}, path)
         self.tokens: set[str] = set()
 
     def __enter__(self) -> RayFileWriter:
+        self.tokens = set()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._part = self.path.with_name(f'.{self.path.name}.part')
         self._file = open(self._part, 'wb')
