@@ -2,6 +2,7 @@
 
 python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
+python tools/create_data.py stats --root data/minitown
 """
 
 import argparse
@@ -74,6 +75,108 @@ def run_nuscenes(args: argparse.Namespace) -> None:
     create_infos(args.root, args.version)
 
 
+def add_stats(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that counts labels."""
+    parser = commands.add_parser(
+        'stats',
+        help='count the voxels of a label set by class and speed',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_labelled(parser, ('openocc', 'occ3d', 'surroundocc'))
+    parser.add_argument(
+        '--split',
+        default='train',
+        choices=('train', 'val'),
+        help='weights for training belong to train',
+    )
+    parser.set_defaults(run=run_stats)
+
+
+def run_stats(args: argparse.Namespace) -> None:
+    """Count the labels, show the table and keep it in the root."""
+    from occsplat.data.layout import statistics_file
+    from occsplat.data.statistics import count_labels, statistics_table
+
+    statistics = count_labels(
+        args.root, args.label_set, args.split, args.workers
+    )
+    path = Path(args.root) / statistics_file(args.label_set, args.split)
+    statistics.save(path)
+    print(statistics_table(statistics))
+    print(f'{path}: {statistics.frames} key frames')
+
+
+def add_labelled(
+    parser: argparse.ArgumentParser, label_sets: tuple[str, ...]
+) -> None:
+    """Options of subcommands that go through the labels of a root."""
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument(
+        '--label-set', default='openocc', choices=label_sets, help='which'
+    )
+    parser.add_argument('--workers', type=int, default=2, help='processes')
+
+
+def add_rays(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that writes the labels as a ray file."""
+    parser = commands.add_parser(
+        'rays',
+        help='write what the rays of RayIoU see of the labels (.gz)',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument('--split', default='val', choices=('train', 'val'))
+    parser.add_argument(
+        '--label-set',
+        default='openocc',
+        choices=('openocc', 'occ3d', 'surroundocc'),
+    )
+    parser.add_argument('--out', required=True, help='the file, .gz')
+    parser.set_defaults(run=run_rays)
+
+
+def run_rays(args: argparse.Namespace) -> None:
+    """Cast the rays of each frame through its labels."""
+    import torch
+    from tqdm import tqdm
+
+    from occsplat.data import NuScenesOccDataset
+    from occsplat.data.layout import info_file
+    from occsplat.engine import user_errors
+    from occsplat.evaluation import (
+        RayFileWriter,
+        cast_frame,
+        lidar_rays,
+        to_arrays,
+    )
+
+    with user_errors():
+        frames = NuScenesOccDataset(
+            data_root=args.root,
+            ann_file=info_file(args.split),
+            label_spec=args.label_set,
+            pipeline=[dict(type='LoadOccLabels', label_spec=args.label_set)],
+            test_mode=True,
+        )
+        spec, directions = frames.label_spec, lidar_rays()
+        with RayFileWriter(args.out, dict(method='ground truth')) as out:
+            for index in tqdm(range(len(frames)), disable=None):
+                frame = frames[index]
+                rays = cast_frame(
+                    'gt',
+                    torch.from_numpy(frame['gt_occ']),
+                    torch.from_numpy(frame['ray_origins']),
+                    directions,
+                    spec,
+                    spec.grid,
+                    torch.from_numpy(frame['gt_flow'])
+                    if spec.has_flow
+                    else None,
+                )
+                out.add(frame['token'], to_arrays(rays))
+    print(f'rays of {len(frames)} key frames are in {args.out}')
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Parse WIDTHxHEIGHT."""
     try:
@@ -94,6 +197,8 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     add_minitown(commands)
     add_nuscenes(commands)
+    add_rays(commands)
+    add_stats(commands)
     args = parser.parse_args()
     args.run(args)
 

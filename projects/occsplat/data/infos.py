@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import pickle
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -13,6 +11,7 @@ from mmengine.utils import track_iter_progress
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.splits import create_splits_scenes
 
+from .info_files import write_infos
 from .info_records import CATEGORIES, key_frame_info
 from .layout import LABEL_SETS, info_file
 
@@ -78,7 +77,7 @@ def create_infos(root: str | Path, version: str) -> list[Path]:
         if split != 'test':
             _report_labels(root, data_list, split)
         path = root / info_file(split)
-        _write(path, dict(metainfo=metainfo, data_list=data_list))
+        write_infos(path, dict(metainfo=metainfo, data_list=data_list))
         _log(f'{path}: {len(data_list)} key frames')
         paths.append(path)
     return paths
@@ -164,14 +163,6 @@ def _report_labels(
             f'the first missing is {root / first}',
             logging.WARNING,
         )
-
-
-def _write(path: Path, infos: dict[str, Any]) -> None:
-    """Write beside the target, then rename: never half a file."""
-    part = path.with_suffix('.pkl.part')
-    with open(part, 'wb') as file:
-        pickle.dump(infos, file, protocol=4)
-    os.replace(part, path)
 
 
 def _log(message: str, level: int = logging.INFO) -> None:

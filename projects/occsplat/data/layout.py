@@ -59,3 +59,8 @@ LABEL_SETS = dict(
 def info_file(split: str) -> str:
     """Name of the info file of 'train', 'val' or 'test'."""
     return f'occsplat_infos_{split}.pkl'
+
+
+def statistics_file(label_set: str, split: str) -> str:
+    """Name of the file that holds the statistics of a label set."""
+    return f'{label_set}_statistics_{split}.json'
