@@ -19,6 +19,10 @@ TINY = 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
 PAIRS = [
     ('fbocc/fbocc-r50_8xb2-48e_openocc.py', FULL_SIZE),
     ('fbocc/fbocc-tiny_minitown.py', TINY),
+    (
+        'fbocc/fbocc-eva02-l_8xb2-24e_openocc.py',
+        'voxelsplat/voxelsplat_fbocc-eva02-l_8xb2-24e_openocc.py',
+    ),
     *(
         (f'fbocc/fbocc-{name}.py', f'gaussrender/{variant}_fbocc-{name}.py')
         for name, variant in (
