@@ -23,6 +23,10 @@ PAIRS = [
         'fbocc/fbocc-eva02-l_8xb2-24e_openocc.py',
         'voxelsplat/voxelsplat_fbocc-eva02-l_8xb2-24e_openocc.py',
     ),
+    (
+        'fbocc/fbocc-internimage-xl_8xb2-24e_openocc.py',
+        'voxelsplat/voxelsplat_fbocc-internimage-xl_8xb2-24e_openocc.py',
+    ),
     *(
         (f'fbocc/fbocc-{name}.py', f'gaussrender/{variant}_fbocc-{name}.py')
         for name, variant in (

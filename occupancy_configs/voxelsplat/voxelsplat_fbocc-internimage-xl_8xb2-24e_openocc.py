@@ -1,0 +1,17 @@
+# VoxelSplat on FB-Occ InternImage-XL: the baseline plus the render head.
+_base_ = ['../fbocc/fbocc-internimage-xl_8xb2-24e_openocc.py']
+
+model = dict(
+    render_heads=[
+        dict(
+            type='VoxelSplatHead',
+            label_spec='openocc',
+            num_samples=100_000,  # voxels drawn a sample, of 640 000
+            scale=0.12,  # metres, standard deviation of a Gaussian
+            move_seconds=1.0,  # how far the moved state looks ahead
+            semantic_weight=0.5,
+            depth_weight=1.0,
+            flow_weight=0.5,
+        )
+    ]
+)
