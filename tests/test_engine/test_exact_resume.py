@@ -1,0 +1,288 @@
+"""A run that is killed and resumed ends in the bits of one left alone.
+
+Guards: an epoch that restarts from its beginning, histories that start
+afresh, averages without their counter, augmentation that hangs on which
+worker served what before.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from occsplat.engine import latest_checkpoint, read_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+CONFIG = str(HERE / 'resume_config.py')
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(HERE)}
+
+# name: workers, persistent, resume point every, killed at, and the
+# checkpoint that is the newest then
+KILLED = {
+    'main_process': (0, False, 4, 9, 'resume_iter_8.pth'),
+    'one_worker': (1, False, 3, 4, 'resume_iter_3.pth'),
+    'two_workers': (2, False, 5, 10, 'resume_iter_10.pth'),
+    'behind_validation': (1, True, 4, 13, 'epoch_2.pth'),
+    'before_the_epoch_ends': (0, False, 6, 6, 'resume_iter_6.pth'),
+    'persistent_workers': (2, True, 4, 11, 'resume_iter_8.pth'),
+}
+COMMAND_LINE = 'persistent_workers'  # run as the documents say
+
+
+def arguments(work_dir, *options, resume=None):
+    """Of tools/train.py."""
+    flags = [] if resume is None else ['--resume', *resume]
+    witness = f'custom_hooks.2.path={work_dir}/witness'
+    work_dir = ['--work-dir', str(work_dir)]
+    return [CONFIG, *work_dir, *flags, '--cfg-options', witness, *options]
+
+
+def workers(count, persistent, interval):
+    return (
+        f'train_dataloader.num_workers={count}',
+        f'train_dataloader.persistent_workers={persistent}',
+        f'default_hooks.resume_point.interval={interval}',
+    )
+
+
+def kill_at(iteration):
+    return f'custom_hooks.2.kill_at={iteration}'
+
+
+def tools(*jobs):
+    """Exit codes of each job's ranks, and what was printed."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / 'forked_tools.py'), json.dumps(jobs)],
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), printed
+
+
+def command(*args):
+    """tools/train.py in a process of its own."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools/train.py'), *args],
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Folder with a run left alone, and killed and resumed ones."""
+    folder = tmp_path_factory.mktemp('runs')
+    jobs = [('train', arguments(folder / 'alone'), 1)]
+    for name, (count, persistent, interval, kill, _) in KILLED.items():
+        if name != COMMAND_LINE:
+            options = workers(count, persistent, interval)
+            jobs.append(
+                ('train', arguments(folder / name, *options, kill_at(kill)), 1)
+            )
+    codes, printed = tools(*jobs)
+    assert codes == [[0]] + [[-9]] * (len(KILLED) - 1), printed
+    jobs = []
+    for name, (count, persistent, interval, _, newest) in KILLED.items():
+        if name != COMMAND_LINE:
+            assert latest_checkpoint(folder / name).name == newest
+            options = workers(count, persistent, interval)
+            jobs.append(
+                ('train', arguments(folder / name, *options, resume=()), 1)
+            )
+    codes, printed = tools(*jobs)
+    assert codes == [[0]] * len(jobs), printed
+    assert 'afresh' not in printed
+    return folder
+
+
+def same(one, two):
+    """Equal to the last bit, tensors and arrays in plain containers."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(
+            same(one[key], two[key]) for key in one
+        )
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(map(same, one, two))
+    if isinstance(one, torch.Tensor):
+        return one.dtype == two.dtype and torch.equal(one, two)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, two)
+    if isinstance(one, HistoryBuffer):
+        return same(one.data, two.data)
+    return one == two
+
+
+def assert_same_run(one, two, epochs=3, ranks=1):
+    """Weights, averages, optimizer, schedules, every step, all states."""
+    for epoch in range(epochs, 0, -1):
+        path = f'epoch_{epoch}.pth'
+        a, b = (read_checkpoint(folder / path) for folder in (one, two))
+        for key in (
+            'state_dict',
+            'ema_state_dict',
+            'optimizer',
+            'param_schedulers',
+        ):
+            assert same(a[key], b[key]), (path, key)
+        a, b = (c['message_hub']['log_scalars'] for c in (a, b))
+        for key in ('train/loss', 'train/lr', 'train/grad_norm', 'val/value'):
+            # the run that resumed behind a validation has not validated
+            if key in a and (epoch == epochs or not key.startswith('val')):
+                assert same(a[key], b[key]), (path, key)
+    for rank in range(ranks):
+        path = f'streams/epoch_{epochs}.rank{rank}.pth'
+        a, b = (read_checkpoint(folder / path) for folder in (one, two))
+        assert a['streams']['history'], 'nothing is remembered'
+        assert same(a['streams'], b['streams']), path
+        assert same(a['generators'], b['generators']), path
+        a, b = (
+            (folder / f'witness.{rank}').read_text().splitlines()
+            for folder in (one, two)
+        )
+        # steps behind the resume point were done twice, with equal digits
+        assert len(b) > len(a)
+        assert list(dict.fromkeys(b)) == a
+
+
+@pytest.mark.parametrize('name', [n for n in KILLED if n != COMMAND_LINE])
+def test_killed_run_ends_in_the_same_bits(runs, name):
+    assert_same_run(runs / 'alone', runs / name)
+
+
+def test_commands_killed_and_resumed(runs, tmp_path):
+    count, persistent, interval, kill, newest = KILLED[COMMAND_LINE]
+    work_dir = tmp_path / 'run'
+    options = workers(count, persistent, interval)
+    killed = command(*arguments(work_dir, *options, kill_at(kill)))
+    assert killed.returncode == -9
+    assert latest_checkpoint(work_dir).name == newest
+    resumed = command(*arguments(work_dir, *options, resume=()))
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(runs / 'alone', work_dir)
+
+
+def test_only_what_can_be_resumed_from_is_kept(runs):
+    folder = runs / 'main_process'
+    names = sorted(p.name for p in folder.glob('*.pth*'))
+    assert [n for n in names if not n.startswith('best_')] == [
+        'epoch_1.pth',
+        'epoch_2.pth',
+        'epoch_3.pth',
+    ]
+    assert len(list(folder.glob('streams/*'))) <= 2
+    assert Path((folder / 'last_checkpoint').read_text()).is_file()
+    # of use to nobody but a resumed run
+    assert 'streams' not in read_checkpoint(folder / 'epoch_3.pth')
+
+
+def steps(path):
+    """(epoch, [(frame, frames of its past), ...]) of every step."""
+    for line in path.read_text().splitlines():
+        epoch, _, _, _, seen = line.split(' ', 4)
+        pairs = re.findall(r'\((\d+), (\d+)\)', seen)
+        yield int(epoch), [(int(a), int(b)) for a, b in pairs]
+
+
+def check_streams(paths, slots, frames=12):
+    """Each frame at most once an epoch; its past is there if it came."""
+    per_epoch, continued = {}, 0
+    for path in paths:
+        before, number = {}, 0
+        for epoch, seen in steps(path):
+            per_epoch.setdefault(epoch, []).extend(f for f, _ in seen)
+            now = {}
+            for frame, past in seen:
+                now[frame] = past
+                # numbers 0, 5 and 8 begin a drive
+                if number > 2 and frame not in (0, 5, 8):
+                    if frame - 1 in before:
+                        assert past == min(before[frame - 1] + 1, 2)
+                        continued += 1
+            before, number = now, number + 1
+    for served in per_epoch.values():
+        assert len(served) == len(set(served)) == frames // slots * slots
+    assert continued >= frames / 2
+
+
+def test_streams_go_on_through_an_epoch(runs):
+    check_streams([runs / 'alone' / 'witness.0'], slots=2)
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    """Runs of two processes: left alone, killed and resumed."""
+    folder = tmp_path_factory.mktemp('two')
+    alone, killed, fewer = (folder / n for n in ('alone', 'killed', 'fewer'))
+    codes, printed = tools(
+        ('train', arguments(alone), 2),
+        ('train', arguments(killed, kill_at(8)), 2),
+    )
+    assert codes[0] == [0, 0], printed
+    assert -9 in codes[1]
+    newest = str(latest_checkpoint(killed))
+    assert newest.endswith('resume_iter_8.pth')
+    (code,), printed = tools(
+        ('train', arguments(fewer, resume=[newest]), 1),
+    )
+    assert code == [0], printed
+    assert re.search(
+        r'left by 2 processes with 3 iterations an epoch, this run has 1 '
+        r'with 6: weights and optimizer are resumed, epoch 3 and all '
+        r'streams start afresh',
+        ' '.join(printed.split()),
+    )
+    codes, printed = tools(
+        ('train', arguments(killed, resume=()), 2),
+        *(
+            (
+                'test',
+                [CONFIG, str(alone / 'epoch_3.pth')]
+                + ['--work-dir', str(folder / f'metrics_{world}')],
+                world,
+            )
+            for world in (1, 2)
+        ),
+    )
+    assert codes == [[0, 0], [0], [0, 0]], printed
+    return folder
+
+
+def test_two_processes_killed_and_resumed(two_processes):
+    one, two = two_processes / 'alone', two_processes / 'killed'
+    assert_same_run(one, two, ranks=2)
+    check_streams([one / 'witness.0', one / 'witness.1'], slots=4)
+
+
+def test_another_number_of_processes_repeats_the_epoch(two_processes):
+    folder = two_processes / 'fewer'
+    done = list(steps(folder / 'witness.0'))
+    # epoch 3 of six iterations from its beginning, on the old count
+    assert [epoch for epoch, _ in done] == [2] * 6
+    assert read_checkpoint(folder / 'epoch_3.pth')['meta']['iter'] == 14
+
+
+def test_metrics_do_not_depend_on_the_number_of_processes(two_processes):
+    one, two = (
+        json.loads(
+            (two_processes / f'metrics_{world}/metrics.json').read_text()
+        )['metrics']
+        for world in (1, 2)
+    )
+    assert one == two
+    assert one['frames'] == one['distinct'] == 12
+    # 5, 3 and 4 frames: 0 + 1 + 2 + 2 + 2, 0 + 1 + 2, 0 + 1 + 2 + 2
+    assert one['past'] == 15
