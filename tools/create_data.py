@@ -3,6 +3,7 @@
 python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 python tools/create_data.py stats --root data/minitown
+python tools/create_data.py visibility --root data/nuscenes
 """
 
 import argparse
@@ -106,6 +107,39 @@ def run_stats(args: argparse.Namespace) -> None:
     print(f'{path}: {statistics.frames} key frames')
 
 
+def add_visibility(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that makes visibility masks."""
+    parser = commands.add_parser(
+        'visibility',
+        help='make masks of what the cameras see, for labels without any',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add_labelled(parser, ('openocc',))
+    parser.add_argument(
+        '--split',
+        nargs='+',
+        default=('train', 'val'),
+        choices=('train', 'val'),
+        help='one or more',
+    )
+    parser.set_defaults(run=run_visibility)
+
+
+def run_visibility(args: argparse.Namespace) -> None:
+    """Make masks; a second run finishes an interrupted first one."""
+    from occsplat.data.layout import info_file
+    from occsplat.data.visibility import create_visibility
+
+    for split in args.split:
+        written = create_visibility(
+            args.root, split, args.label_set, args.workers
+        )
+        print(
+            f'{split}: {written} masks written; '
+            f'{Path(args.root) / info_file(split)} names them all'
+        )
+
+
 def add_labelled(
     parser: argparse.ArgumentParser, label_sets: tuple[str, ...]
 ) -> None:
@@ -199,6 +233,7 @@ def main() -> None:
     add_nuscenes(commands)
     add_rays(commands)
     add_stats(commands)
+    add_visibility(commands)
     args = parser.parse_args()
     args.run(args)
 

@@ -20,7 +20,10 @@ MAX_ORIGINS = 8
 
 
 def frame_record(
-    info: dict[str, Any], root: str | Path, frame: str = 'ego'
+    info: dict[str, Any],
+    root: str | Path,
+    frame: str = 'ego',
+    cameras: Sequence[str] = CAMERAS,
 ) -> dict[str, Any]:
     """One entry of an info file, checked and in arrays.
 
@@ -32,6 +35,7 @@ def frame_record(
         root: data root; paths are joined to it.
         frame: which frame at the LiDAR's key-frame time is the reference
             frame, 'ego' or 'lidar'; see ``LabelSpec.frame``.
+        cameras: which cameras, and their order.
 
     Returns:
         dict: ``token``, ``scene_token``, ``scene_name``, ``prev``,
@@ -39,7 +43,7 @@ def frame_record(
         ``num_pts_feats``, label paths (None where absent), and in float64
         ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
         ``ref2global`` (4, 4), and the name of the ``ref_frame``. Cameras
-        are in the order of ``CAMERAS``.
+        are in the order of ``cameras``.
 
     Raises:
         ValueError: when a field that must be there is not, or the frame
@@ -48,7 +52,7 @@ def frame_record(
     if frame not in FRAMES:
         raise ValueError(f'frame must be one of {FRAMES}, got {frame!r}')
     try:
-        return _record(info, Path(root), frame)
+        return _record(info, Path(root), frame, cameras)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f'key frame {info.get("token", "?")!r}: no usable field '
@@ -58,9 +62,11 @@ def frame_record(
         ) from error
 
 
-def _record(info: dict[str, Any], root: Path, frame: str) -> dict[str, Any]:
+def _record(
+    info: dict[str, Any], root: Path, frame: str, names: Sequence[str]
+) -> dict[str, Any]:
     lidar = info['lidar_points']
-    cameras = [info['images'][name] for name in CAMERAS]
+    cameras = [info['images'][name] for name in names]
     lidar2ego, ego2global = (
         _matrix(lidar['lidar2ego']),
         _matrix(info['ego2global']),
@@ -91,7 +97,7 @@ def _record(info: dict[str, Any], root: Path, frame: str) -> dict[str, Any]:
         timestamp=float(info['timestamp']),
         img_paths=[
             sensor_file(name, cam['img_path'])
-            for name, cam in zip(CAMERAS, cameras)
+            for name, cam in zip(names, cameras)
         ],
         lidar_path=sensor_file('LIDAR_TOP', lidar['lidar_path']),
         num_pts_feats=int(lidar['num_pts_feats']),
