@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from occsplat.models.render_heads.voxelsplat_head import VoxelSplatHead
+from occsplat.models.render_heads.voxelsplat_states import (
+    class_channels,
+    opaque,
+)
 from occsplat.rendering import render_labels
 from occsplat.structures import (
     CameraRig,
@@ -53,6 +57,14 @@ def make_batch(batch_size=1, with_flow=True):
     )
 
 
+def true_gaussians(batch):
+    """All labelled voxels of the first sample, their channels and flow."""
+    channels = class_channels(SPEC, batch.gt_occ[0].flatten())
+    voxels = (channels >= 0).nonzero()[:, 0]
+    flow = batch.gt_flow[0].flatten(1)[:, voxels].T
+    return opaque(GRID, 0.25, voxels), channels[voxels], flow
+
+
 def perfect_prediction(batch, sharpness=12.0):
     one_hot = torch.nn.functional.one_hot(batch.gt_occ, SPEC.num_classes)
     logits = sharpness * (2 * one_hot.permute(0, 4, 1, 2, 3).float() - 1)
@@ -83,15 +95,8 @@ def test_a_perfect_prediction_costs_next_to_nothing():
 
 def test_labels_appear_where_the_camera_sees_them():
     # a camera matrix with flipped axes renders what lies behind it
-    batch, head = make_batch(), make_head()
-    voxels = torch.arange(GRID.num_voxels)
-    labels, flow = head.voxel_labels(batch, 0, voxels)
-    out = render_labels(
-        head.label_gaussians(voxels[labels >= 0], flow[labels >= 0]),
-        labels[labels >= 0],
-        16,
-        batch.render_rig[0],
-    )
+    batch = make_batch()
+    out = render_labels(*true_gaussians(batch)[:2], 16, batch.render_rig[0])
     center = GRID.centers()[10, 6, 1]
     uv, depth = batch.render_rig[0].project(center[None])
     column, row = uv[0, 0].long().tolist()
@@ -103,11 +108,8 @@ def test_labels_appear_where_the_camera_sees_them():
 
 def test_a_moved_car_appears_further_right():
     # it drives towards -y, which is to the right in the image
-    batch, head = make_batch(), make_head()
-    voxels = torch.arange(GRID.num_voxels)
-    labels, flow = head.voxel_labels(batch, 0, voxels)
-    voxels, labels, flow = (x[labels >= 0] for x in (voxels, labels, flow))
-    still = head.label_gaussians(voxels, flow)
+    batch = make_batch()
+    still, labels, flow = true_gaussians(batch)
     columns = torch.arange(48.0) + 0.5
 
     def mean_column(gaussians):
@@ -184,7 +186,7 @@ def test_only_visible_known_voxels_are_sampled():
     occ = batch.gt_occ[0].clone()
     occ[:2] = SPEC.ignore
     head = make_head(num_samples=20)
-    voxels = head.sample_voxels(occ, batch.gt_flow[0], visible)
+    voxels = head.motion.sample_voxels(occ, batch.gt_flow[0], visible)
     assert len(voxels) == 20 == len(voxels.unique())
     assert visible.flatten()[voxels].all()
     assert (occ.flatten()[voxels] != SPEC.ignore).all()
@@ -194,7 +196,7 @@ def test_fewer_voxels_than_asked_for_are_all_taken_once():
     batch = make_batch()
     visible = torch.zeros(GRID.shape, dtype=torch.bool)
     visible[3, 4] = True
-    voxels = make_head(num_samples=1000).sample_voxels(
+    voxels = make_head(num_samples=1000).motion.sample_voxels(
         batch.gt_occ[0], batch.gt_flow[0], visible
     )
     assert len(voxels) == GRID.shape[2]
@@ -210,7 +212,7 @@ def test_static_voxels_are_drawn_less_than_fast_ones():
     head = make_head(num_samples=60)
     drawn = torch.zeros(GRID.num_voxels)
     for _ in range(20):
-        drawn[head.sample_voxels(occ, flow, None)] += 1
+        drawn[head.motion.sample_voxels(occ, flow, None)] += 1
     moving = (flow[0] > 0).flatten()
     assert drawn[moving].sum() > 10 * drawn[~moving].sum()
 

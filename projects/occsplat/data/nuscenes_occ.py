@@ -32,6 +32,9 @@ class NuScenesOccDataset(BaseDataset):
             Samples are expressed in this label set's own frame: the ego
             frame, or the LiDAR's for 'surroundocc'.
         pipeline (list): transforms, ending with PackOccInputs.
+        extra_transforms (list): put before the last one of the pipeline:
+            what a method reads beyond its baseline, so that its config
+            need not repeat the baseline's list.
         test_mode (bool): as mmengine's BaseDataset.
         sequence_splits (int, optional): parts into which ``sequences``
             cuts each scene; 2 in training, 1 in test mode by default.
@@ -48,6 +51,7 @@ class NuScenesOccDataset(BaseDataset):
         ann_file: str,
         label_spec: str | LabelSpec = 'openocc',
         pipeline: Sequence[dict] = (),
+        extra_transforms: Sequence[dict] = (),
         test_mode: bool = False,
         sequence_splits: int | None = None,
         **kwargs: Any,
@@ -64,7 +68,7 @@ class NuScenesOccDataset(BaseDataset):
         # which would set the registry scope
         built = [
             TRANSFORMS.build(step) if isinstance(step, dict) else step
-            for step in pipeline
+            for step in (*pipeline[:-1], *extra_transforms, *pipeline[-1:])
         ]
         super().__init__(
             ann_file=ann_file,

@@ -63,7 +63,8 @@ class OccHead(nn.Module):
         loss_weights (dict, optional): weights of the occupancy losses
             focal, sem_scal, geo_scal and lovasz that differ from FB-Occ's
             100, 1, 1 and 1; a term of weight 0 is not computed.
-        flow_loss_weight (float): weight of the flow loss.
+        flow_loss_weight (float): weight of the flow loss; with 0 it is not
+            computed, and no flow label is needed.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
         opacity_threshold (float, optional): predict something wherever
             1 - p(free) is at least this, instead of where a class is
@@ -216,7 +217,7 @@ class OccHead(nn.Module):
         Args:
             prediction (OccPrediction): what ``forward`` returned.
             batch (OccBatch): gt_occ (B, X, Y, Z), and gt_flow
-                (B, 2, X, Y, Z) where flow is predicted.
+                (B, 2, X, Y, Z) where the flow loss counts.
 
         Returns:
             dict: scalars loss_occ_focal, loss_occ_sem_scal,
@@ -244,7 +245,7 @@ class OccHead(nn.Module):
             for name, term in terms.items()
             if self.loss_weights[name]
         }
-        if prediction.flow is not None:
+        if prediction.flow is not None and self.flow_loss_weight:
             weight = 0.0 if self.warmup else self.flow_loss_weight
             losses['loss_flow'] = weight * flow_l1_loss(
                 prediction.flow.float(), batch.gt_flow, occ, spec.ignore
@@ -298,11 +299,12 @@ class OccHead(nn.Module):
                 f'label spec {spec.name!r} knows 0..{spec.num_classes - 1} '
                 f'and {spec.ignore}'
             )
-        if prediction.flow is not None:
+        if prediction.flow is not None and self.flow_loss_weight:
             if batch.gt_flow is None:
                 raise ValueError(
-                    f'OccHead predicts flow, but the labels have none; '
-                    f'set with_flow=False for {spec.name!r}'
+                    'OccHead learns flow, but the labels have none; set '
+                    f'with_flow=False for {spec.name!r}, or '
+                    'flow_loss_weight=0 where a render head teaches it'
                 )
             same_shape('gt_flow', batch.gt_flow.shape, prediction.flow.shape)
 

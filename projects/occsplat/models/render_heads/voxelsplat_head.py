@@ -1,29 +1,36 @@
 """VoxelSplat: render the predicted volume and compare with rendered labels.
 
 VoxelSplat, CVPR 2025. Supervision in the image plane: predicted voxels
-and label voxels are splatted as small Gaussians into the same cameras.
-A second pair of renders moves both along their flow first, so that the
-images also say where things will be.
+and label voxels are splatted as small Gaussians into the same cameras, as
+they are and moved along their flow, so that the images also say where
+things will be.
 
-Shape letters: B batch, V render views, G Gaussians, K classes (free
-included), S semantic classes (free excluded), X Y Z voxels, H W pixels.
+Shape letters: B batch, V render views, K classes (free included), S
+semantic classes (free excluded), X Y Z voxels, H W pixels.
+
+::
+
+    prediction (B, K, X, Y, Z), labels (B, X, Y, Z)
+      -> states: Gaussians of both, one or more a sample
+      -> images (V, H, W, S), depths (V, H, W), alphas (V, H, W) of both
+      -> RenderTerms
 """
 
 from __future__ import annotations
 
 import torch
-from mmdet3d.registry import MODELS
+from mmdet3d.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from occsplat.rendering import (
     RenderOutput,
-    render,
-    render_labels,
-    render_pair,
+    rasterize,
+    rasterize_labels,
+    rasterize_pair,
 )
 from occsplat.structures import (
-    Gaussians,
     LabelSpec,
+    LabelStatistics,
     OccBatch,
     OccPrediction,
     VoxelGrid,
@@ -31,80 +38,164 @@ from occsplat.structures import (
     same_shape,
 )
 
-#: a pixel is foreground where the labels' accumulated depth exceeds this
-FOREGROUND_DEPTH = 0.1  # metres
-#: what a pixel without motion weighs in the flow term, in m/s
-STATIC_FLOW_WEIGHT = 0.1
+from .render_terms import RenderTerms
+from .voxel_sampling import GroupBalance, MarginalBalance
+from .voxelsplat_states import AdjacentMotion, LabelMotion, State
+
+MOTIONS = ('label', 'adjacent')
+DEPTHS = ('accumulated', 'expected')
 
 
 @MODELS.register_module()
 class VoxelSplatHead(nn.Module):
     """Semantic, depth and flow losses on Gaussian renders.
 
-    The head has no parameters: a Gaussian sits at the centre of each
-    sampled voxel, its opacity is the predicted probability that the
-    voxel is not free, its features are the class logits and the flow.
-    Labels render the same way with opacity 1 and one-hot classes.
+    ``motion`` chooses between two losses. 'label' is that of the released
+    code: the prediction moved by its flow against the labels moved by
+    theirs, in the current frame, see LabelMotion. 'adjacent' is that of
+    the paper: what moves, moved by flow * dt, against the labels of
+    adjacent frames, see AdjacentMotion; it needs no flow label.
 
     Args:
         label_spec (str): label set, see LabelSpec.named.
         grid (dict | VoxelGrid, optional): the labels' grid, default the
             label set's own.
+        motion (str): 'label' or 'adjacent'.
         num_samples (int): voxels drawn a sample, all if there are fewer.
+        statistics (str, optional): file of ``tools/create_data.py stats``
+            to balance the drawing with. Default: published counts of
+            classes and of speeds ('label'), or counts of the frame at
+            hand ('adjacent').
+        sampling_exponent (float): t of 1 / (N^t + 1), 'adjacent' only.
         scale (float): standard deviation of a Gaussian in metres.
-        move_seconds (float): how far the moved state looks ahead.
+        move_seconds (float): how far the moved state looks ahead, 'label'
+            only.
+        in_channels (int, optional): channels of the occupancy head's
+            features, which the Gaussian decoder reads; 'adjacent' only,
+            and needed there.
+        above (dict, optional): PlaneView for the moved state, beside the
+            cameras, 'adjacent' only.
+        border (float): metres, see AdjacentMotion.
         near, far (float): depth range of the renders in metres.
-        semantic_weight, depth_weight, flow_weight (float): weights of
-            the three terms. Flow starts after the warm-up.
+        views_per_step (int, optional): cameras drawn in each state of a
+            step, all by default. The mean over all draws is the loss of
+            all cameras.
+        depth (str): 'accumulated' or 'expected', which compares the mean
+            depth of what a pixel sees.
+        semantic_weight, depth_weight, alpha_weight (float): weights of the
+            terms; a term of weight 0 is not reported.
+        flow_weight (float): weight of the rendered flow ('label'), or of
+            all terms of the moved states ('adjacent'). Flow starts after
+            the warm-up.
         backend (str): see rasterize.
+
+    Raises:
+        ValueError: for an unknown motion or depth, for options of the
+            other motion, or for 'adjacent' without in_channels.
     """
 
     def __init__(
         self,
         label_spec: str,
         grid: dict | VoxelGrid | None = None,
+        motion: str = 'label',
         num_samples: int = 100_000,
+        statistics: str | None = None,
+        sampling_exponent: float = 1.0,
         scale: float = 0.12,
         move_seconds: float = 1.0,
+        in_channels: int | None = None,
+        above: dict | None = None,
+        border: float = 5.0,
         near: float = 0.1,
         far: float = 100.0,
+        views_per_step: int | None = None,
+        depth: str = 'accumulated',
         semantic_weight: float = 0.5,
         depth_weight: float = 1.0,
+        alpha_weight: float = 0.0,
         flow_weight: float = 0.5,
         backend: str = 'auto',
     ) -> None:
         super().__init__()
+        for name, value, known in (
+            ('motion', motion, MOTIONS),
+            ('depth', depth, DEPTHS),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f'{name} must be one of {known}, got {value!r}'
+                )
+        if views_per_step is not None and views_per_step < 1:
+            raise ValueError(
+                f'views_per_step must be at least 1, got {views_per_step}'
+            )
         self.spec = LabelSpec.named(label_spec)
         self.grid = as_grid(grid or self.spec.grid)
-        self.num_samples = num_samples
-        self.scale = scale
-        self.move_seconds = move_seconds
-        self.near = near
-        self.far = far
-        self.semantic_weight = semantic_weight
-        self.depth_weight = depth_weight
+        counted = None
+        if statistics is not None:
+            counted = LabelStatistics.load(statistics)
+            counted.check(self.spec)
+        common = dict(
+            spec=self.spec,
+            grid=self.grid,
+            scale=scale,
+            num_samples=num_samples,
+        )
+        if motion == 'label':
+            if above is not None or in_channels is not None:
+                raise ValueError(
+                    "above and in_channels belong to motion='adjacent', got "
+                    "motion='label'"
+                )
+            self.motion = LabelMotion(
+                **common,
+                balance=MarginalBalance(self.spec, counted),
+                move_seconds=move_seconds,
+            )
+        else:
+            if in_channels is None:
+                raise ValueError(
+                    "motion='adjacent' needs in_channels, the number of the "
+                    "occupancy head's feature channels"
+                )
+            self.motion = AdjacentMotion(
+                **common,
+                balance=GroupBalance(self.spec, counted, sampling_exponent),
+                in_channels=in_channels,
+                above=None if above is None else TASK_UTILS.build(above),
+                border=border,
+            )
+        self.options = dict(near=near, far=far, backend=backend)
+        self.views_per_step = views_per_step
+        self.expected_depth = depth == 'expected'
+        self.weights = dict(
+            semantic=semantic_weight, depth=depth_weight, alpha=alpha_weight
+        )
         self.flow_weight = flow_weight
-        self.backend = backend
         self.warmup = False
 
     def loss(
         self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
-        """The three render losses of a batch.
+        """The render losses of a batch.
 
         Args:
             volume (Tensor): not read; the method works on the output.
-            prediction (OccPrediction): logits (B, K, X, Y, Z), flow.
-            batch (OccBatch): needs gt_occ, render_rig, and gt_flow where
-                flow is predicted; gt_visible restricts the sampling.
+            prediction (OccPrediction): logits (B, K, X, Y, Z), flow, and
+                features for 'adjacent'.
+            batch (OccBatch): needs gt_occ and render_rig, and adjacent
+                for 'adjacent'; gt_visible restricts the drawing.
 
         Returns:
-            dict: loss_voxelsplat_semantic, _depth and, where flow is
-            predicted, _flow.
+            dict: loss_voxelsplat_<term> with 'label', where the terms are
+            semantic, depth, alpha and, where flow is predicted, flow.
+            loss_voxelsplat_<group>_<term> with 'adjacent', where the groups
+            are static, dynamic, moved and above.
 
         Raises:
-            ValueError: when the batch lacks render views, or when the
-                prediction is not on the head's grid.
+            ValueError: when the batch lacks what the loss needs, or when
+                the prediction is not on the head's grid.
         """
         if batch.render_rig is None or batch.gt_occ is None:
             raise ValueError(
@@ -113,198 +204,84 @@ class VoxelSplatHead(nn.Module):
             )
         shape = prediction.logits.shape[2:]
         same_shape('VoxelSplatHead logits', shape, self.grid.shape)
-        # a label set without flow has nothing to move
-        with_flow = (
-            prediction.flow is not None
-            and batch.gt_flow is not None
-            and not self.warmup
-        )
-        terms = RenderTerms(self.spec.num_classes - 1)
+        with_motion = prediction.flow is not None and not self.warmup
+        groups: dict[str, RenderTerms] = {}
         for b in range(prediction.logits.shape[0]):
-            voxels = self.sample_voxels(
-                batch.gt_occ[b],
-                None if batch.gt_flow is None else batch.gt_flow[b],
-                None if batch.gt_visible is None else batch.gt_visible[b],
-            )
-            rig = batch.render_rig[b]
-            predicted = self.predicted_gaussians(prediction, b, voxels)
-            labels, flow = self.voxel_labels(batch, b, voxels)
-            options = dict(
-                rig=rig, near=self.near, far=self.far, backend=self.backend
-            )
-            num_classes = self.spec.num_classes - 1
-            terms.add(
-                *render_pair(
-                    predicted,
-                    labels,
-                    num_classes,
-                    label_features=flow,
-                    **options,
-                )
-            )
-            if with_flow:
-                seen = labels >= 0
-                moved = predicted.moved(
-                    predicted.features[:, num_classes:] * self.move_seconds
-                )
-                moved_truth = self.label_gaussians(
-                    voxels[seen], flow[seen]
-                ).moved(flow[seen] * self.move_seconds)
-                terms.add(
-                    render(moved, **options),
-                    render_labels(
-                        moved_truth, labels[seen], num_classes, **options
+            for state in self.motion.states(prediction, batch, b, with_motion):
+                terms = groups.setdefault(
+                    state.name,
+                    RenderTerms(
+                        self.spec.num_classes - 1, self.expected_depth
                     ),
                 )
-        losses = dict(
-            loss_voxelsplat_semantic=self.semantic_weight * terms.semantic(),
-            loss_voxelsplat_depth=self.depth_weight * terms.depth(),
-        )
+                self._compare(state, terms)
+        losses = {}
+        for name, terms in groups.items():
+            weight = self.flow_weight if name in ('moved', 'above') else 1.0
+            prefix = f'loss_voxelsplat_{name}'.rstrip('_')
+            for term, share in self.weights.items():
+                if share:
+                    value = getattr(terms, term)()
+                    losses[f'{prefix}_{term}'] = weight * share * value
         if prediction.flow is not None:
-            weight = self.flow_weight if with_flow else 0.0
-            losses['loss_voxelsplat_flow'] = weight * terms.flow()
+            losses['loss_voxelsplat_flow'] = self._flow_loss(
+                groups, prediction.flow, with_motion
+            )
         return losses
 
-    def sample_voxels(
-        self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
+    def _flow_loss(
+        self, groups: dict[str, RenderTerms], flow: Tensor, with_motion: bool
     ) -> Tensor:
-        """Draw voxels, rare classes and rare speeds more often.
+        """The rendered flow's error; where there is none, 0 with a graph.
 
-        p(v) is proportional to w_class * w_speed with
-        w = 1 / sqrt(count), each normalised over its groups. Free voxels
-        are candidates: their opacity has to be learned, too.
-
-        Args:
-            occ (Tensor): class ids, (X, Y, Z).
-            flow (Tensor | None): m/s, (2, X, Y, Z).
-            visible (Tensor | None): bool (X, Y, Z); an empty mask (as
-                for a frame that ships none) admits every voxel.
-
-        Returns:
-            Tensor: flat voxel indices without repetition, (G,), sorted.
+        Distributed training waits for a gradient of every parameter, that
+        of the flow branch included, also while nothing moves.
         """
-        occ = occ.flatten()
-        candidates = occ != self.spec.ignore
-        if visible is not None and bool(visible.any()):
-            candidates = candidates & visible.flatten()
-        index = candidates.nonzero()[:, 0]
-        if index.numel() <= self.num_samples:
-            return index
-        weight = _balanced(self.spec.counts, occ.device)[occ[index]]
-        if flow is not None and self.spec.speed_counts:
-            speed = flow.flatten(1)[:, index].norm(dim=0)
-            # right=True puts a speed of exactly 0 into the first bin
-            edges = speed.new_tensor(self.spec.speed_bins)
-            group = torch.bucketize(speed, edges, right=True) - 1
-            balanced = _balanced(self.spec.speed_counts, occ.device)
-            weight = weight * balanced[group]
-        drawn = torch.multinomial(weight, self.num_samples)
-        return index[drawn].sort().values
+        loss = 0.0 * flow.sum()
+        if with_motion and '' in groups:
+            loss = loss + self.flow_weight * groups[''].flow()
+        return loss
 
-    def predicted_gaussians(
-        self, prediction: OccPrediction, b: int, voxels: Tensor
-    ) -> Gaussians:
-        """Sampled voxels of a prediction as Gaussians.
-
-        Features are S class logits and, where predicted, 2 flow values.
-        """
-        logits = prediction.logits[b].flatten(1)[:, voxels].T  # (G, K)
-        features = [logits[:, list(self.spec.occupied)]]
-        if prediction.flow is not None:
-            features.append(prediction.flow[b].flatten(1)[:, voxels].T)
-        opacities = torch.sigmoid(-logits[:, self.spec.free])
-        return self._gaussians(voxels, opacities, torch.cat(features, 1))
-
-    def voxel_labels(
-        self, batch: OccBatch, b: int, voxels: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """Class channels (G,) of sampled voxels, -1 for free, and flow.
-
-        The flow is (G, 2) in m/s, or None where none is labelled.
-        """
-        channels = voxels.new_full((self.spec.num_classes,), -1)
-        occupied = list(self.spec.occupied)
-        channels[occupied] = torch.arange(len(occupied)).to(channels)
-        labels = channels[batch.gt_occ[b].flatten()[voxels]]
-        if batch.gt_flow is None:
-            return labels, None
-        return labels, batch.gt_flow[b].flatten(1)[:, voxels].T
-
-    def label_gaussians(self, voxels: Tensor, flow: Tensor) -> Gaussians:
-        """Labelled voxels (G,) as opaque Gaussians with their flow."""
-        return self._gaussians(voxels, torch.ones_like(flow[:, 0]), flow)
-
-    def _gaussians(
-        self, voxels: Tensor, opacities: Tensor, features: Tensor
-    ) -> Gaussians:
-        centers = self.grid.centers(features.device).view(-1, 3)
-        means = centers[voxels]
-        return Gaussians(
-            means, torch.full_like(means, self.scale), opacities, features
+    def _compare(self, state: State, terms: RenderTerms) -> None:
+        """Render a state twice."""
+        count = len(state.cameras['viewmats'])
+        options = self.options | dict(num_classes=terms.num_semantic)
+        wanted = self.views_per_step or count
+        if state.truth is None and wanted >= count:
+            # the same Gaussians: projected and sorted once
+            pair = rasterize_pair(
+                **vars(state.predicted),
+                labels=state.labels,
+                label_features=state.label_features,
+                **state.cameras,
+                **options,
+            )
+            terms.add(*pair)
+            return
+        truth, labels = state.true_gaussians()
+        labelled = rasterize_labels(
+            **vars(truth), labels=labels, **state.cameras, **options
         )
+        views, cameras = None, state.cameras
+        if wanted < count:
+            views = torch.randperm(count)[:wanted]
+            views = views.to(labelled.depth.device)
+            cameras = cameras | {
+                key: cameras[key][views] for key in ('viewmats', 'Ks')
+            }
+        predicted = rasterize(
+            **vars(state.predicted), **cameras, **self.options
+        )
+        known = None
+        if state.with_unknown:
+            known, labelled = _split_unknown(labelled)
+        terms.add(predicted, labelled, views, known)
 
 
-class RenderTerms:
-    """Sums the loss terms over samples, states and views, then divides.
-
-    Every pixel of a batch counts the same, however many of them are
-    foreground in one view.
-
-    Args:
-        num_semantic (int): S; flow channels come after them.
-    """
-
-    def __init__(self, num_semantic: int) -> None:
-        self.num_semantic = num_semantic
-        self._semantic: list[Tensor] = []
-        self._foreground: list[Tensor] = []
-        self._depth: list[Tensor] = []
-        self._pixels = 0
-        self._flow: list[Tensor] = []
-        self._flow_weight: list[Tensor] = []
-
-    def add(self, predicted: RenderOutput, labelled: RenderOutput) -> None:
-        """Account for one state of one sample, (V, H, W, ...) each."""
-        s = self.num_semantic
-        target = labelled.features[..., :s]
-        foreground = labelled.depth > FOREGROUND_DEPTH
-        log_prob = predicted.features[..., :s].log_softmax(dim=-1)
-        entropy = -(target * log_prob).sum(dim=-1)
-        self._semantic.append((entropy * foreground).sum())
-        self._foreground.append(foreground.sum())
-        self._depth.append((predicted.depth - labelled.depth).abs().sum())
-        self._pixels += foreground.numel()
-        flow = predicted.features[..., s:]
-        if flow.shape[-1] and labelled.features.shape[-1] > s:
-            true_flow = labelled.features[..., s:]
-            weight = true_flow.norm(dim=-1) + STATIC_FLOW_WEIGHT
-            error = (flow - true_flow).abs().sum(dim=-1)
-            self._flow.append((weight * error).sum())
-            self._flow_weight.append(weight.sum())
-
-    def semantic(self) -> Tensor:
-        """Cross-entropy with soft targets over foreground pixels.
-
-        The targets are composited one-hot vectors, which sum to the
-        labels' alpha.
-        """
-        return sum(self._semantic) / sum(self._foreground).clamp(min=1)
-
-    def depth(self) -> Tensor:
-        """L1 of the accumulated depth over all pixels, metres.
-
-        Where the labels are empty their depth is 0, which pushes
-        floaters out of the way.
-        """
-        return sum(self._depth) / max(self._pixels, 1)
-
-    def flow(self) -> Tensor:
-        """L1 of the rendered flow, weighted by |f| + 0.1, m/s."""
-        if not self._flow:
-            return sum(self._depth) * 0.0
-        return sum(self._flow) / sum(self._flow_weight)
-
-
-def _balanced(counts: tuple[int, ...], device: torch.device) -> Tensor:
-    weight = torch.tensor(counts, device=device).double().rsqrt()
-    return (weight / weight.sum()).float()
+def _split_unknown(labelled: RenderOutput) -> tuple[Tensor, RenderOutput]:
+    """The last channel of labels, turned around, and the rest of them."""
+    unknown = labelled.features[..., -1]
+    rest = RenderOutput(
+        labelled.features[..., :-1], labelled.depth, labelled.alpha
+    )
+    return 1 - unknown.clamp(0, 1), rest

@@ -1,0 +1,31 @@
+# Flow without a flow label: as voxelsplat-adjacent, no loss on the flow in
+# 3D, and the labels' flow is not even read.
+_base_ = ['voxelsplat-adjacent_fbocc-tiny_minitown.py']
+
+train_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='LoadLidarPoints'),
+    dict(
+        type='LoadOccLabels',
+        label_spec={{_base_.label_spec}},
+        grid={{_base_.label_grid}},
+        with_flow=False,
+    ),
+    dict(
+        type='ImageAug',
+        size={{_base_.image_size}},
+        resize=(-0.03, 0.05),  # added to the resize factor
+        flip=True,
+    ),
+    dict(
+        type='VolumeAug',
+        rotate=10.0,  # degrees about z, either way
+        flip_y=0.5,  # probability
+    ),
+    dict(type='LidarDepth'),
+    # the key frame's own six cameras at 100x56
+    dict(type='RenderViews', frames=(0,), scale=0.125),
+    dict(type='PackOccInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+model = dict(occ_head=dict(flow_loss_weight=0.0))

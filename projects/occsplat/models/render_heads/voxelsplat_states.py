@@ -1,0 +1,453 @@
+"""What VoxelSplat renders: the scene now, and where it will be.
+
+Shape letters: B batch, G Gaussians, K classes (free included), S semantic
+classes (free excluded), F features, X Y Z voxels, V views, M adjacent
+frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from occsplat.structures import (
+    AdjacentFrames,
+    CameraRig,
+    Gaussians,
+    LabelSpec,
+    OccBatch,
+    OccPrediction,
+    VoxelGrid,
+)
+
+from .gaussian_decoder import GaussianDecoder
+from .virtual_views import PlaneView, Scene
+from .voxel_sampling import Balance, draw_voxels
+
+
+@dataclass
+class State:
+    """A scene to be rendered twice, as predicted and as labelled.
+
+    Attributes:
+        name: the group of loss terms that it belongs to, '' for the only
+            one.
+        predicted (Gaussians): features are S class logits, then flow.
+        labels (Tensor): class channel of each true Gaussian, (G,).
+        cameras (dict): viewmats, Ks, width, height, camera_model.
+        truth (Gaussians, optional): opaque; features are channels behind
+            those of the classes. By default the predicted ones with a
+            label that is not negative are the true ones.
+        label_features (Tensor, optional): their features, (G, C).
+        with_unknown (bool): whether the truth's last channel says how much
+            of a pixel can't be predicted.
+    """
+
+    name: str
+    predicted: Gaussians
+    labels: Tensor
+    cameras: dict
+    truth: Gaussians | None = None
+    label_features: Tensor | None = None
+    with_unknown: bool = False
+
+    def true_gaussians(self) -> tuple[Gaussians, Tensor]:
+        """The truth on its own, and its labels."""
+        if self.truth is not None:
+            return self.truth, self.labels
+        there = self.labels >= 0
+        means = self.predicted.means[there]
+        features = means[:, :0]
+        if self.label_features is not None:
+            features = self.label_features[there]
+        return Gaussians(
+            means,
+            self.predicted.scales[there],
+            torch.ones_like(means[:, 0]),
+            features,
+        ), self.labels[there]
+
+
+class LabelMotion(nn.Module):
+    """The released code's states: labels of the current frame alone.
+
+    A Gaussian of fixed size sits at the centre of each drawn voxel, its
+    opacity is the predicted probability that the voxel is not free. A
+    second state moves the prediction along its flow and the labels along
+    theirs. No parameters.
+
+    Args:
+        spec (LabelSpec): the label set.
+        grid (VoxelGrid): of the labels.
+        scale (float): standard deviation of a Gaussian in metres.
+        num_samples (int): voxels drawn a sample, all if there are fewer.
+        balance (Balance): how they are drawn. Free voxels are candidates:
+            their opacity has to be learned, too.
+        move_seconds (float): how far the moved state looks ahead.
+    """
+
+    def __init__(
+        self,
+        spec: LabelSpec,
+        grid: VoxelGrid,
+        scale: float,
+        num_samples: int,
+        balance: Balance,
+        move_seconds: float,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grid = grid
+        self.scale = scale
+        self.num_samples = num_samples
+        self.balance = balance
+        self.move_seconds = move_seconds
+
+    def states(
+        self,
+        prediction: OccPrediction,
+        batch: OccBatch,
+        b: int,
+        with_motion: bool,
+    ) -> Iterator[State]:
+        """The current state, and the moved one where flow is labelled."""
+        flow = None if batch.gt_flow is None else batch.gt_flow[b].flatten(1)
+        voxels = self.sample_voxels(
+            batch.gt_occ[b],
+            None if batch.gt_flow is None else batch.gt_flow[b],
+            None if batch.gt_visible is None else batch.gt_visible[b],
+        )
+        labels = class_channels(self.spec, batch.gt_occ[b].flatten()[voxels])
+        predicted = self._predicted(prediction, b, voxels)
+        state = State(
+            '',
+            predicted,
+            labels,
+            cameras_of(batch.render_rig[b]),
+            label_features=None if flow is None else flow[:, voxels].T,
+        )
+        yield state
+        if with_motion and flow is not None:
+            ahead = self.move_seconds
+            motion = predicted.features[:, self.spec.num_classes - 1 :]
+            truth, labels = state.true_gaussians()
+            yield replace(
+                state,
+                predicted=predicted.moved(motion * ahead),
+                labels=labels,
+                truth=truth.moved(truth.features * ahead),
+            )
+
+    def sample_voxels(
+        self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
+    ) -> Tensor:
+        """Draw voxels, free ones included.
+
+        Args:
+            occ (Tensor): class ids, (X, Y, Z).
+            flow (Tensor | None): m/s, (2, X, Y, Z).
+            visible (Tensor | None): bool (X, Y, Z); an empty mask (as for
+                a frame that ships none) admits every voxel.
+
+        Returns:
+            Tensor: flat voxel indices without repetition, (G,), sorted.
+        """
+        return draw_voxels(
+            (seen_voxels(occ, visible) & (occ != self.spec.ignore)).flatten(),
+            self.num_samples,
+            self.balance,
+            occ.flatten(),
+            None if flow is None else flow.flatten(1),
+        )
+
+    def _predicted(
+        self, prediction: OccPrediction, b: int, voxels: Tensor
+    ) -> Gaussians:
+        means = self.grid.centers(voxels.device).view(-1, 3)[voxels]
+        return Gaussians(
+            means,
+            torch.full_like(means, self.scale),
+            torch.sigmoid(
+                -prediction.logits[b, self.spec.free].flatten()[voxels]
+            ),
+            logits_and_flow(self.spec, prediction, b, voxels),
+        )
+
+
+class AdjacentMotion(nn.Module):
+    """The paper's states: what moves is looked for in adjacent frames.
+
+    VoxelSplat (CVPR 2025), section 3. Drawn occupied voxels become
+    Gaussians through a decoder; the labels split them into static ones G_s
+    and dynamic ones G_d, those of movable classes. Rendered and compared
+    are G_s and G_d in the current frame's cameras, and G_d moved by
+    flow * dt in the cameras of each adjacent frame, against that frame's
+    own labels. No flow label is read but to balance the drawing, where
+    there is one.
+
+    Ours, where the paper is silent: every voxel of a movable class can be
+    drawn, seen or not, since the labels of the other frame show whole
+    objects. The moved Gaussians keep opacity, shape and class fixed: a
+    wrong flow can't be made good by fading. Labels that come from outside
+    of the current volume are marked as unknown, and Gaussians that leave
+    the other one are dropped.
+
+    Args:
+        spec (LabelSpec): the label set.
+        grid (VoxelGrid): of the labels.
+        scale (float): standard deviation of a label's Gaussian in metres,
+            where that of the decoder's begins.
+        num_samples (int): voxels drawn a sample, all if there are fewer.
+        balance (Balance): how they are drawn.
+        in_channels (int): F, of the occupancy head's features.
+        above (PlaneView | None): a view from above for the moved state,
+            beside the cameras.
+        border (float): metres from the edge of the known volume within
+            which labels of an adjacent frame may have come from outside.
+    """
+
+    def __init__(
+        self,
+        spec: LabelSpec,
+        grid: VoxelGrid,
+        scale: float,
+        num_samples: int,
+        balance: Balance,
+        in_channels: int,
+        above: PlaneView | None,
+        border: float,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grid = grid
+        self.scale = scale
+        self.num_samples = num_samples
+        self.balance = balance
+        self.decoder = GaussianDecoder(in_channels, grid, scale)
+        self.above = above
+        self.border = border
+        movable = torch.zeros(256, dtype=torch.bool)
+        movable[list(spec.movable)] = True
+        self.register_buffer('movable', movable, persistent=False)
+
+    def states(
+        self,
+        prediction: OccPrediction,
+        batch: OccBatch,
+        b: int,
+        with_motion: bool,
+    ) -> Iterator[State]:
+        """Static and dynamic now, dynamic in the adjacent frames.
+
+        Raises:
+            ValueError: when the batch has no adjacent frames, or the
+                prediction no features.
+        """
+        self._check(prediction, batch)
+        occ = batch.gt_occ[b].flatten()
+        voxels = self.sample_voxels(
+            batch.gt_occ[b],
+            None if batch.gt_flow is None else batch.gt_flow[b],
+            None if batch.gt_visible is None else batch.gt_visible[b],
+        )
+        predicted = self._predicted(prediction, b, voxels)
+        dynamic = self.movable[occ[voxels]]
+        cameras = cameras_of(batch.render_rig[b])
+        for name, part in (('static', ~dynamic), ('dynamic', dynamic)):
+            yield State(
+                name,
+                _some(predicted, part),
+                class_channels(self.spec, occ[voxels[part]]),
+                cameras,
+                truth=opaque(self.grid, self.scale, voxels[part]),
+            )
+        if with_motion:
+            flow = prediction.flow[b].flatten(1)[:, voxels[dynamic]].T
+            yield from self._moved_states(
+                _some(predicted, dynamic),
+                flow,
+                batch.gt_occ[b],
+                batch.adjacent[b],
+            )
+
+    def sample_voxels(
+        self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
+    ) -> Tensor:
+        """Draw occupied voxels that are seen or movable; see LabelMotion."""
+        known = (occ != self.spec.free) & (occ != self.spec.ignore)
+        candidates = known & (seen_voxels(occ, visible) | self.movable[occ])
+        return draw_voxels(
+            candidates.flatten(),
+            self.num_samples,
+            self.balance,
+            occ.flatten(),
+            None if flow is None else flow.flatten(1),
+        )
+
+    def _predicted(
+        self, prediction: OccPrediction, b: int, voxels: Tensor
+    ) -> Gaussians:
+        embedding = prediction.features[b].flatten(1)
+        opacities, scales, quats = self.decoder(
+            embedding.index_select(1, voxels).T.float(), voxels
+        )
+        return Gaussians(
+            self.grid.centers(voxels.device).view(-1, 3)[voxels],
+            scales,
+            opacities,
+            class_logits(self.spec, prediction, b, voxels),
+            quats,
+        )
+
+    def _moved_states(
+        self,
+        dynamic: Gaussians,
+        flow: Tensor,
+        occ: Tensor,
+        frames: AdjacentFrames,
+    ) -> Iterator[State]:
+        # gradients go to the flow alone
+        fixed = Gaussians(
+            *(
+                getattr(dynamic, name).detach()
+                for name in (
+                    'means',
+                    'scales',
+                    'opacities',
+                    'features',
+                    'quats',
+                )
+            )
+        )
+        unsure = self._unsure(occ)
+        for m in range(len(frames)):
+            if frames.dt[m] == 0:  # the scene ends here
+                continue
+            truth, labels = self._labels_of(frames, m, unsure)
+            moved = fixed.moved(flow * frames.dt[m])
+            inside = self._inside(moved.means.detach(), frames, m)
+            moved = _some(moved, inside)
+            views = [('moved', cameras_of(frames.rig[m]))]
+            if self.above is not None:
+                scene = Scene(frames.rig[m], self.grid, None, None)
+                views.append(('above', self.above(scene, None).cameras()))
+            for name, cameras in views:
+                yield State(
+                    name, moved, labels, cameras, truth, with_unknown=True
+                )
+
+    def _labels_of(
+        self, frames: AdjacentFrames, m: int, unsure: Tensor
+    ) -> tuple[Gaussians, Tensor]:
+        """An adjacent frame's movable voxels in the current frame."""
+        occ = frames.occ[m].flatten().long()
+        voxels = self.movable[occ].nonzero()[:, 0]
+        truth = opaque(self.grid, self.scale, voxels)
+        means = _transformed(truth.means, frames.frame2ref[m])
+        index, inside = self.grid.locate(means)
+        limit = index.new_tensor(self.grid.shape) - 1
+        x, y, _ = index.clamp(min=0).minimum(limit).unbind(1)
+        unknown = (~inside | unsure[x, y]).float()[:, None]
+        truth = replace(truth, means=means, features=unknown)
+        return truth, class_channels(self.spec, occ[voxels])
+
+    def _unsure(self, occ: Tensor) -> Tensor:
+        """Columns near the edge of what is labelled now, bool (X, Y)."""
+        outside = (occ == self.spec.ignore).all(dim=2).float()
+        reach = [
+            max(1, round(self.border / size)) for size in self.grid.size[:2]
+        ]
+        padded = nn.functional.pad(
+            outside[None],
+            (reach[1], reach[1], reach[0], reach[0]),
+            value=1.0,
+        )
+        window = [2 * r + 1 for r in reach]
+        return nn.functional.max_pool2d(padded, window, stride=1)[0] > 0
+
+    def _inside(self, means: Tensor, frames: AdjacentFrames, m: int) -> Tensor:
+        """Points whose place the other frame has labels for, (G,)."""
+        back = torch.linalg.inv(frames.frame2ref[m])
+        index, inside = self.grid.locate(_transformed(means, back))
+        x, y, z = torch.where(inside[:, None], index, 0).unbind(1)
+        return inside & (frames.occ[m][x, y, z] != self.spec.ignore)
+
+    def _check(self, prediction: OccPrediction, batch: OccBatch) -> None:
+        if batch.adjacent is None:
+            raise ValueError(
+                "motion='adjacent' needs the labels of adjacent frames: add "
+                'LoadAdjacentFrames to the training pipeline'
+            )
+        if prediction.features is None:
+            raise ValueError(
+                "motion='adjacent' decodes Gaussians from voxel features, "
+                'and the occupancy head gives none'
+            )
+
+
+def cameras_of(rig: CameraRig) -> dict:
+    """Arguments of the rasteriser for V pinhole cameras."""
+    return dict(
+        viewmats=rig.ref2cam,
+        Ks=rig.image_K,
+        width=rig.width,
+        height=rig.height,
+        camera_model='pinhole',
+    )
+
+
+def class_channels(spec: LabelSpec, occ: Tensor) -> Tensor:
+    """Image channels of class ids, -1 for free and ignored ones."""
+    channels = occ.new_full((256,), -1)
+    occupied = list(spec.occupied)
+    channels[occupied] = torch.arange(len(occupied)).to(channels)
+    return channels[occ]
+
+
+def class_logits(
+    spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
+) -> Tensor:
+    """Logits of the S semantic classes, (G, S)."""
+    logits = prediction.logits[b].flatten(1)[:, voxels].T  # (G, K)
+    return logits[:, list(spec.occupied)]
+
+
+def logits_and_flow(
+    spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
+) -> Tensor:
+    """S class logits and, where predicted, 2 flow values, (G, S + 2)."""
+    features = class_logits(spec, prediction, b, voxels)
+    if prediction.flow is None:
+        return features
+    flow = prediction.flow[b].flatten(1)[:, voxels].T
+    return torch.cat([features, flow], dim=1)
+
+
+def opaque(grid: VoxelGrid, scale: float, voxels: Tensor) -> Gaussians:
+    """Labelled voxels (G,) as opaque balls without features."""
+    means = grid.centers(voxels.device).view(-1, 3)[voxels]
+    return Gaussians(
+        means,
+        torch.full_like(means, scale),
+        torch.ones_like(means[:, 0]),
+        means[:, :0],
+    )
+
+
+def seen_voxels(occ: Tensor, visible: Tensor | None) -> Tensor:
+    """The mask, or everything where there is none or it is empty."""
+    if visible is None or not bool(visible.any()):
+        return torch.ones_like(occ, dtype=torch.bool)
+    return visible
+
+
+def _some(gaussians: Gaussians, mask: Tensor) -> Gaussians:
+    parts = vars(gaussians).items()
+    return Gaussians(**{k: v if v is None else v[mask] for k, v in parts})
+
+
+def _transformed(points: Tensor, matrix: Tensor) -> Tensor:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
