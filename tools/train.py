@@ -118,6 +118,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         )
     cfg.resume = True
     cfg.load_from = str(path)
+    # it has all weights: those to start from are not needed again
+    cfg.model.pop('init_cfg', None)
 
 
 def set_amp(cfg: Config) -> None:

@@ -150,9 +150,11 @@ def measure_training(
 def strip_config(cfg: Config) -> None:
     """Leave out what is no part of a step, in place.
 
-    Validation, checkpoints and the log; and the warm-up stage without
-    history and flow: most of a training run is past it.
+    Validation, checkpoints and the log; public weights to start from; and
+    the warm-up stage without history and flow: most of a training run is
+    past it.
     """
+    cfg.model.pop('init_cfg', None)
     for part in ('val', 'test'):
         for key in ('dataloader', 'cfg', 'evaluator'):
             cfg[f'{part}_{key}'] = None

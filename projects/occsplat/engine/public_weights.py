@@ -54,12 +54,12 @@ class PublicWeights:
                 when a shape differs, or when nothing in it fits; the
                 checkpoint's weights are then not in the module.
         """
-        state = self._read()
+        # a key map speaks of the detector
+        prefix = '' if hasattr(module, 'img_backbone') else 'img_backbone.'
+        state = self._read(f'model.{prefix}init_cfg=None')
         # mmengine would do it later, over what was loaded
         _initialize_children(module)
         own = module.state_dict()
-        # a key map speaks of the detector
-        prefix = '' if hasattr(module, 'img_backbone') else 'img_backbone.'
         weights: dict[str, Tensor] = {}
         used: set[str] = set()
         dropped: list[Dropped] = []
@@ -79,8 +79,11 @@ class PublicWeights:
         unused -= {key for item in dropped for key in item.keys}
         _report(self.checkpoint, own, weights, unused, dropped)
 
-    def _read(self) -> dict[str, Tensor]:
+    def _read(self, way_out: str) -> dict[str, Tensor]:
         """The checkpoint's tensors.
+
+        Args:
+            way_out: the config option to do without it.
 
         Raises:
             CheckpointError: as ``read_checkpoint``; for a missing file
@@ -90,7 +93,7 @@ class PublicWeights:
             raise CheckpointError(
                 f'the public weights {self.checkpoint} are not there. They '
                 f'are published at {ADDRESSES[self.key_map]}; to train '
-                'without them: --cfg-options model.init_cfg=None'
+                f'without them: --cfg-options {way_out}'
             )
         content = read_checkpoint(self.checkpoint)
         for key in ('state_dict', 'model'):

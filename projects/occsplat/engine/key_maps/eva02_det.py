@@ -12,6 +12,7 @@ stores the rotary tables once or in every block; both are dropped.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Iterator
 
@@ -24,14 +25,24 @@ ADDRESS = (
     'https://github.com/exiawsh/storage/releases/download/v1.0/'
     'eva02_L_coco_det_sys_o365_remapped.pth'
 )
+_POSITIONS = 'img_backbone.pos_embed'
 _PROJECTION = re.compile(r'(.*\.attn\.)q_proj\.weight')
 
 
 def eva02_det(
     state: dict[str, Tensor], module: nn.Module
 ) -> Iterator[Renamed | Dropped]:
-    """The backbone; query, key and value weights become one matrix."""
+    """The backbone.
+
+    Query, key and value weights become one matrix, position embeddings a
+    map without the class token.
+    """
     rest = dict(state)
+    positions = rest.pop(_POSITIONS, None)
+    if positions is not None:
+        side = math.isqrt(positions.shape[1])
+        grid = positions[:, -side * side :].unflatten(1, (side, side))
+        yield Renamed(_POSITIONS, grid.permute(0, 3, 1, 2), (_POSITIONS,))
     for key in state:
         found = _PROJECTION.fullmatch(key)
         names = found and tuple(
@@ -47,4 +58,10 @@ def eva02_det(
     if tables:
         yield Dropped(tables, 'rotary tables, which follow from the config')
     rest = {k: v for k, v in rest.items() if k not in tables}
-    yield from rename_prefixes(rest, {'img_backbone.': 'img_backbone.'})
+    yield from rename_prefixes(
+        rest,
+        {
+            'img_backbone.patch_embed.proj.': 'img_backbone.patch_embed.',
+            'img_backbone.': 'img_backbone.',
+        },
+    )

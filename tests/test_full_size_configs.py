@@ -1,0 +1,82 @@
+"""Full-size configs take a training step and predict, on small inputs.
+
+What is full is the width of every layer; images, volume, labels and the
+number of a large backbone's blocks are cut, so that a step fits into
+memory and half a minute. tests/test_configs.py builds every config as it
+is.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+
+CONFIGS = Path(__file__).parents[1] / 'occupancy_configs'
+SIZE = (320, 64)  # pixels, (width, height)
+VOLUME = (50, 50, 4)  # voxels
+#: config and what is cut in its backbone
+CASES = {
+    'fbocc/fbocc-r50_8xb2-48e_occ3d.py': dict(),
+    'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py': dict(),
+    # two blocks with windows, of which 20 patches are more than one
+    # wide, and one with a large window
+    'voxelsplat/voxelsplat_fbocc-eva02-l_8xb2-24e_openocc.py': dict(depth=3),
+}
+
+
+def shrink(cfg, backbone):
+    """Cut images, volume and labels, in place."""
+    model = cfg.model
+    model.init_cfg = None  # needs a public file
+    model.img_backbone.update(backbone)
+    limits = model.lifter.grid.range
+    model.lifter.grid = model.history.grid = dict(range=limits, shape=VOLUME)
+    labels = dict(
+        range=limits,
+        shape=tuple(n * model.occ_head.upsample for n in VOLUME),
+    )
+    for head in model.get('render_heads', ()):
+        head.update(grid=labels, num_samples=5_000)
+    for split in ('train', 'val'):
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+            changes = {
+                'ImageAug': dict(size=SIZE),
+                'LoadOccLabels': dict(grid=labels),
+                'RenderViews': dict(frames=(0, 1)),
+            }
+            step.update(changes.get(step.type, {}))
+
+
+def batch(cfg, root, split):
+    dataset_cfg = cfg[f'{split}_dataloader'].dataset
+    dataset_cfg.data_root = str(root)
+    return pseudo_collate([DATASETS.build(dataset_cfg)[0]])
+
+
+@pytest.mark.parametrize('name', CASES, ids=lambda name: Path(name).stem)
+def test_it_learns_and_predicts_on_small_inputs(name, minitown_infos):
+    cfg = Config.fromfile(CONFIGS / name)
+    shrink(cfg, CASES[name])
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    data = batch(cfg, minitown_infos, 'train')
+    assert data['inputs']['imgs'][0].shape[-2:] == SIZE[::-1]
+    data = model.data_preprocessor(data, training=True)
+    losses = model(**data, mode='loss')
+    for term, value in losses.items():
+        assert torch.isfinite(value), term
+    assert any('voxelsplat' in t for t in losses) == ('voxelsplat' in name)
+    model.parse_losses(losses)[0].backward()
+    for parameter_name, parameter in model.named_parameters():
+        # None would stop DistributedDataParallel
+        assert parameter.grad is not None, parameter_name
+        assert torch.isfinite(parameter.grad).all(), parameter_name
+    with torch.no_grad():
+        sample = model.eval().test_step(batch(cfg, minitown_infos, 'val'))[0]
+    assert sample.pred_occ.shape == tuple(2 * n for n in VOLUME)
+    if cfg.model.occ_head.get('with_flow', True):
+        assert torch.isfinite(sample.pred_flow).all()
