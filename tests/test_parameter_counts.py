@@ -1,0 +1,177 @@
+"""Full-size models have the parameters that their papers' layers add up to.
+
+Every number follows from channels and kernel sizes alone: a layer that is
+missing, doubled or of another width shows.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import MODELS
+from mmengine.config import Config
+
+CONFIGS = Path(__file__).parents[1] / 'occupancy_configs'
+#: ours knows 22 numbers of a camera
+CAMERA = 22
+
+
+def conv(c_in, c_out, volume):
+    """Kernel of ``volume`` cells without bias, and a batch norm."""
+    return volume * c_in * c_out + 2 * c_out
+
+
+def linear(c_in, c_out):
+    """Also a convolution of one pixel: weight and bias."""
+    return c_in * c_out + c_out
+
+
+def resnet50():
+    def bottleneck(c_in, width, first):
+        branch = (
+            conv(c_in, width, 1)
+            + conv(width, width, 9)
+            + conv(width, 4 * width, 1)
+        )
+        return branch + first * conv(c_in, 4 * width, 1)
+
+    total, c_in = conv(3, 64, 49), 64
+    for width, depth in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for i in range(depth):
+            total += bottleneck(c_in, width, first=i == 0)
+            c_in = 4 * width
+    return total
+
+
+def internimage_xl():
+    """See test_models/test_intern_image.py for the formula of a block."""
+    total = 27 * 80 + 80 + 160 + 9 * 80 * 160 + 160 + 320
+    for depth, c, groups in (
+        (6, 160, 10),
+        (6, 320, 20),
+        (32, 640, 40),
+        (6, 1280, 40),
+    ):
+        total += depth * (10 * c * c + 25 * c + 27 * groups * (c + 1))
+    for c in (160, 320, 640):
+        total += 9 * c * 2 * c + 2 * (2 * 2 * c)
+    return total + 2 * 640 + 2 * 1280
+
+
+def eva02_l():
+    c, hidden = 1024, 2730  # two thirds of 4 c
+    attention = 3 * c * c + 2 * c + linear(c, c)
+    mlp = 2 * linear(c, hidden) + 2 * hidden + linear(hidden, c)
+    block = attention + mlp + 2 * 2 * c
+    return linear(3 * 16 * 16, c) + 14 * 14 * c + 24 * block
+
+
+def neck(fine, coarse):
+    return linear(fine, 256) + linear(coarse, 256) + 9 * 256 * 256 + 256
+
+
+def depth_net(c_in):
+    c = 512
+    # the camera's embedding, and the excitation it drives
+    gate = linear(CAMERA, c) + 3 * linear(c, c)
+    pyramid = conv(c, c, 1) + 3 * conv(c, c, 9) + linear(c, c)
+    pyramid += conv(5 * c, c, 1)
+    depth = 3 * 2 * conv(c, c, 9) + pyramid + linear(c, 80)
+    return conv(c_in, c, 9) + 2 * CAMERA + 2 * gate + linear(c, 80) + depth
+
+
+def backward_projection():
+    c, heads = 80, 8
+
+    def attention(points):  # of a head
+        moves, shares = (
+            linear(c, 2 * heads * points),
+            linear(c, heads * points),
+        )
+        return moves + shares + 2 * linear(c, c)
+
+    queries = 100 * 100 * c + 2 * 100 * (c // 2)
+    feedforward = linear(c, 320) + linear(320, c)
+    # four points around a pillar; two around each of its four anchors
+    return queries + attention(4) + attention(8) + feedforward + 3 * 2 * c
+
+
+def history():
+    return conv(81, 80, 1) + conv(17 * 80, 80, 1)
+
+
+def volume_encoder():
+    total = conv(80, 64, 1) + 4 * conv(64, 64, 27)
+    for c_in, c in ((64, 128), (128, 256)):
+        total += conv(c_in, c, 27) + 3 * conv(c, c, 27) + conv(c_in, c, 1)
+    laterals = sum(conv(c, 256, 1) for c in (64, 128, 256))
+    return total + laterals + 3 * conv(256, 256, 27)
+
+
+def occ_head(classes, flow):
+    def branch(out):
+        return conv(128, 64, 1) + linear(64, out)
+
+    total = conv(256, 128, 8) + 3 * conv(256, 128, 27) + branch(4)
+    return total + branch(classes) + flow * branch(2)
+
+
+R50 = dict(img_backbone=resnet50(), img_neck=neck(1024, 2048))
+VOLUME = dict(
+    lifter=depth_net(256) + backward_projection(),
+    history=history(),
+    volume_encoder=volume_encoder(),
+)
+OPENOCC = dict(occ_head=occ_head(17, flow=True))
+MODEL_PARTS = {
+    'fbocc-r50_8xb2-48e_openocc': {**R50, **VOLUME, **OPENOCC},
+    'fbocc-r50_8xb2-48e_surroundocc': {
+        **R50,
+        **VOLUME,
+        'occ_head': occ_head(17, flow=False),
+    },
+    'fbocc-r50_16xb4-20e_occ3d': {
+        **R50,
+        **VOLUME,
+        'occ_head': occ_head(18, flow=False),
+    },
+    'fbocc-internimage-xl_8xb2-24e_openocc': {
+        'img_backbone': internimage_xl(),
+        'img_neck': neck(640, 1280),
+        **VOLUME,
+        **OPENOCC,
+    },
+    'fbocc-eva02-l_8xb2-24e_openocc': {
+        'img_backbone': eva02_l(),
+        **VOLUME,
+        'lifter': depth_net(1024) + backward_projection(),
+        **OPENOCC,
+    },
+}
+
+
+@pytest.mark.parametrize('name', MODEL_PARTS)
+def test_every_part_has_the_parameters_of_its_layers(name):
+    cfg = Config.fromfile(CONFIGS / 'fbocc' / f'{name}.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    counts = {
+        part: sum(p.numel() for p in module.parameters())
+        for part, module in model.named_children()
+    }
+    assert {k: v for k, v in counts.items() if v} == MODEL_PARTS[name]
+
+
+def test_formulas_agree_with_published_sizes():
+    # torchvision's ResNet-50 less its classifier of 1000 times 2049
+    assert resnet50() == 25_557_032 - 2_049_000
+    # the paper's EVA-02-L: 304 million, classifier included
+    assert eva02_l() == pytest.approx(304e6, rel=0.005)
+
+
+def test_a_render_head_has_none():
+    cfg = Config.fromfile(
+        CONFIGS / 'voxelsplat' / 'voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
+    )
+    (head,) = cfg.model.render_heads
+    assert not list(MODELS.build(head).parameters())
