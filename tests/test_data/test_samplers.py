@@ -79,6 +79,33 @@ def test_epochs_differ_and_repeat(monkeypatch):
     assert first == indices_of_ranks(monkeypatch, 2, 0, batch_size=2)
 
 
+@pytest.mark.parametrize('world', [1, 2])
+def test_an_epoch_can_be_taken_up_in_the_middle(monkeypatch, world):
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (0, world))
+    sampler = SequenceSampler(Drives(), batch_size=2, seed=3)
+    sampler.set_epoch(4)
+    whole = list(sampler)
+    sampler.start_at(3)
+    assert len(sampler) == len(whole)
+    assert list(sampler) == whole[6:]
+    # the next epoch is served from its beginning
+    assert list(sampler) == whole
+    sampler.start_at(len(whole) // 2)
+    assert list(sampler) == []
+
+
+def test_seeds_belong_to_frames_and_epochs(monkeypatch):
+    """Not to ranks: more processes augment a frame in the same way."""
+    seeds = [
+        {int(i): i.seed for i in chain(*indices_of_ranks(*args, batch_size=1))}
+        for args in ((monkeypatch, 1, 0), (monkeypatch, 3, 0))
+    ]
+    assert seeds[1].items() <= seeds[0].items()
+    assert len({*seeds[0].values()}) == len(seeds[0])
+    other = chain(*indices_of_ranks(monkeypatch, 1, 1, batch_size=1))
+    assert not {i.seed for i in other} & {*seeds[0].values()}
+
+
 @pytest.mark.parametrize('world', [1, 2, 3])
 @pytest.mark.parametrize('batch', [1, 3])
 def test_evaluation_serves_each_frame_once(monkeypatch, world, batch):

@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / 'tools'), str(Path(__file__).resolve().parent)]
 
 import test as test_tool  # noqa: E402
-
 import train as train_tool  # noqa: E402
 
 TOOLS = dict(train=train_tool, test=test_tool)

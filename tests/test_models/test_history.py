@@ -56,9 +56,7 @@ def test_the_batch_slot_does_not_matter():
         one(volumes[0], [meta('a'), meta('b')])
         straight = one(volumes[1], [meta('a1', 'a'), meta('b1', 'b')])
         two(volumes[0], [meta('a'), meta('b')])
-        swapped = two(
-            volumes[1].flip(0), [meta('b1', 'b'), meta('a1', 'a')]
-        )
+        swapped = two(volumes[1].flip(0), [meta('b1', 'b'), meta('a1', 'a')])
         # sequences that arrive in batches of another size, too
         three = make_history()
         three(volumes[0, :1], [meta('a')])
@@ -102,9 +100,7 @@ def test_alignment_is_exact_at_voxel_centres(before, now):
         return centers @ pose[:3, :3].T + pose[:3, 3]
 
     past_volume = to_global(before).permute(3, 0, 1, 2).float()
-    history._remember(
-        past_volume[None], [meta('a', pose=before)], [[]]
-    )
+    history._remember(past_volume[None], [meta('a', pose=before)], [[]])
     past = history._streams[False]['a'][0]
     aligned = history._align(past, meta('b', 'a', pose=now))
     expected = to_global(now)
@@ -128,9 +124,7 @@ def test_ages_come_from_timestamps():
     history = make_history(num_frames=2)
     seen = []
     history.time_conv.register_forward_hook(
-        lambda module, args, output: seen.append(
-            float(args[0][0, -1].mean())
-        )
+        lambda module, args, output: seen.append(float(args[0][0, -1].mean()))
     )
     volume = torch.rand(1, 3, *GRID.shape)
     with torch.no_grad():
@@ -173,3 +167,25 @@ def test_gradients_stop_at_the_past():
     history(first, [meta('a')])
     history(second, [meta('b', 'a')]).sum().backward()
     assert first.grad is None and second.grad is not None
+
+
+def test_streams_go_on_in_another_copy_of_the_network():
+    volumes = torch.rand(3, 1, 3, *GRID.shape)
+    metas = [
+        [meta('a', pose=shifted(1.0), timestamp=1.0)],
+        [meta('b', 'a', pose=shifted(1.5), timestamp=1.5)],
+        [meta('c', 'b', pose=shifted(2.25), timestamp=2.0)],
+    ]
+    one, two = make_history().train(), make_history().train()
+    for step in (0, 1):
+        one(volumes[step], metas[step])
+    weights = one.state_dict()
+    state = one.stream_state()
+    # weights are what they were without streams
+    assert weights.keys() == two.state_dict().keys()
+    two.load_state_dict(weights)
+    two.load_stream_state(state)
+    assert [len(s['volumes']) for s in state] == [2]
+    assert torch.equal(one(volumes[2], metas[2]), two(volumes[2], metas[2]))
+    # the state was taken, not the streams themselves
+    assert [stream['token'] for stream in state] == ['b']
