@@ -14,6 +14,9 @@ default_hooks = dict(
         save_best='RayIoU',
         rule='greater',
     ),
+    # what --resume finds within a long epoch, in iterations; gradient
+    # accumulation wants a multiple of its count
+    resume_point=dict(type='ResumePointHook', interval=500),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 
