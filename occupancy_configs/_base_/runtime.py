@@ -14,8 +14,7 @@ default_hooks = dict(
         save_best='RayIoU',
         rule='greater',
     ),
-    # what --resume finds within a long epoch, in iterations; gradient
-    # accumulation wants a multiple of its count
+    # what --resume finds within a long epoch, in iterations
     resume_point=dict(type='ResumePointHook', interval=500),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )

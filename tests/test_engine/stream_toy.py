@@ -134,7 +134,8 @@ class WitnessHook(Hook):
         model = getattr(runner.model, 'module', runner.model)
         line = (
             f'{runner.epoch} {runner.iter} {outputs["loss"].item().hex()} '
-            f'{runner.optim_wrapper.get_lr()["lr"][0].hex()} {model.seen}\n'
+            f'{runner.optim_wrapper.get_lr()["lr"][0].hex()} '
+            f'{getattr(model, "seen", "")}\n'
         )
         with Path(f'{self.path}.{runner.rank}').open('a') as file:
             file.write(line)

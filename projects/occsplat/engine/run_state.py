@@ -2,9 +2,9 @@
 
 mmengine's checkpoint has the weights, their average, the optimizer, the
 schedules and the iteration. The rest is kept here: the place in the epoch,
-which all processes share, goes into the checkpoint's ``meta``; generators
-and past volumes, of which each process has its own, go into one file a
-process beside it. Gathering those would be too much for one machine's
+which all processes share, goes into the checkpoint's ``meta``; generators,
+past volumes and half-gathered gradients, of which each process has its own,
+go into one file a process beside it. Gathering those would be too much for one machine's
 memory: FB-Occ R50 remembers 0.4 GB a stream.
 
     work_dir/epoch_3.pth
@@ -87,6 +87,12 @@ def save_run_state(
             name: module.stream_state()
             for name, module in _streaming_modules(runner.model)
         },
+        # none but between two steps of gradient accumulation
+        gradients={
+            name: weight.grad.cpu()
+            for name, weight in runner.model.named_parameters()
+            if weight.grad is not None
+        },
     )
     barrier()  # the main process has written which checkpoint is the newest
     path = _state_path(Path(out_dir) / filename, rank)
@@ -153,6 +159,9 @@ def load_run_state(
     loop.generators = state['generators']
     for name, module in _streaming_modules(runner.model):
         module.load_stream_state(state['streams'].get(name, ()))
+    for name, weight in runner.model.named_parameters():
+        if name in state['gradients']:
+            weight.grad = state['gradients'][name].to(weight.device)
 
 
 def _state_path(checkpoint: Path, rank: int) -> Path:
