@@ -37,6 +37,7 @@ model = dict(
         depth_bins=dict(start=2.0, stop=42.0, step=0.5),  # metres
         backward=dict(num_anchors=4, num_heads=8, feedforward_channels=320),
         depth_weight=1.0,
+        with_cp=True,  # recompute the depth branch's activations
     ),
     history=dict(
         type='StreamingHistory',

@@ -24,7 +24,10 @@ param_scheduler = [
 custom_hooks = [
     # history and flow join after two epochs
     dict(type='WarmupSwitchHook', switch_iter=2 * iters_per_epoch),
-    # decay rises as 0.999 * (1 - exp(-n / 2000))
+    # Decay rises as 0.999 * (1 - exp(-n / 2000)) with the n-th update. The
+    # released code starts at n = 10 560, that is at 0.994, so that the first
+    # averages hold random weights; some 5 000 updates on, neither start has
+    # left a trace.
     dict(
         type='EMAHook',
         ema_type='mmdet.ExpMomentumEMA',
@@ -33,7 +36,8 @@ custom_hooks = [
         update_buffers=True,
     ),
 ]
-# batch statistics over all GPUs; plain batch norm on a single process
+# batch statistics over all GPUs; plain batch norm on a single process, and
+# on CPUs
 sync_bn = 'torch'
 # the learning rate belongs to this global batch (--auto-scale-lr)
 auto_scale_lr = dict(enable=False, base_batch_size=16)

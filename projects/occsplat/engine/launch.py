@@ -77,6 +77,9 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
             'tools/dist_test.sh'
         )
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    # torch's synchronised batch norm refuses tensors on the CPU: every
+    # process goes by its own statistics
+    cfg.sync_bn = None
     # the Runner's own wrapper names a GPU
     cfg.setdefault(
         'model_wrapper_cfg',

@@ -10,6 +10,7 @@ import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.backbones.resnet import BasicBlock
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from occsplat.structures import CameraRig
 
@@ -54,6 +55,9 @@ class DepthNet(nn.Module):
         context_channels (int): C of the context.
         depth_bins (int): D.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        with_cp (bool): compute the depth branch anew in the backward pass
+            instead of keeping its activations. Its batch norms then
+            follow every batch twice, as with ``with_cp`` in mmdet.
     """
 
     def __init__(
@@ -63,8 +67,10 @@ class DepthNet(nn.Module):
         context_channels: int,
         depth_bins: int,
         norm_cfg: dict | None = None,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         norm_cfg = norm_cfg or dict(type='BN')
         self.reduce = _conv(in_channels, mid_channels, 3, norm_cfg)
         self.camera_norm = nn.BatchNorm1d(CAMERA_NUMBERS)
@@ -93,7 +99,11 @@ class DepthNet(nn.Module):
         x = self.reduce(features.flatten(0, 1))
         camera = self.camera_norm(camera_vector(rig))
         context = self.context(self.context_gate(x, camera))
-        depth = self.depth(self.depth_gate(x, camera))
+        gated = self.depth_gate(x, camera)
+        if self.with_cp and gated.requires_grad:
+            depth = checkpoint(self.depth, gated, use_reentrant=False)
+        else:
+            depth = self.depth(gated)
         return context.unflatten(0, views), depth.unflatten(0, views)
 
 

@@ -40,6 +40,8 @@ class FBOccLifter(nn.Module):
         depth_weight (float): weight of the depth loss.
         norm_cfg (dict, optional): normalisation in the depth net,
             BatchNorm by default.
+        with_cp (bool): recompute the depth branch in the backward pass,
+            see DepthNet.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class FBOccLifter(nn.Module):
         backward: dict[str, Any] | None = None,
         depth_weight: float = 1.0,
         norm_cfg: dict | None = None,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         self.grid = as_grid(grid)
@@ -62,6 +65,7 @@ class FBOccLifter(nn.Module):
             channels,
             self.bins.count,
             norm_cfg,
+            with_cp,
         )
         self.backward_projection = (
             None

@@ -1,0 +1,268 @@
+"""The training recipe of the full-size configs, in numbers and in effect."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
+
+from occsplat.engine import OccRunner, load_config, prepare_launcher
+from occsplat.models.lifting.depth_net import DepthNet
+from occsplat.models.render_heads import voxelsplat_head
+from occsplat.structures import CameraRig
+
+CONFIGS = Path(__file__).parents[2] / 'occupancy_configs'
+R50 = 'fbocc/fbocc-r50_8xb2-48e_openocc.py'
+RECIPES = sorted(
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.glob('fbocc/fbocc-*_*xb*.py')
+)
+
+
+def load(name):
+    return Config.fromfile(CONFIGS / name)
+
+
+def hook(cfg, kind):
+    (found,) = [h for h in cfg.custom_hooks if h.type == kind]
+    return found
+
+
+@pytest.mark.parametrize('name', RECIPES)
+def test_recipes_share_what_the_paper_fixes(name):
+    cfg = load(name)
+    assert hook(cfg, 'EMAHook') == hook(load(R50), 'EMAHook')
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=5, norm_type=2)
+    assert cfg.optim_wrapper.optimizer.type == 'AdamW'
+    assert cfg.sync_bn == 'torch'
+    assert cfg.model.lifter.with_cp
+    backbone = cfg.model.img_backbone
+    assert backbone.get('with_cp') or backbone.checkpoint_levels == 3
+    # two epochs: of 1758 iterations, or of 1999 for the published FB-Occ
+    batch = cfg.auto_scale_lr.base_batch_size
+    assert (
+        hook(cfg, 'WarmupSwitchHook').switch_iter
+        == {
+            16: 3516,
+            64: 3998,
+        }[batch]
+    )
+    loader = cfg.train_dataloader
+    assert loader.batch_size == loader.sampler.batch_size
+    gpus = int(Path(name).stem.split('_')[1].split('xb')[0])
+    assert batch == gpus * loader.batch_size
+
+
+def test_published_fb_occ_trains_for_its_number_of_iterations():
+    cfg = load('fbocc/fbocc-r50_16xb4-20e_occ3d.py')
+    passes = cfg.train_cfg.max_epochs
+    iterations = passes * (28130 // 64)
+    # 20 epochs of 1999, to a part in a thousand
+    assert iterations == pytest.approx(39_980, rel=1e-3)
+    assert cfg.train_cfg.val_interval * 7 == passes
+
+
+def test_published_fb_occ_looks_where_cameras_look():
+    cfg = load('fbocc/fbocc-r50_16xb4-20e_occ3d.py')
+    steps = {s.type: s for s in cfg.train_dataloader.dataset.pipeline}
+    assert steps['LoadOccLabels'].use_camera_mask
+    assert [m.mask for m in cfg.test_evaluator] == ['camera']
+    # the score has the mask from the labels, which stay whole
+    for step in cfg.test_dataloader.dataset.pipeline:
+        assert 'use_camera_mask' not in step
+
+
+@pytest.mark.parametrize(
+    'n, decay', [(1, 0.000499375), (2000, 0.631488438), (20_000, 0.998954646)]
+)
+def test_decay_of_the_average(n, decay):
+    """0.999 (1 - exp(-n / 2000)) by hand, for the n-th update."""
+    cfg = dict(hook(load(R50), 'EMAHook'))
+    cfg.update(type=cfg.pop('ema_type'))
+    source = nn.Linear(1, 1, bias=False)
+    average = MODELS.build(cfg, default_args=dict(model=source))
+    value = torch.ones(1, dtype=torch.float64)
+    average.avg_func(value, torch.zeros(1, dtype=torch.float64), n - 1)
+    assert value.item() == pytest.approx(decay, abs=1e-9)
+
+
+def test_rate_rises_for_200_iterations_and_stays():
+    cfg = load(R50)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=2e-4)
+    (schedule,) = cfg.param_scheduler
+    schedule = PARAM_SCHEDULERS.build(
+        schedule, default_args=dict(optimizer=optimizer)
+    )
+    rates = []
+    for _ in range(300):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(2e-7)
+    assert rates[100] == pytest.approx(1e-4, rel=0.01)
+    assert rates[199:] == pytest.approx([2e-4] * 101)
+
+
+def test_gradients_are_cut_to_a_length_of_five():
+    cfg = load(R50).optim_wrapper
+    cfg.optimizer = dict(type='SGD', lr=1.0)
+    model = nn.Linear(3, 1, bias=False)
+    before = model.weight.detach().clone()
+    wrapper = build_optim_wrapper(model, cfg)
+    wrapper.update_params(100 * model(torch.tensor([[1.0, 2.0, 2.0]])).sum())
+    # the gradient is 100 (1, 2, 2), 300 long
+    torch.testing.assert_close(
+        before - model.weight, 5 / 3 * torch.tensor([[1.0, 2.0, 2.0]])
+    )
+
+
+def tiny_batch(cfg, root):
+    cfg.train_dataloader.dataset.data_root = str(root)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    return pseudo_collate([dataset[0]])
+
+
+def test_mixed_precision_leaves_the_volume_in_float32(
+    minitown_infos, monkeypatch
+):
+    cfg = load('voxelsplat/voxelsplat_fbocc-tiny_minitown.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    seen = {}
+
+    def record(part):
+        def look(module, args, out):
+            if isinstance(out, torch.Tensor) and out.is_floating_point():
+                seen.setdefault(part, set()).add(out.dtype)
+
+        return look
+
+    parts = ('img_backbone', 'lifter', 'history', 'volume_encoder', 'occ_head')
+    for part in parts:
+        for module in getattr(model, part).modules():
+            module.register_forward_hook(record(part))
+
+    def watched(function):
+        def call(*args, **kwargs):
+            seen.setdefault('rasteriser', set()).update(
+                value.dtype
+                for value in kwargs.values()
+                if isinstance(value, torch.Tensor)
+                and value.is_floating_point()
+            )
+            assert not torch.is_autocast_enabled('cpu')
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in ('rasterize', 'rasterize_labels', 'rasterize_pair'):
+        monkeypatch.setattr(
+            voxelsplat_head, name, watched(getattr(voxelsplat_head, name))
+        )
+    data = model.data_preprocessor(tiny_batch(cfg, minitown_infos), True)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = model(**data, mode='loss')
+        total, _ = model.parse_losses(losses)
+    assert torch.bfloat16 in seen.pop('img_backbone')
+    assert seen.pop('rasteriser') == {torch.float32}
+    assert seen == {part: {torch.float32} for part in parts[1:]}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    total.backward()
+    optimizer.step()
+    assert all(value.isfinite() for value in losses.values())
+    for name, p in model.named_parameters():
+        assert p.grad.isfinite().all() and p.isfinite().all(), name
+
+
+def test_recomputing_the_depth_branch_changes_no_gradient():
+    rig = CameraRig(
+        K=torch.rand(1, 2, 3, 3),
+        ref2cam=torch.eye(4).expand(1, 2, 4, 4) + 0.1 * torch.rand(1, 2, 4, 4),
+        img_aug=torch.rand(1, 2, 3, 3),
+        width=32,
+        height=32,
+    )
+    features = torch.rand(1, 2, 8, 4, 4)
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        net = DepthNet(8, 8, 4, 6, with_cp=with_cp)
+        context, depth = net(features, rig)
+        (context.sum() + depth.pow(2).sum()).backward()
+        gradients.append({k: p.grad for k, p in net.named_parameters()})
+    assert gradients[0]['depth.0.conv1.weight'].any()
+    torch.testing.assert_close(*gradients)
+
+
+def shrink(cfg, root, work_dir):
+    """The R50 config on one MiniTown frame, images and volume cut."""
+    limits = (-40, -40, -1, 40, 40, 5.4)
+    small = dict(range=limits, shape=(20, 20, 4))
+    labels = dict(range=limits, shape=(40, 40, 8))
+    cfg.model.init_cfg = None
+    cfg.model.lifter.grid = cfg.model.history.grid = small
+    loader = cfg.train_dataloader
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.dataset.data_root = str(root)
+    loader.dataset.update(indices=2, sequence_splits=1)
+    for step in loader.dataset.pipeline:
+        if step.type == 'ImageAug':
+            step.size = (96, 64)
+        if step.type == 'LoadOccLabels':
+            step.grid = labels
+    cfg.train_cfg.max_epochs = 1
+    for key in ('val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            cfg.pop(f'{key}_{part}')
+    cfg.default_hooks.checkpoint = None
+    cfg.default_hooks.logger = None
+    cfg.work_dir = str(work_dir)
+    cfg.log_level = 'ERROR'
+
+
+def norms(model):
+    kinds = (nn.modules.batchnorm._BatchNorm,)
+    return {type(m) for m in model.modules() if isinstance(m, kinds)}
+
+
+@pytest.mark.parametrize('launcher', ['none', 'pytorch'])
+def test_r50_takes_a_step_on_one_cpu(
+    launcher, minitown_infos, tmp_path, monkeypatch
+):
+    """Synchronised norms become plain ones, started by torchrun or not."""
+    cfg = load_config(CONFIGS / R50)
+    assert cfg.sync_bn == 'torch'
+    shrink(cfg, minitown_infos, tmp_path)
+    cfg.experiment_name = f'{tmp_path.name}_{launcher}'
+    if launcher == 'pytorch':
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = str(probe.getsockname()[1])
+        for key, value in dict(
+            RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_PORT=port,
+            MASTER_ADDR='127.0.0.1',
+        ).items():  # fmt: skip
+            monkeypatch.setitem(os.environ, key, value)
+    try:
+        prepare_launcher(cfg, launcher)
+        runner = OccRunner.from_cfg(cfg)
+        before = runner.model.state_dict()
+        before = {k: v.clone() for k, v in before.items()}
+        runner.train()
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    assert runner.iter == 1
+    assert nn.SyncBatchNorm not in norms(runner.model)
+    after = runner.model.state_dict()
+    changed = [k for k in after if not torch.equal(after[k], before[k])]
+    assert any('occ_head' in k for k in changed)
+    assert any('img_backbone' in k for k in changed)
+    assert all(v.isfinite().all() for v in after.values())
