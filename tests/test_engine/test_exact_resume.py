@@ -284,12 +284,7 @@ def test_another_number_of_processes_repeats_the_epoch(two_processes):
 
 
 def test_metrics_do_not_depend_on_the_number_of_processes(two_processes):
-    one, two = (
-        json.loads(
-            (two_processes / f'metrics_{world}/metrics.json').read_text()
-        )['metrics']
-        for world in (1, 2)
-    )
+    one, two = metrics_of(two_processes)
     assert one == two
     assert one['frames'] == one['distinct'] == 12
     # 5, 3 and 4 frames: 0 + 1 + 2 + 2 + 2, 0 + 1 + 2, 0 + 1 + 2 + 2
@@ -299,11 +294,14 @@ def test_metrics_do_not_depend_on_the_number_of_processes(two_processes):
 @pytest.mark.slow
 def test_the_same_holds_for_a_real_network(minitown_infos, tmp_path):
     """VoxelSplat on FB-Occ, which draws voxels, with a loader's worker."""
-    data = f'train_dataloader.dataset.data_root={minitown_infos}'
     config = str(HERE / 'resume_voxelsplat_config.py')
+    roots = [
+        f'{split}_dataloader.dataset.data_root={minitown_infos}'
+        for split in ('train', 'val', 'test')
+    ]
 
-    def job(name, kill, resume=None):
-        options = (data, kill_at(kill))
+    def train(name, kill, resume=None):
+        options = (*roots, kill_at(kill))
         return (
             'train',
             arguments(tmp_path / name, *options, resume=resume, config=config),
@@ -311,7 +309,7 @@ def test_the_same_holds_for_a_real_network(minitown_infos, tmp_path):
         )
 
     codes, printed = tools(
-        job('alone', 7), job('killed', 5), job('killed', 7, resume=())
+        train('alone', 7), train('killed', 5), train('killed', 7, resume=())
     )
     assert codes == [[-9]] * 3, printed
     assert 'afresh' not in printed
@@ -321,3 +319,23 @@ def test_the_same_holds_for_a_real_network(minitown_infos, tmp_path):
     name = 'streams/resume_iter_6.rank0.pth'
     assert_same_streams(one / name, two / name)
     assert_same_steps(one / 'witness.0', two / 'witness.0')
+
+    def test(world):
+        paths = [str(one / 'resume_iter_6.pth'), '--work-dir']
+        paths.append(str(tmp_path / f'metrics_{world}'))
+        return 'test', [config, *paths, '--cfg-options', *roots], world
+
+    codes, printed = tools(test(1), test(2))
+    assert codes == [[0], [0, 0]], printed
+    one, two = metrics_of(tmp_path)
+    assert one == two and len(one) > 20
+
+
+def metrics_of(folder):
+    """What tools/test.py wrote with one and with two processes."""
+    return [
+        json.loads((folder / f'metrics_{world}/metrics.json').read_text())[
+            'metrics'
+        ]
+        for world in (1, 2)
+    ]
