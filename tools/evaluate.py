@@ -114,7 +114,7 @@ def build_dataset(cfg: Config, images: bool) -> Any:
         dataset.pipeline = [
             step
             for step in dataset.pipeline
-            if step['type'].endswith('Labels')
+            if step['type'] == 'LoadOccLabels'
         ]
     return DATASETS.build(dataset)
 
