@@ -24,6 +24,9 @@ CASES = {
     # two blocks with windows, of which 20 patches are more than one
     # wide, and one with a large window
     'voxelsplat/voxelsplat_fbocc-eva02-l_8xb2-24e_openocc.py': dict(depth=3),
+    'voxelsplat/voxelsplat_fbocc-internimage-xl_8xb2-24e_openocc.py': dict(
+        depths=(1, 1, 1, 1)
+    ),
 }
 
 
