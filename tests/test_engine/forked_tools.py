@@ -44,7 +44,7 @@ def start(tool, arguments, rank, world_size, port):
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        sys.stdout.flush()
         os._exit(status)
 
 
