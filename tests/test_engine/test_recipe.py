@@ -20,6 +20,7 @@ from occsplat.structures import CameraRig
 
 CONFIGS = Path(__file__).parents[2] / 'occupancy_configs'
 R50 = 'fbocc/fbocc-r50_8xb2-48e_openocc.py'
+PUBLISHED = 'fbocc/fbocc-r50_16xb4-20e_occ3d.py'
 RECIPES = sorted(
     str(path.relative_to(CONFIGS))
     for path in CONFIGS.glob('fbocc/fbocc-*_*xb*.py')
@@ -61,7 +62,7 @@ def test_recipes_share_what_the_paper_fixes(name):
 
 
 def test_published_fb_occ_trains_for_its_number_of_iterations():
-    cfg = load('fbocc/fbocc-r50_16xb4-20e_occ3d.py')
+    cfg = load(PUBLISHED)
     passes = cfg.train_cfg.max_epochs
     iterations = passes * (28130 // 64)
     # 20 epochs of 1999, to a part in a thousand
@@ -70,7 +71,7 @@ def test_published_fb_occ_trains_for_its_number_of_iterations():
 
 
 def test_published_fb_occ_looks_where_cameras_look():
-    cfg = load('fbocc/fbocc-r50_16xb4-20e_occ3d.py')
+    cfg = load(PUBLISHED)
     steps = {s.type: s for s in cfg.train_dataloader.dataset.pipeline}
     assert steps['LoadOccLabels'].use_camera_mask
     assert [m.mask for m in cfg.test_evaluator] == ['camera']
@@ -202,14 +203,15 @@ def test_recomputing_the_depth_branch_changes_no_gradient():
 
 
 def shrink(cfg, root, work_dir):
-    """The R50 config on one MiniTown frame, images and volume cut."""
+    """An R50 config on two MiniTown frames, images and volume cut."""
     limits = (-40, -40, -1, 40, 40, 5.4)
     small = dict(range=limits, shape=(20, 20, 4))
     labels = dict(range=limits, shape=(40, 40, 8))
     cfg.model.init_cfg = None
     cfg.model.lifter.grid = cfg.model.history.grid = small
     loader = cfg.train_dataloader
-    loader.update(num_workers=0, persistent_workers=False)
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    loader.sampler.batch_size = 2
     loader.dataset.data_root = str(root)
     loader.dataset.update(indices=2, sequence_splits=1)
     for step in loader.dataset.pipeline:
@@ -232,12 +234,14 @@ def norms(model):
     return {type(m) for m in model.modules() if isinstance(m, kinds)}
 
 
-@pytest.mark.parametrize('launcher', ['none', 'pytorch'])
+@pytest.mark.parametrize(
+    'name, launcher', [(R50, 'none'), (PUBLISHED, 'pytorch')]
+)
 def test_r50_takes_a_step_on_one_cpu(
-    launcher, minitown_infos, tmp_path, monkeypatch
+    name, launcher, minitown_infos, tmp_path, monkeypatch
 ):
     """Synchronised norms become plain ones, started by torchrun or not."""
-    cfg = load_config(CONFIGS / R50)
+    cfg = load_config(CONFIGS / name)
     assert cfg.sync_bn == 'torch'
     shrink(cfg, minitown_infos, tmp_path)
     cfg.experiment_name = f'{tmp_path.name}_{launcher}'
