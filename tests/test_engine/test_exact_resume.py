@@ -64,7 +64,7 @@ def tools(*jobs):
         env=ENV,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout + done.stderr
@@ -78,7 +78,7 @@ def command(*args):
         env=ENV,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 
