@@ -25,7 +25,7 @@ model = dict(
             sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
             scale=0.3,  # metres, standard deviation of a Gaussian
             in_channels=24,  # of the occupancy head's features
-            above=dict(type='PlaneView'),  # moved things seen from above
+            above=[dict(type='PlaneView')],  # moved things seen from above
             semantic_weight=0.5,
             depth_weight=0.0,
             alpha_weight=1.0,

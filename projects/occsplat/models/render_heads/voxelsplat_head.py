@@ -18,6 +18,8 @@ semantic classes (free excluded), X Y Z voxels, H W pixels.
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import torch
 from mmdet3d.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
@@ -73,8 +75,9 @@ class VoxelSplatHead(nn.Module):
         in_channels (int, optional): channels of the occupancy head's
             features, which the Gaussian decoder reads; 'adjacent' only,
             and needed there.
-        above (dict, optional): PlaneView for the moved state, beside the
-            cameras, 'adjacent' only.
+        above (sequence of dict): PlaneViews of the moved state, beside the
+            cameras, each with a name of its own; 'adjacent' only. A coarse
+            one lets things find each other that are farther apart.
         border (float): metres, see AdjacentMotion.
         near, far (float): depth range of the renders in metres.
         views_per_step (int, optional): cameras drawn in each state of a
@@ -105,7 +108,7 @@ class VoxelSplatHead(nn.Module):
         scale: float = 0.12,
         move_seconds: float = 1.0,
         in_channels: int | None = None,
-        above: dict | None = None,
+        above: Sequence[dict] = (),
         border: float = 5.0,
         near: float = 0.1,
         far: float = 100.0,
@@ -143,7 +146,7 @@ class VoxelSplatHead(nn.Module):
             num_samples=num_samples,
         )
         if motion == 'label':
-            if above is not None or in_channels is not None:
+            if above or in_channels is not None:
                 raise ValueError(
                     "above and in_channels belong to motion='adjacent', got "
                     "motion='label'"
@@ -163,7 +166,7 @@ class VoxelSplatHead(nn.Module):
                 **common,
                 balance=GroupBalance(self.spec, counted, sampling_exponent),
                 in_channels=in_channels,
-                above=None if above is None else TASK_UTILS.build(above),
+                above=[TASK_UTILS.build(dict(view)) for view in above],
                 border=border,
             )
         self.options = dict(near=near, far=far, backend=backend)
@@ -191,7 +194,8 @@ class VoxelSplatHead(nn.Module):
             dict: loss_voxelsplat_<term> with 'label', where the terms are
             semantic, depth, alpha and, where flow is predicted, flow.
             loss_voxelsplat_<group>_<term> with 'adjacent', where the groups
-            are static, dynamic, moved and above.
+            are static, dynamic, moved and the names of the views from
+            above.
 
         Raises:
             ValueError: when the batch lacks what the loss needs, or when
@@ -206,6 +210,7 @@ class VoxelSplatHead(nn.Module):
         same_shape('VoxelSplatHead logits', shape, self.grid.shape)
         with_motion = prediction.flow is not None and not self.warmup
         groups: dict[str, RenderTerms] = {}
+        in_motion = set()
         for b in range(prediction.logits.shape[0]):
             for state in self.motion.states(prediction, batch, b, with_motion):
                 terms = groups.setdefault(
@@ -215,9 +220,11 @@ class VoxelSplatHead(nn.Module):
                     ),
                 )
                 self._compare(state, terms)
+                if state.in_motion:
+                    in_motion.add(state.name)
         losses = {}
         for name, terms in groups.items():
-            weight = self.flow_weight if name in ('moved', 'above') else 1.0
+            weight = self.flow_weight if name in in_motion else 1.0
             prefix = f'loss_voxelsplat_{name}'.rstrip('_')
             for term, share in self.weights.items():
                 if share:

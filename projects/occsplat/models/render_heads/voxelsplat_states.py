@@ -8,7 +8,7 @@ frames.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,7 @@ class State:
         label_features (Tensor, optional): their features, (G, C).
         with_unknown (bool): whether the truth's last channel says how much
             of a pixel can't be predicted.
+        in_motion (bool): whether its terms are there for the flow.
     """
 
     name: str
@@ -53,6 +54,7 @@ class State:
     truth: Gaussians | None = None
     label_features: Tensor | None = None
     with_unknown: bool = False
+    in_motion: bool = False
 
     def true_gaussians(self) -> tuple[Gaussians, Tensor]:
         """The truth on its own, and its labels."""
@@ -203,8 +205,8 @@ class AdjacentMotion(nn.Module):
         num_samples (int): voxels drawn a sample, all if there are fewer.
         balance (Balance): how they are drawn.
         in_channels (int): F, of the occupancy head's features.
-        above (PlaneView | None): a view from above for the moved state,
-            beside the cameras.
+        above (sequence of PlaneView): views for the moved state, beside
+            the cameras.
         border (float): metres from the edge of the known volume within
             which labels of an adjacent frame may have come from outside.
     """
@@ -217,7 +219,7 @@ class AdjacentMotion(nn.Module):
         num_samples: int,
         balance: Balance,
         in_channels: int,
-        above: PlaneView | None,
+        above: Sequence[PlaneView],
         border: float,
     ) -> None:
         super().__init__()
@@ -227,7 +229,7 @@ class AdjacentMotion(nn.Module):
         self.num_samples = num_samples
         self.balance = balance
         self.decoder = GaussianDecoder(in_channels, grid, scale)
-        self.above = above
+        self.above = list(above)
         self.border = border
         movable = torch.zeros(256, dtype=torch.bool)
         movable[list(spec.movable)] = True
@@ -331,12 +333,18 @@ class AdjacentMotion(nn.Module):
             inside = self._inside(moved.means.detach(), frames, m)
             moved = _some(moved, inside)
             views = [('moved', cameras_of(frames.rig[m]))]
-            if self.above is not None:
-                scene = Scene(frames.rig[m], self.grid, None, None)
-                views.append(('above', self.above(scene, None).cameras()))
+            scene = Scene(frames.rig[m], self.grid, None, None)
+            for view in self.above:
+                views.append((view.name, view(scene, None).cameras()))
             for name, cameras in views:
                 yield State(
-                    name, moved, labels, cameras, truth, with_unknown=True
+                    name,
+                    moved,
+                    labels,
+                    cameras,
+                    truth,
+                    with_unknown=True,
+                    in_motion=True,
                 )
 
     def _labels_of(
