@@ -21,6 +21,7 @@ VOLUME = (50, 50, 4)  # voxels
 CASES = {
     'fbocc/fbocc-r50_8xb2-48e_occ3d.py': dict(),
     'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py': dict(),
+    'voxelsplat/voxelsplat-adjacent_fbocc-r50_8xb2-48e_openocc.py': dict(),
     # two blocks with windows, of which 20 patches are more than one
     # wide, and one with a large window
     'voxelsplat/voxelsplat_fbocc-eva02-l_8xb2-24e_openocc.py': dict(depth=3),
@@ -44,10 +45,12 @@ def shrink(cfg, backbone):
     for head in model.get('render_heads', ()):
         head.update(grid=labels, num_samples=5_000)
     for split in ('train', 'val'):
-        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+        dataset = cfg[f'{split}_dataloader'].dataset
+        for step in dataset.pipeline + dataset.get('extra_transforms', []):
             changes = {
                 'ImageAug': dict(size=SIZE),
                 'LoadOccLabels': dict(grid=labels),
+                'LoadAdjacentFrames': dict(grid=labels),
                 'RenderViews': dict(frames=(0, 1)),
             }
             step.update(changes.get(step.type, {}))

@@ -27,6 +27,7 @@ model = dict(
             in_channels=24,  # of the occupancy head's features
             above=[dict(type='PlaneView')],  # moved things seen from above
             semantic_weight=0.5,
+            # opacities in place of depths: flow follows them better here
             depth_weight=0.0,
             alpha_weight=1.0,
             flow_weight=1.0,  # of the moved states

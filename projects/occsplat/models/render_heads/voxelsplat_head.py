@@ -46,6 +46,8 @@ from .voxelsplat_states import AdjacentMotion, LabelMotion, State
 
 MOTIONS = ('label', 'adjacent')
 DEPTHS = ('accumulated', 'expected')
+#: share of what a pixel sees that may be unknown
+MAX_UNKNOWN = 0.01
 
 
 @MODELS.register_module()
@@ -286,9 +288,10 @@ class VoxelSplatHead(nn.Module):
 
 
 def _split_unknown(labelled: RenderOutput) -> tuple[Tensor, RenderOutput]:
-    """The last channel of labels, turned around, and the rest of them."""
+    """Which pixels see nothing unknown, 0 or 1, and the labels alone."""
     unknown = labelled.features[..., -1]
     rest = RenderOutput(
         labelled.features[..., :-1], labelled.depth, labelled.alpha
     )
-    return 1 - unknown.clamp(0, 1), rest
+    known = unknown <= MAX_UNKNOWN * labelled.alpha
+    return known.float(), rest
