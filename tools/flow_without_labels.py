@@ -79,7 +79,7 @@ def read_samples(root: str, split: str) -> list[OccDataSample]:
         pipeline=[
             dict(type='LoadMultiViewImages'),
             dict(type='LoadOccLabels', grid=GRID),
-            # the views from above do the work: cameras of a few pixels
+            # only the view from above is used: cameras of a few pixels
             dict(type='RenderViews', frames=(0,), scale=0.02),
             dict(type='LoadAdjacentFrames', grid=GRID, scale=0.02),
             dict(type='ImageAug', size=(16, 8)),
@@ -105,6 +105,7 @@ class FlowNet(nn.Module):
                 nn.Conv2d(
                     width, channels, 3, padding=dilation, dilation=dilation
                 ),
+                nn.GroupNorm(4, channels),
                 nn.ReLU(),
             ]
             width = channels
@@ -138,7 +139,11 @@ def from_above(sample: OccDataSample) -> Tensor:
 
 
 def adjacent_loss(sign: int) -> Loss:
-    """VoxelSplat's loss of moved states; sign -1: time runs backwards."""
+    """VoxelSplat's loss of the moved state from above.
+
+    Args:
+        sign: -1 lets time run backwards.
+    """
     head = VoxelSplatHead(
         SPEC.name,
         GRID,
@@ -174,10 +179,8 @@ def adjacent_loss(sign: int) -> Loss:
             features=torch.zeros(1, 1, *GRID.shape),
         )
         losses = head.loss(None, prediction, batch)
-        return sum(
-            losses.get(f'loss_voxelsplat_{name}_alpha', 0.0 * flow.sum())
-            for name in ('moved', 'bev')
-        )
+        # a scene's only frame has none to be compared with
+        return losses.get('loss_voxelsplat_bev_alpha', 0.0 * flow.sum())
 
     return loss
 
@@ -215,6 +218,7 @@ def train(
         for i in torch.randperm(len(samples)).tolist():
             optimizer.zero_grad()
             loss(net(seen[i]), samples[i]).backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             schedule.step()
     return net

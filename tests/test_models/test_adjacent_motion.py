@@ -1,12 +1,11 @@
-"""VoxelSplatHead(motion='adjacent'): flow from other frames' labels."""
+"""VoxelSplatHead(motion='adjacent'): flow from other frames' labels.
 
-import copy
+That a network learns from it is shown in test_flow_without_labels.py.
+"""
 
 import pytest
 import torch
-from mmdet3d.registry import DATASETS
 
-from occsplat.evaluation import RayIoUMetric
 from occsplat.models.render_heads import VoxelSplatHead
 from occsplat.structures import (
     AdjacentFrames,
@@ -19,7 +18,6 @@ from occsplat.structures import (
 
 SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid(range=(-8, -8, -1, 8, 8, 2.2), shape=(40, 40, 8))
-COARSE = VoxelGrid(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 CAR, ROAD = 0, 10
 FEATURES = 4
 #: metres a second towards +x, of the car below
@@ -254,81 +252,3 @@ def test_options_of_the_other_motion_are_refused():
         VoxelSplatHead('openocc', GRID, above=[dict(type='PlaneView')])
     with pytest.raises(ValueError, match='in_channels'):
         VoxelSplatHead('openocc', GRID, motion='adjacent')
-
-
-# --- flow with no flow label at all, on MiniTown -----------------------
-
-
-@pytest.fixture(scope='module')
-def drive(minitown_infos):
-    """Key frames of the small town in which things move."""
-    dataset = DATASETS.build(
-        dict(
-            type='NuScenesOccDataset',
-            data_root=str(minitown_infos),
-            ann_file='occsplat_infos_train.pkl',
-            pipeline=[
-                dict(type='LoadMultiViewImages'),
-                dict(type='LoadOccLabels', grid=COARSE),
-                # tiny: the view from above does the work
-                dict(type='RenderViews', frames=(0,), scale=0.1),
-                dict(type='LoadAdjacentFrames', grid=COARSE, scale=0.1),
-                dict(type='ImageAug', size=(64, 32)),
-                dict(type='PackOccInputs'),
-            ],
-        )
-    )
-    samples = [dataset[i]['data_samples'] for i in range(len(dataset))]
-    moving = [int((s.gt_flow.norm(dim=-1) > 1).sum()) for s in samples]
-    assert max(moving) > 100
-    return [samples[i] for i in torch.tensor(moving).argsort()[-2:]]
-
-
-def learn_flow(sample, sign, steps=40):
-    """Flow (X, Y, Z, 2) that the head's losses alone have led to.
-
-    The occupancy is that of the labels: what is tested is the flow. It is
-    constant in cells of 4 m, as a network's is smooth. ``sign`` -1 lets
-    time run backwards.
-    """
-    sample = copy.deepcopy(sample)
-    sample.adjacent.dt *= sign
-    del sample.gt_flow
-    batch = OccBatch.collate([sample])
-    assert batch.gt_flow is None
-    torch.manual_seed(0)
-    prediction = predict(batch.gt_occ, sharpness=4.0)
-    head = make_head(
-        COARSE, scale=0.3, border=5.0, num_samples=2500, semantic_weight=0.0
-    )
-    cells = torch.zeros(1, 2, 20, 20, requires_grad=True)
-    optimizer = torch.optim.Adam([cells], lr=0.3)
-    for _ in range(steps):
-        flow = cells.repeat_interleave(5, 2).repeat_interleave(5, 3)
-        prediction.flow = flow[..., None].expand(-1, -1, -1, -1, 8)
-        losses = head.loss(None, prediction, batch)
-        optimizer.zero_grad()
-        sum(losses.values()).backward()
-        optimizer.step()
-    return prediction.flow[0].detach().permute(1, 2, 3, 0)
-
-
-def errors(samples, flows):
-    """mAVE_TP in m/s where the occupancy is right."""
-    metric = RayIoUMetric(grid=COARSE)
-    for sample, flow in zip(samples, flows):
-        occ = sample.gt_occ
-        metric.add(
-            sample.token, occ, occ, sample.ray_origins, flow, sample.gt_flow
-        )
-    return metric.score()['mAVE_TP']
-
-
-def test_flow_is_learned_from_occupancy_alone(drive):
-    none = errors(drive, [torch.zeros_like(s.gt_flow) for s in drive])
-    assert none > 0.5
-    learned = errors(drive, [learn_flow(s, sign=1) for s in drive])
-    assert learned < 0.7 * none
-    # time that runs backwards teaches the opposite
-    wrong = errors(drive, [learn_flow(s, sign=-1) for s in drive])
-    assert wrong > none

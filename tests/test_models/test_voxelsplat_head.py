@@ -3,11 +3,8 @@
 import pytest
 import torch
 
+from occsplat.models.render_heads.render_state import class_channels, opaque
 from occsplat.models.render_heads.voxelsplat_head import VoxelSplatHead
-from occsplat.models.render_heads.voxelsplat_states import (
-    class_channels,
-    opaque,
-)
 from occsplat.rendering import render_labels
 from occsplat.structures import (
     CameraRig,

@@ -11,6 +11,11 @@ under ``img_view_transformer.``, ``depth_net.`` or
 mistaken for this one: wrong shapes and files without a match are
 refused, and everything that is left over is listed.
 
+The code family that it comes from reads images as RGB and then swaps the
+channels, so that the network sees BGR (normalised with the means of RGB, a
+third of a standard deviation off). OccSplat's images are RGB: the input
+channels of the first layer are turned around.
+
 The depth net is left out even where its convolutions have the shapes of
 ours: their channels are gated by a vector of 27 numbers of the camera in
 pixels, where ours has 22 in other units.
@@ -34,14 +39,18 @@ def r50_depth(
     state: dict[str, Tensor], module: nn.Module
 ) -> Iterator[Renamed | Dropped]:
     """Backbone and neck; the parts that see the volume are dropped."""
-    yield from rename_prefixes(
+    for item in rename_prefixes(
         state,
         {
             'img_backbone.': 'img_backbone.',
             'img_neck.lateral_convs.': 'img_neck.lateral.',
             'img_neck.fpn_convs.0.': 'img_neck.output.',
         },
-    )
+    ):
+        if item.name == 'img_backbone.conv1.weight':
+            # blue, green, red to red, green, blue
+            item = item._replace(value=item.value.flip(1))
+        yield item
     yield from drop_prefixes(
         state,
         (

@@ -40,9 +40,11 @@ from occsplat.structures import (
     same_shape,
 )
 
+from .adjacent_motion import AdjacentMotion
+from .label_motion import LabelMotion
+from .render_state import State
 from .render_terms import RenderTerms
 from .voxel_sampling import GroupBalance, MarginalBalance
-from .voxelsplat_states import AdjacentMotion, LabelMotion, State
 
 MOTIONS = ('label', 'adjacent')
 DEPTHS = ('accumulated', 'expected')

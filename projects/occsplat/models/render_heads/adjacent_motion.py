@@ -1,13 +1,19 @@
-"""What VoxelSplat renders: the scene now, and where it will be.
+"""VoxelSplat's loss as the paper tells it: flow from adjacent frames.
 
 Shape letters: B batch, G Gaussians, K classes (free included), S semantic
-classes (free excluded), F features, X Y Z voxels, V views, M adjacent
-frames.
+classes (free excluded), F features, X Y Z voxels, M adjacent frames.
+
+::
+
+    labels (X, Y, Z) -> drawn occupied voxels (G,), static or dynamic
+      static, dynamic   against their own labels in the current cameras
+      dynamic + flow*dt against frame m's labels in frame m's cameras, and
+                        from above
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Iterator, Sequence
 
 import torch
@@ -15,7 +21,6 @@ from torch import Tensor, nn
 
 from occsplat.structures import (
     AdjacentFrames,
-    CameraRig,
     Gaussians,
     LabelSpec,
     OccBatch,
@@ -24,159 +29,16 @@ from occsplat.structures import (
 )
 
 from .gaussian_decoder import GaussianDecoder
+from .render_state import (
+    State,
+    cameras_of,
+    class_channels,
+    class_logits,
+    opaque,
+    seen_voxels,
+)
 from .virtual_views import PlaneView, Scene
 from .voxel_sampling import Balance, draw_voxels
-
-
-@dataclass
-class State:
-    """A scene to be rendered twice, as predicted and as labelled.
-
-    Attributes:
-        name: the group of loss terms that it belongs to, '' for the only
-            one.
-        predicted (Gaussians): features are S class logits, then flow.
-        labels (Tensor): class channel of each true Gaussian, (G,).
-        cameras (dict): viewmats, Ks, width, height, camera_model.
-        truth (Gaussians, optional): opaque; features are channels behind
-            those of the classes. By default the predicted ones with a
-            label that is not negative are the true ones.
-        label_features (Tensor, optional): their features, (G, C).
-        with_unknown (bool): whether the truth's last channel says how much
-            of a pixel can't be predicted.
-        in_motion (bool): whether its terms are there for the flow.
-    """
-
-    name: str
-    predicted: Gaussians
-    labels: Tensor
-    cameras: dict
-    truth: Gaussians | None = None
-    label_features: Tensor | None = None
-    with_unknown: bool = False
-    in_motion: bool = False
-
-    def true_gaussians(self) -> tuple[Gaussians, Tensor]:
-        """The truth on its own, and its labels."""
-        if self.truth is not None:
-            return self.truth, self.labels
-        there = self.labels >= 0
-        means = self.predicted.means[there]
-        features = means[:, :0]
-        if self.label_features is not None:
-            features = self.label_features[there]
-        return Gaussians(
-            means,
-            self.predicted.scales[there],
-            torch.ones_like(means[:, 0]),
-            features,
-        ), self.labels[there]
-
-
-class LabelMotion(nn.Module):
-    """The released code's states: labels of the current frame alone.
-
-    A Gaussian of fixed size sits at the centre of each drawn voxel, its
-    opacity is the predicted probability that the voxel is not free. A
-    second state moves the prediction along its flow and the labels along
-    theirs. No parameters.
-
-    Args:
-        spec (LabelSpec): the label set.
-        grid (VoxelGrid): of the labels.
-        scale (float): standard deviation of a Gaussian in metres.
-        num_samples (int): voxels drawn a sample, all if there are fewer.
-        balance (Balance): how they are drawn. Free voxels are candidates:
-            their opacity has to be learned, too.
-        move_seconds (float): how far the moved state looks ahead.
-    """
-
-    def __init__(
-        self,
-        spec: LabelSpec,
-        grid: VoxelGrid,
-        scale: float,
-        num_samples: int,
-        balance: Balance,
-        move_seconds: float,
-    ) -> None:
-        super().__init__()
-        self.spec = spec
-        self.grid = grid
-        self.scale = scale
-        self.num_samples = num_samples
-        self.balance = balance
-        self.move_seconds = move_seconds
-
-    def states(
-        self,
-        prediction: OccPrediction,
-        batch: OccBatch,
-        b: int,
-        with_motion: bool,
-    ) -> Iterator[State]:
-        """The current state, and the moved one where flow is labelled."""
-        flow = None if batch.gt_flow is None else batch.gt_flow[b].flatten(1)
-        voxels = self.sample_voxels(
-            batch.gt_occ[b],
-            None if batch.gt_flow is None else batch.gt_flow[b],
-            None if batch.gt_visible is None else batch.gt_visible[b],
-        )
-        labels = class_channels(self.spec, batch.gt_occ[b].flatten()[voxels])
-        predicted = self._predicted(prediction, b, voxels)
-        state = State(
-            '',
-            predicted,
-            labels,
-            cameras_of(batch.render_rig[b]),
-            label_features=None if flow is None else flow[:, voxels].T,
-        )
-        yield state
-        if with_motion and flow is not None:
-            ahead = self.move_seconds
-            motion = predicted.features[:, self.spec.num_classes - 1 :]
-            truth, labels = state.true_gaussians()
-            yield replace(
-                state,
-                predicted=predicted.moved(motion * ahead),
-                labels=labels,
-                truth=truth.moved(truth.features * ahead),
-            )
-
-    def sample_voxels(
-        self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
-    ) -> Tensor:
-        """Draw voxels, free ones included.
-
-        Args:
-            occ (Tensor): class ids, (X, Y, Z).
-            flow (Tensor | None): m/s, (2, X, Y, Z).
-            visible (Tensor | None): bool (X, Y, Z); an empty mask (as for
-                a frame that ships none) admits every voxel.
-
-        Returns:
-            Tensor: flat voxel indices without repetition, (G,), sorted.
-        """
-        return draw_voxels(
-            (seen_voxels(occ, visible) & (occ != self.spec.ignore)).flatten(),
-            self.num_samples,
-            self.balance,
-            occ.flatten(),
-            None if flow is None else flow.flatten(1),
-        )
-
-    def _predicted(
-        self, prediction: OccPrediction, b: int, voxels: Tensor
-    ) -> Gaussians:
-        means = self.grid.centers(voxels.device).view(-1, 3)[voxels]
-        return Gaussians(
-            means,
-            torch.full_like(means, self.scale),
-            torch.sigmoid(
-                -prediction.logits[b, self.spec.free].flatten()[voxels]
-            ),
-            logits_and_flow(self.spec, prediction, b, voxels),
-        )
 
 
 class AdjacentMotion(nn.Module):
@@ -394,62 +256,6 @@ class AdjacentMotion(nn.Module):
                 "motion='adjacent' decodes Gaussians from voxel features, "
                 'and the occupancy head gives none'
             )
-
-
-def cameras_of(rig: CameraRig) -> dict:
-    """Arguments of the rasteriser for V pinhole cameras."""
-    return dict(
-        viewmats=rig.ref2cam,
-        Ks=rig.image_K,
-        width=rig.width,
-        height=rig.height,
-        camera_model='pinhole',
-    )
-
-
-def class_channels(spec: LabelSpec, occ: Tensor) -> Tensor:
-    """Image channels of class ids, -1 for free and ignored ones."""
-    channels = occ.new_full((256,), -1)
-    occupied = list(spec.occupied)
-    channels[occupied] = torch.arange(len(occupied)).to(channels)
-    return channels[occ]
-
-
-def class_logits(
-    spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
-) -> Tensor:
-    """Logits of the S semantic classes, (G, S)."""
-    logits = prediction.logits[b].flatten(1)[:, voxels].T  # (G, K)
-    return logits[:, list(spec.occupied)]
-
-
-def logits_and_flow(
-    spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
-) -> Tensor:
-    """S class logits and, where predicted, 2 flow values, (G, S + 2)."""
-    features = class_logits(spec, prediction, b, voxels)
-    if prediction.flow is None:
-        return features
-    flow = prediction.flow[b].flatten(1)[:, voxels].T
-    return torch.cat([features, flow], dim=1)
-
-
-def opaque(grid: VoxelGrid, scale: float, voxels: Tensor) -> Gaussians:
-    """Labelled voxels (G,) as opaque balls without features."""
-    means = grid.centers(voxels.device).view(-1, 3)[voxels]
-    return Gaussians(
-        means,
-        torch.full_like(means, scale),
-        torch.ones_like(means[:, 0]),
-        means[:, :0],
-    )
-
-
-def seen_voxels(occ: Tensor, visible: Tensor | None) -> Tensor:
-    """The mask, or everything where there is none or it is empty."""
-    if visible is None or not bool(visible.any()):
-        return torch.ones_like(occ, dtype=torch.bool)
-    return visible
 
 
 def _some(gaussians: Gaussians, mask: Tensor) -> Gaussians:

@@ -1,0 +1,147 @@
+"""VoxelSplat's loss as released: labels move along their own flow.
+
+Shape letters: B batch, G Gaussians, K classes (free included), S semantic
+classes (free excluded), X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from occsplat.structures import (
+    Gaussians,
+    LabelSpec,
+    OccBatch,
+    OccPrediction,
+    VoxelGrid,
+)
+
+from .render_state import (
+    State,
+    cameras_of,
+    class_channels,
+    class_logits,
+    seen_voxels,
+)
+from .voxel_sampling import Balance, draw_voxels
+
+
+class LabelMotion(nn.Module):
+    """The released code's states: labels of the current frame alone.
+
+    A Gaussian of fixed size sits at the centre of each drawn voxel, its
+    opacity is the predicted probability that the voxel is not free. A
+    second state moves the prediction along its flow and the labels along
+    theirs. No parameters.
+
+    Args:
+        spec (LabelSpec): the label set.
+        grid (VoxelGrid): of the labels.
+        scale (float): standard deviation of a Gaussian in metres.
+        num_samples (int): voxels drawn a sample, all if there are fewer.
+        balance (Balance): how they are drawn. Free voxels are candidates:
+            their opacity has to be learned, too.
+        move_seconds (float): how far the moved state looks ahead.
+    """
+
+    def __init__(
+        self,
+        spec: LabelSpec,
+        grid: VoxelGrid,
+        scale: float,
+        num_samples: int,
+        balance: Balance,
+        move_seconds: float,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grid = grid
+        self.scale = scale
+        self.num_samples = num_samples
+        self.balance = balance
+        self.move_seconds = move_seconds
+
+    def states(
+        self,
+        prediction: OccPrediction,
+        batch: OccBatch,
+        b: int,
+        with_motion: bool,
+    ) -> Iterator[State]:
+        """The current state, and the moved one where flow is labelled."""
+        flow = None if batch.gt_flow is None else batch.gt_flow[b].flatten(1)
+        voxels = self.sample_voxels(
+            batch.gt_occ[b],
+            None if batch.gt_flow is None else batch.gt_flow[b],
+            None if batch.gt_visible is None else batch.gt_visible[b],
+        )
+        labels = class_channels(self.spec, batch.gt_occ[b].flatten()[voxels])
+        predicted = self._predicted(prediction, b, voxels)
+        state = State(
+            '',
+            predicted,
+            labels,
+            cameras_of(batch.render_rig[b]),
+            label_features=None if flow is None else flow[:, voxels].T,
+        )
+        yield state
+        if with_motion and flow is not None:
+            ahead = self.move_seconds
+            motion = predicted.features[:, self.spec.num_classes - 1 :]
+            truth, labels = state.true_gaussians()
+            yield replace(
+                state,
+                predicted=predicted.moved(motion * ahead),
+                labels=labels,
+                truth=truth.moved(truth.features * ahead),
+            )
+
+    def sample_voxels(
+        self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
+    ) -> Tensor:
+        """Draw voxels, free ones included.
+
+        Args:
+            occ (Tensor): class ids, (X, Y, Z).
+            flow (Tensor | None): m/s, (2, X, Y, Z).
+            visible (Tensor | None): bool (X, Y, Z); an empty mask (as for
+                a frame that ships none) admits every voxel.
+
+        Returns:
+            Tensor: flat voxel indices without repetition, (G,), sorted.
+        """
+        return draw_voxels(
+            (seen_voxels(occ, visible) & (occ != self.spec.ignore)).flatten(),
+            self.num_samples,
+            self.balance,
+            occ.flatten(),
+            None if flow is None else flow.flatten(1),
+        )
+
+    def _predicted(
+        self, prediction: OccPrediction, b: int, voxels: Tensor
+    ) -> Gaussians:
+        means = self.grid.centers(voxels.device).view(-1, 3)[voxels]
+        return Gaussians(
+            means,
+            torch.full_like(means, self.scale),
+            torch.sigmoid(
+                -prediction.logits[b, self.spec.free].flatten()[voxels]
+            ),
+            logits_and_flow(self.spec, prediction, b, voxels),
+        )
+
+
+def logits_and_flow(
+    spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
+) -> Tensor:
+    """S class logits and, where predicted, 2 flow values, (G, S + 2)."""
+    features = class_logits(spec, prediction, b, voxels)
+    if prediction.flow is None:
+        return features
+    flow = prediction.flow[b].flatten(1)[:, voxels].T
+    return torch.cat([features, flow], dim=1)
