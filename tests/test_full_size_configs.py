@@ -50,7 +50,6 @@ def shrink(cfg, backbone):
             changes = {
                 'ImageAug': dict(size=SIZE),
                 'LoadOccLabels': dict(grid=labels),
-                'LoadAdjacentFrames': dict(grid=labels),
                 'RenderViews': dict(frames=(0, 1)),
             }
             step.update(changes.get(step.type, {}))

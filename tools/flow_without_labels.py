@@ -81,7 +81,7 @@ def read_samples(root: str, split: str) -> list[OccDataSample]:
             dict(type='LoadOccLabels', grid=GRID),
             # only the view from above is used: cameras of a few pixels
             dict(type='RenderViews', frames=(0,), scale=0.02),
-            dict(type='LoadAdjacentFrames', grid=GRID, scale=0.02),
+            dict(type='LoadAdjacentFrames', frames=(-1, 1), scale=0.02),
             dict(type='ImageAug', size=(16, 8)),
             dict(type='PackOccInputs'),
         ],

@@ -8,7 +8,6 @@ train_dataloader = dict(
             dict(
                 type='LoadAdjacentFrames',
                 frames=(-1, 1),  # key frames, half a second each
-                grid={{_base_.label_grid}},
                 scale=0.125,  # of the raw images, as the render views
             )
         ]

@@ -69,7 +69,10 @@ class OccDetector(BaseModel):
         self.history = _build_optional(history)
         self.volume_encoder = _build_optional(volume_encoder)
         self.occ_head = MODELS.build(occ_head)
-        self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
+        # a head with weights of its own draws them beside the generator:
+        # with the same seed the rest starts like the baseline
+        with torch.random.fork_rng(devices=[]):
+            self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
 
     def set_warmup(self, warmup: bool) -> None:
         """Enter or leave the warm-up stage of training.

@@ -12,7 +12,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures import AdjacentFrames, CameraRig, LabelSpec, VoxelGrid
+from occsplat.structures import AdjacentFrames, CameraRig
 
 from .key_frames import key_frame, ref2cam_of
 from .occ_labels import LoadOccLabels
@@ -24,27 +24,24 @@ class LoadAdjacentFrames(BaseTransform):
 
     VoxelSplat (CVPR 2025), section 3: what moves is compared with where
     it is half a second later or earlier. Nothing but the occupancy is
-    read, no flow. The views have the raw images' geometry.
+    read, no flow. The views have the raw images' geometry. Label set and
+    grid are those of LoadOccLabels.
 
     Adds ``adjacent``, an AdjacentFrames in float64. Where the scene
     ends, the current frame stands in, with a ``dt`` of 0.
 
     Args:
         frames (sequence): offsets in key frames, not 0.
-        label_spec (str | LabelSpec): as in LoadOccLabels.
-        grid (VoxelGrid | dict, optional): as in LoadOccLabels.
         scale (float): size of the views relative to the raw images.
 
     Raises:
-        ValueError: when images have not been loaded before, an offset is
-            0, or scale is not positive; and as LoadOccLabels.
+        ValueError: when images or labels have not been loaded before, an
+            offset is 0, or scale is not positive; and as LoadOccLabels.
     """
 
     def __init__(
         self,
         frames: Sequence[int] = (-1, 1),
-        label_spec: str | LabelSpec = 'openocc',
-        grid: VoxelGrid | dict | None = None,
         scale: float = 0.25,
     ) -> None:
         if not frames or 0 in frames:
@@ -55,16 +52,19 @@ class LoadAdjacentFrames(BaseTransform):
         if scale <= 0:
             raise ValueError(f'scale must be positive, got {scale}')
         self.frames = tuple(frames)
-        self.labels = LoadOccLabels(label_spec, grid, with_flow=False)
         self.scale = scale
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the frames."""
-        if 'raw_size' not in results:
+        if 'raw_size' not in results or 'gt_occ' not in results:
             raise ValueError(
-                'LoadAdjacentFrames needs the size of the raw images: put '
-                'it after LoadMultiViewImages'
+                'LoadAdjacentFrames needs the size of the raw images and '
+                'the current labels: put it after LoadMultiViewImages and '
+                'LoadOccLabels'
             )
+        labels = LoadOccLabels(
+            results['label_spec'], results['label_grid'], with_flow=False
+        )
         records = [key_frame(results, offset) for offset in self.frames]
         rig = CameraRig.from_matrices(
             _stacked(ref2cam_of(results, record) for record in records),
@@ -78,8 +78,7 @@ class LoadAdjacentFrames(BaseTransform):
             _stacked(global2ref @ record['ref2global'] for record in records),
             torch.tensor(times, dtype=torch.float64),
             _stacked(
-                self.labels.transform(dict(record))['gt_occ']
-                for record in records
+                labels.transform(dict(record))['gt_occ'] for record in records
             ),
         )
         return results
