@@ -4,7 +4,7 @@ python forked_tools.py '[[tool, arguments, world_size], ...]'
 
 Importing takes seconds and is done once; each job is a process of its own
 for each rank, as torchrun would start it, and may be killed. Prints the
-exit codes of the last rank of every job. Not a test module.
+exit codes of all ranks of every job. Not a test module.
 """
 
 import json

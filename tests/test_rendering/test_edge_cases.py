@@ -160,7 +160,7 @@ print('rendered')
         [sys.executable, '-c', script.format(paths=paths)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert result.stdout.strip() == 'rendered', result.stderr
 
@@ -193,7 +193,7 @@ print('loaded')
         [sys.executable, '-c', script.format(paths=paths)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert result.stdout.strip() == 'loaded', result.stderr
 

@@ -55,7 +55,7 @@ class Shell:
             cwd='/',
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
 
     def calls(self):

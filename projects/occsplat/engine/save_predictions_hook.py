@@ -78,7 +78,11 @@ class SavePredictionsHook(Hook):
         self.seen: dict[str, str] = {}
 
     def before_test(self, runner: Runner) -> None:
-        """Forget what an interrupted run has left."""
+        """Forget the rays that an interrupted run has left.
+
+        Volumes stay: those of the same frames are replaced, others may be
+        another run's.
+        """
         self.seen = {}
         if self.writer is not None and is_main_process():
             shutil.rmtree(self._frames, ignore_errors=True)
