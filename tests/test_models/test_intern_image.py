@@ -1,19 +1,26 @@
 """InternImage: sizes, first state, symmetry, recomputation."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
+from mmengine.config import Config
 
 from occsplat.models.backbones import InternImage
 from occsplat.models.backbones.intern_image import DeformableMixer
 
+ROOT = Path(__file__).parents[2]
+XL = 'occupancy_configs/_base_/models/fbocc_internimage_xl.py'
 TINY = dict(
     channels=8,
     depths=(1, 1, 2, 1),
     groups=(2, 2, 4, 4),
+    mlp_ratio=4.0,
+    spread=1.71,
+    layer_scale=1e-5,
     out_indices=(1, 2, 3),
-    checkpoint_levels=0,
 )
 
 
@@ -47,7 +54,7 @@ def test_the_full_size_has_the_parameters_of_the_formulas():
     downsamples = sum(18 * c * c + 8 * c for c in (160, 320, 640))
     output_norms = 2 * 640 + 2 * 1280
     with torch.device('meta'):
-        model = InternImage()
+        model = MODELS.build(Config.fromfile(ROOT / XL).model.img_backbone)
     total = sum(p.numel() for p in model.parameters())
     assert total == stem + sum(blocks) + downsamples + output_norms
     assert total == 279_394_380
@@ -100,8 +107,7 @@ def test_recomputing_changes_no_gradient():
     for levels in (0, 4):
         torch.manual_seed(0)
         model = InternImage(
-            **dict(TINY, checkpoint_levels=levels),
-            layer_scale=1.0,
+            **dict(TINY, checkpoint_levels=levels, layer_scale=1.0),
             drop_path=0.3,
         )
         # windows that move

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
 from mmdet3d.registry import MODELS
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -34,11 +35,10 @@ POINTS = 9
 
 
 @MODELS.register_module()
-class InternImage(nn.Module):
+class InternImage(BaseModule):
     """Four levels of deformable blocks at strides 4, 8, 16 and 32.
 
-    Channels double from level to level. The defaults are the XL-sized
-    network of VoxelSplat's configs.
+    Channels double from level to level.
 
     Args:
         channels (int): C of the first level.
@@ -48,11 +48,12 @@ class InternImage(nn.Module):
             networks.
         spread (float): distance of a window's points in pixels.
         layer_scale (float): initial factor of every branch.
+        out_indices (sequence of int): levels that are returned.
         drop_path (float): probability that the last block's branches are
             skipped for an image, rising linearly from 0 in the first.
-        out_indices (sequence of int): levels that are returned.
         checkpoint_levels (int): levels, from the first, whose blocks are
             computed anew in the backward pass instead of being kept.
+        init_cfg (dict, optional): as in mmengine.
 
     Raises:
         ValueError: when depths and groups differ in length, groups do not
@@ -62,17 +63,18 @@ class InternImage(nn.Module):
 
     def __init__(
         self,
-        channels: int = 160,
-        depths: Sequence[int] = (6, 6, 32, 6),
-        groups: Sequence[int] = (10, 20, 40, 40),
-        mlp_ratio: float = 4.0,
-        spread: float = 1.71,
-        layer_scale: float = 1e-5,
-        drop_path: float = 0.2,
-        out_indices: Sequence[int] = (2, 3),
-        checkpoint_levels: int = 3,
+        channels: int,
+        depths: Sequence[int],
+        groups: Sequence[int],
+        mlp_ratio: float,
+        spread: float,
+        layer_scale: float,
+        out_indices: Sequence[int],
+        drop_path: float = 0.0,
+        checkpoint_levels: int = 0,
+        init_cfg: dict | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg)
         if len(depths) != len(groups):
             raise ValueError(
                 'InternImage needs one depth and one number of groups a '

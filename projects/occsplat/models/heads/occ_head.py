@@ -150,8 +150,9 @@ class OccHead(nn.Module):
         )
 
     def _start_from_the_statistics(self) -> None:
-        """First predictions: each class as likely as it is frequent, and
-        everything at rest (the prior of Lin et al., 2017, section 4.1).
+        """First predictions: each class as likely as it is frequent, as the
+        focal loss reads the logits, and everything at rest (the prior of Lin
+        et al., 2017, section 4.1).
 
         Without it the first hundreds of steps do nothing but learn that
         most of space is free.
@@ -221,7 +222,8 @@ class OccHead(nn.Module):
 
         Returns:
             dict: scalars loss_occ_focal, loss_occ_sem_scal,
-            loss_occ_geo_scal, loss_occ_lovasz and loss_flow.
+            loss_occ_geo_scal, loss_occ_lovasz and, where it counts,
+            loss_flow.
 
         Raises:
             ValueError: when labels are missing, have another shape or

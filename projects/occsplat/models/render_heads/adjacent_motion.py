@@ -6,7 +6,7 @@ classes (free excluded), F features, X Y Z voxels, M adjacent frames.
 ::
 
     labels (X, Y, Z) -> drawn occupied voxels (G,), static or dynamic
-      static, dynamic   against their own labels in the current cameras
+      static, dynamic   against their own labels, in the render views
       dynamic + flow*dt against frame m's labels in frame m's cameras, and
                         from above
 """
@@ -26,6 +26,7 @@ from occsplat.structures import (
     OccBatch,
     OccPrediction,
     VoxelGrid,
+    same_shape,
 )
 
 from .gaussian_decoder import GaussianDecoder
@@ -47,7 +48,7 @@ class AdjacentMotion(nn.Module):
     VoxelSplat (CVPR 2025), section 3. Drawn occupied voxels become
     Gaussians through a decoder; the labels split them into static ones G_s
     and dynamic ones G_d, those of movable classes. Rendered and compared
-    are G_s and G_d in the current frame's cameras, and G_d moved by
+    are G_s and G_d in the cameras of RenderViews, and G_d moved by
     flow * dt in the cameras of each adjacent frame, against that frame's
     own labels. No flow label is read but to balance the drawing, where
     there is one.
@@ -57,7 +58,8 @@ class AdjacentMotion(nn.Module):
     objects. The moved Gaussians keep opacity, shape and class fixed: a
     wrong flow can't be made good by fading. Labels that come from outside
     of the current volume are marked as unknown, and Gaussians that leave
-    the other one are dropped.
+    the other one are dropped; a flow that is far too large near the edge is
+    mended by what shares its weights alone.
 
     Args:
         spec (LabelSpec): the label set.
@@ -65,10 +67,12 @@ class AdjacentMotion(nn.Module):
         scale (float): standard deviation of a label's Gaussian in metres,
             where that of the decoder's begins.
         num_samples (int): voxels drawn a sample, all if there are fewer.
+            The labels of adjacent frames are not drawn from: where this
+            leaves many movable voxels out, what moves looks thinner.
         balance (Balance): how they are drawn.
         in_channels (int): F, of the occupancy head's features.
         above (sequence of PlaneView): views for the moved state, beside
-            the cameras.
+            the cameras; only where they look from counts.
         border (float): metres from the edge of the known volume within
             which labels of an adjacent frame may have come from outside.
     """
@@ -91,6 +95,12 @@ class AdjacentMotion(nn.Module):
         self.num_samples = num_samples
         self.balance = balance
         self.decoder = GaussianDecoder(in_channels, grid, scale)
+        names = ['moved', *(view.name for view in above)]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "above: views need names of their own, other than 'moved', "
+                f'got {names[1:]}'
+            )
         self.above = list(above)
         self.border = border
         movable = torch.zeros(256, dtype=torch.bool)
@@ -107,8 +117,8 @@ class AdjacentMotion(nn.Module):
         """Static and dynamic now, dynamic in the adjacent frames.
 
         Raises:
-            ValueError: when the batch has no adjacent frames, or the
-                prediction no features.
+            ValueError: when the batch has no adjacent frames or those of
+                another grid, or the prediction no features.
         """
         self._check(prediction, batch)
         occ = batch.gt_occ[b].flatten()
@@ -174,18 +184,7 @@ class AdjacentMotion(nn.Module):
         frames: AdjacentFrames,
     ) -> Iterator[State]:
         # gradients go to the flow alone
-        fixed = Gaussians(
-            *(
-                getattr(dynamic, name).detach()
-                for name in (
-                    'means',
-                    'scales',
-                    'opacities',
-                    'features',
-                    'quats',
-                )
-            )
-        )
+        fixed = Gaussians(**{k: v.detach() for k, v in vars(dynamic).items()})
         unsure = self._unsure(occ)
         for m in range(len(frames)):
             if frames.dt[m] == 0:  # the scene ends here
@@ -195,9 +194,9 @@ class AdjacentMotion(nn.Module):
             inside = self._inside(moved.means.detach(), frames, m)
             moved = _some(moved, inside)
             views = [('moved', cameras_of(frames.rig[m]))]
-            scene = Scene(frames.rig[m], self.grid, None, None)
+            scene = Scene(frames.rig[m], self.grid)
             for view in self.above:
-                views.append((view.name, view(scene, None).cameras()))
+                views.append((view.name, view(scene).cameras()))
             for name, cameras in views:
                 yield State(
                     name,
@@ -205,7 +204,6 @@ class AdjacentMotion(nn.Module):
                     labels,
                     cameras,
                     truth,
-                    with_unknown=True,
                     in_motion=True,
                 )
 
@@ -250,6 +248,10 @@ class AdjacentMotion(nn.Module):
             raise ValueError(
                 "motion='adjacent' needs the labels of adjacent frames: add "
                 'LoadAdjacentFrames to the training pipeline'
+            )
+        for frames in batch.adjacent:
+            same_shape(
+                'occ of adjacent frames', frames.occ.shape[1:], self.grid.shape
             )
         if prediction.features is None:
             raise ValueError(

@@ -20,6 +20,10 @@ from occsplat.structures import VoxelGrid
 
 #: opacity of an occupied voxel before anything is learned
 START_OPACITY = 0.9
+#: channels between the two layers
+HIDDEN_CHANNELS = 64
+#: an axis is at most so many times longer or shorter than at first
+MAX_STRETCH = 4.0
 
 
 class GaussianDecoder(nn.Module):
@@ -37,9 +41,6 @@ class GaussianDecoder(nn.Module):
         grid (VoxelGrid): of the voxels, one learnable code an index of
             each axis.
         scale (float): metres, the standard deviation to begin with.
-        hidden_channels (int): between the two layers.
-        max_stretch (float): an axis is at most so many times longer or
-            shorter than ``scale``.
     """
 
     def __init__(
@@ -47,21 +48,18 @@ class GaussianDecoder(nn.Module):
         in_channels: int,
         grid: VoxelGrid,
         scale: float,
-        hidden_channels: int = 64,
-        max_stretch: float = 4.0,
     ) -> None:
         super().__init__()
         self.grid = grid
         self.scale = scale
-        self.max_stretch = max_stretch
         self.position = nn.ParameterList(
             nn.Parameter(0.02 * torch.randn(n, in_channels))
             for n in grid.shape
         )
         self.mlp = nn.Sequential(
-            nn.Linear(in_channels, hidden_channels),
+            nn.Linear(in_channels, HIDDEN_CHANNELS),
             nn.ReLU(),
-            nn.Linear(hidden_channels, 8),
+            nn.Linear(HIDDEN_CHANNELS, 8),
         )
         last = self.mlp[-1]
         nn.init.zeros_(last.weight)
@@ -84,11 +82,11 @@ class GaussianDecoder(nn.Module):
         """
         _, ny, nz = self.grid.shape
         index = (voxels // (ny * nz), voxels // nz % ny, voxels % nz)
-        # index_select: its gradient is the same to the bit in every run
+        # index_select: on the CPU its gradient has the same bits in every run
         for table, axis in zip(self.position, index):
             embedding = embedding + table.index_select(0, axis)
         out = self.mlp(embedding)
-        scales = self.scale * self.max_stretch ** out[:, 1:4].tanh()
+        scales = self.scale * MAX_STRETCH ** out[:, 1:4].tanh()
         unit = torch.tensor([1.0, 0, 0, 0]).to(out)
         quats = nn.functional.normalize(unit + out[:, 4:], dim=1)
         return out[:, 0].sigmoid(), scales, quats

@@ -34,9 +34,9 @@ class State:
             those of the classes. By default the predicted ones with a
             label that is not negative are the true ones.
         label_features (Tensor, optional): their features, (G, C).
-        with_unknown (bool): whether the truth's last channel says how much
-            of a pixel can't be predicted.
-        in_motion (bool): whether its terms are there for the flow.
+        in_motion (bool): whether its terms are there for the flow alone;
+            the truth's last channel then says how much of a pixel can't
+            be predicted.
     """
 
     name: str
@@ -45,7 +45,6 @@ class State:
     cameras: dict
     truth: Gaussians | None = None
     label_features: Tensor | None = None
-    with_unknown: bool = False
     in_motion: bool = False
 
     def true_gaussians(self) -> tuple[Gaussians, Tensor]:

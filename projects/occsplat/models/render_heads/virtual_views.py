@@ -53,12 +53,13 @@ class Scene:
         grid (VoxelGrid): of the volume.
         occupied (Tensor): centres of the true occupied voxels, (P, 3).
         error (Tensor): how wrong each voxel is, (X, Y, Z), no gradient.
+            Views that draw nothing do without these two.
     """
 
     rig: CameraRig
     grid: VoxelGrid
-    occupied: Tensor
-    error: Tensor
+    occupied: Tensor | None = None
+    error: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -306,7 +307,9 @@ class PlaneView:
         self.weights = dict(semantic=semantic, depth=depth, alpha=alpha)
         self.depth_range = depth_range
 
-    def __call__(self, scene: Scene, generator: torch.Generator) -> Views:
+    def __call__(
+        self, scene: Scene, generator: torch.Generator | None = None
+    ) -> Views:
         """The view; nothing is drawn."""
         like, grid = scene.rig.ref2cam, scene.grid
         # the image's u and v axes in the reference frame, rows of R
@@ -369,7 +372,9 @@ class PinholeFromAbove:
         self.weights = dict(semantic=semantic, depth=depth, alpha=alpha)
         self.depth_range = depth_range
 
-    def __call__(self, scene: Scene, generator: torch.Generator) -> Views:
+    def __call__(
+        self, scene: Scene, generator: torch.Generator | None = None
+    ) -> Views:
         """The view; nothing is drawn."""
         like, grid = scene.rig.ref2cam, scene.grid
         view = torch.diag(like.new_tensor([1, -1, -1, 1]))

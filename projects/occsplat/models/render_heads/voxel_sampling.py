@@ -33,11 +33,13 @@ class MarginalBalance:
     def __init__(
         self, spec: LabelSpec, statistics: LabelStatistics | None = None
     ) -> None:
-        counted = spec if statistics is None else statistics
-        classes = spec.counts if statistics is None else counted.class_counts
+        if statistics is None:
+            classes, speeds = spec.counts, spec.speed_counts
+            self.speed_bins = spec.speed_bins
+        else:
+            classes, speeds = statistics.class_counts, statistics.speed_counts
+            self.speed_bins = statistics.speed_bins
         self.class_weight = _normalised(classes)
-        self.speed_bins = counted.speed_bins
-        speeds = counted.speed_counts
         self.speed_weight = _normalised(speeds) if len(speeds) > 1 else None
 
     def __call__(self, classes: Tensor, speed: Tensor | None) -> Tensor:

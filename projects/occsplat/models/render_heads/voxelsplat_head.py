@@ -97,8 +97,9 @@ class VoxelSplatHead(nn.Module):
         backend (str): see rasterize.
 
     Raises:
-        ValueError: for an unknown motion or depth, for options of the
-            other motion, or for 'adjacent' without in_channels.
+        ValueError: for an unknown motion or depth, for above or in_channels
+            with 'label', for 'adjacent' without in_channels, or for views
+            of the same name.
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class VoxelSplatHead(nn.Module):
             semantic, depth, alpha and, where flow is predicted, flow.
             loss_voxelsplat_<group>_<term> with 'adjacent', where the groups
             are static, dynamic, moved and the names of the views from
-            above.
+            above; its flow term is 0, there for distributed training.
 
         Raises:
             ValueError: when the batch lacks what the loss needs, or when
@@ -284,7 +285,7 @@ class VoxelSplatHead(nn.Module):
             **vars(state.predicted), **cameras, **self.options
         )
         known = None
-        if state.with_unknown:
+        if state.in_motion:
             known, labelled = _split_unknown(labelled)
         terms.add(predicted, labelled, views, known)
 
