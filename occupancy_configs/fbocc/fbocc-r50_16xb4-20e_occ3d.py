@@ -25,6 +25,8 @@ camera_miou = dict(type='OccIoUMetric', label_spec='occ3d', mask='camera')
 val_evaluator = [camera_miou]
 test_evaluator = [camera_miou]
 
+# 91 = 7 x 13: seven validations, the last one at the end, each with a
+# checkpoint of the weights that it scores
 train_cfg = dict(max_epochs=max_epochs, val_interval=13)
 optim_wrapper = dict(
     # the backbone at full speed

@@ -15,7 +15,7 @@ train_pipeline = [
         type='ImageAug',
         size={{_base_.image_size}},
         resize=(-0.03, 0.05),  # added to the resize factor
-        flip=True,
+        flip=True,  # each image is mirrored with probability 1/2
     ),
     dict(
         type='VolumeAug',

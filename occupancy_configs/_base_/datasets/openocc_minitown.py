@@ -12,7 +12,7 @@ train_pipeline = [
         type='ImageAug',
         size=image_size,
         resize=(-0.03, 0.05),  # added to the resize factor
-        flip=True,
+        flip=True,  # each image is mirrored with probability 1/2
     ),
     dict(
         type='VolumeAug',
@@ -33,7 +33,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=1,
-    num_workers=1,
+    num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
     sampler=dict(type='SequenceSampler', batch_size=1, shuffle=True),
     dataset=dict(
@@ -47,7 +47,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=1,
+    num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
     sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
     dataset=dict(

@@ -12,7 +12,7 @@ train_pipeline = [
         size=image_size,
         resize=(-0.06, 0.11),  # added to the resize factor
         rotate=5.4,  # degrees, either way
-        flip=True,
+        flip=True,  # each image is mirrored with probability 1/2
     ),
     dict(
         type='VolumeAug',
@@ -34,7 +34,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=2,
-    num_workers=6,
+    num_workers=6,  # loading processes, of each GPU
     persistent_workers=True,
     sampler=dict(type='SequenceSampler', batch_size=2, shuffle=True),
     dataset=dict(
@@ -48,7 +48,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=1,
-    num_workers=4,
+    num_workers=4,  # loading processes, of each GPU
     persistent_workers=True,
     sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
     dataset=dict(

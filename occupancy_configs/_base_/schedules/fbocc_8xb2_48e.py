@@ -17,9 +17,7 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     # constant after the first 200 iterations
-    dict(
-        type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=200
-    ),
+    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=200),
 ]
 custom_hooks = [
     # history and flow join after two epochs
@@ -33,7 +31,7 @@ custom_hooks = [
         ema_type='mmdet.ExpMomentumEMA',
         momentum=0.001,
         gamma=2000,
-        update_buffers=True,
+        update_buffers=True,  # running statistics of norms, too
     ),
 ]
 # batch statistics over all GPUs; plain batch norm on a single process, and

@@ -13,9 +13,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5, norm_type=2),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=30
-    ),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=30),
     dict(
         type='CosineAnnealingLR',
         T_max=max_epochs,
