@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from occsplat.structures import LabelSpec, LabelStatistics
+from occsplat.structures import DataError, LabelSpec, LabelStatistics
 
 STATISTICS = LabelStatistics(
     classes=('car', 'road', 'free'),
@@ -67,7 +67,7 @@ def test_a_second_save_replaces_the_first(tmp_path):
 )
 def test_a_wrong_file_is_refused_by_name_and_key(tmp_path, changes, key):
     path = write(tmp_path / 'wrong.json', **changes)
-    with pytest.raises(ValueError, match=f'wrong.json.*{key}'):
+    with pytest.raises(DataError, match=f'wrong.json.*{key}'):
         LabelStatistics.load(path)
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_file_is_refused_by_name_and_key(tmp_path, changes, key):
 def test_a_file_that_holds_something_else_is_refused(tmp_path, text):
     path = tmp_path / 'wrong.json'
     path.write_text(text)
-    with pytest.raises(ValueError, match='wrong.json'):
+    with pytest.raises(DataError, match='wrong.json'):
         LabelStatistics.load(path)
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from .errors import DataError
 from .label_spec import LabelSpec
 
 
@@ -98,7 +99,7 @@ class LabelStatistics:
 
         Raises:
             FileNotFoundError: when there is no such file.
-            ValueError: when it is no JSON, or a key is missing, unknown or
+            DataError: when it is no JSON, or a key is missing, unknown or
                 holds something else; names the file and the key.
         """
         if not Path(path).is_file():
@@ -109,14 +110,14 @@ class LabelStatistics:
         try:
             content = json.loads(Path(path).read_text())
         except ValueError as error:
-            raise ValueError(
+            raise DataError(
                 f'label statistics {path} are no JSON ({error}). Make them '
                 'again with tools/create_data.py stats'
             ) from error
         try:
             return cls(**_attributes(content))
         except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+            raise DataError(f'{path}: {error}') from error
 
 
 def _attributes(content: Any) -> dict[str, Any]:
