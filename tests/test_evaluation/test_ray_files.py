@@ -277,6 +277,25 @@ def test_frames_of_another_shape_are_named(tmp_path, arrays, message):
     assert [p.name for p in tmp_path.iterdir()] == ['x.gz']
 
 
+def test_flow_gone_astray_still_fits_a_file(tmp_path):
+    """Of a network that diverged; the file would fail at the very end."""
+    rays = some_rays()
+    rays.flow[0] = torch.tensor([1e6, -1e30], dtype=rays.flow.dtype)
+    path = write(tmp_path / 'x.gz', dict(a=rays))
+    flow = read_ray_file(path).rays('a').flow
+    assert flow[0].tolist() == [65504, -65504]
+    assert torch.equal(flow[1:], rays.flow[1:].half().to(flow))
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('field', ['flow', 'distance'])
+def test_what_is_not_finite_is_named_at_its_frame(field, value):
+    rays = some_rays()
+    getattr(rays, field)[3] = value
+    with pytest.raises(DataError, match=f"'abc', pcd_{field[:4]}: expected"):
+        to_arrays(rays, 'abc')
+
+
 def test_types_of_other_tools_are_read(tmp_path):
     rays = some_rays()
     arrays = to_arrays(rays)

@@ -163,5 +163,6 @@ class SavePredictionsHook(Hook):
                 self.spec,
                 self.grid,
                 sample.get('pred_flow'),
-            )
+            ),
+            sample.token,
         )

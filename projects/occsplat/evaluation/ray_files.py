@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Mapping
+from typing import Any, Mapping
 
 import numpy as np
 import torch
@@ -72,18 +72,35 @@ class RayFile:
         return from_arrays(self.results[token])
 
 
-def to_arrays(rays: FrameRays) -> dict[str, np.ndarray]:
+def to_arrays(rays: FrameRays, token: str = '') -> dict[str, np.ndarray]:
     """Rays of a frame as a ray file holds them.
 
     Half precision has steps of 3 cm at 40 m, and of 1 cm/s at 10 m/s. A
-    distance is at most the diagonal of the grid: nothing overflows.
+    distance is at most the diagonal of the grid: nothing overflows. Flow
+    of a network gone astray may: it stops at +-65504 m/s.
+
+    Args:
+        rays: of the frame.
+        token: of the frame, for the message.
 
     Returns:
         dict: pcd_cls, pcd_dist and, where there is flow, pcd_flow.
+
+    Raises:
+        DataError: when a distance or a flow is not finite.
     """
     arrays = dict(pcd_cls=rays.label, pcd_dist=rays.distance)
     if rays.flow is not None:
         arrays['pcd_flow'] = rays.flow
+    for name, value in arrays.items():
+        if not torch.isfinite(value).all():
+            raise DataError(
+                f'token {token!r}, {name}: expected finite numbers, got nan '
+                'or infinity'
+            )
+    if rays.flow is not None:
+        most = torch.finfo(torch.float16).max
+        arrays['pcd_flow'] = rays.flow.clamp(-most, most)
     return {k: v.numpy().astype(_FIELDS[k][2]) for k, v in arrays.items()}
 
 
@@ -356,7 +373,7 @@ def _array(array: np.ndarray) -> bytes:
 
 
 def check_tokens(
-    found: set[str], expected: set[str], source: str | IO | Path
+    found: set[str], expected: set[str], source: str | Path
 ) -> None:
     """Raise unless predictions are there for exactly the data set's frames.
 
