@@ -4,6 +4,7 @@ python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 python tools/create_data.py stats --root data/minitown
 python tools/create_data.py visibility --root data/nuscenes
+python tools/create_data.py rays --root data/minitown --out outputs/truth.gz
 """
 
 import argparse
@@ -83,7 +84,14 @@ def add_stats(commands: argparse._SubParsersAction) -> None:
         help='count the voxels of a label set by class and speed',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_labelled(parser, ('openocc', 'occ3d', 'surroundocc'))
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument(
+        '--label-set',
+        default='openocc',
+        choices=('openocc', 'occ3d', 'surroundocc'),
+        help='which',
+    )
+    parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument(
         '--split',
         default='train',
@@ -111,10 +119,11 @@ def add_visibility(commands: argparse._SubParsersAction) -> None:
     """The subcommand that makes visibility masks."""
     parser = commands.add_parser(
         'visibility',
-        help='make masks of what the cameras see, for labels without any',
+        help='make masks of what the cameras see, for OpenOcc, which has none',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_labelled(parser, ('openocc',))
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument('--workers', type=int, default=2, help='processes')
     parser.add_argument(
         '--split',
         nargs='+',
@@ -131,24 +140,11 @@ def run_visibility(args: argparse.Namespace) -> None:
     from occsplat.data.visibility import create_visibility
 
     for split in args.split:
-        written = create_visibility(
-            args.root, split, args.label_set, args.workers
-        )
+        written = create_visibility(args.root, split, args.workers)
         print(
             f'{split}: {written} masks written; '
             f'{Path(args.root) / info_file(split)} names them all'
         )
-
-
-def add_labelled(
-    parser: argparse.ArgumentParser, label_sets: tuple[str, ...]
-) -> None:
-    """Options of subcommands that go through the labels of a root."""
-    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
-    parser.add_argument(
-        '--label-set', default='openocc', choices=label_sets, help='which'
-    )
-    parser.add_argument('--workers', type=int, default=2, help='processes')
 
 
 def add_rays(commands: argparse._SubParsersAction) -> None:
@@ -176,7 +172,6 @@ def run_rays(args: argparse.Namespace) -> None:
 
     from occsplat.data import NuScenesOccDataset
     from occsplat.data.layout import info_file
-    from occsplat.engine import user_errors
     from occsplat.evaluation import (
         RayFileWriter,
         cast_frame,
@@ -184,30 +179,28 @@ def run_rays(args: argparse.Namespace) -> None:
         to_arrays,
     )
 
-    with user_errors():
-        frames = NuScenesOccDataset(
-            data_root=args.root,
-            ann_file=info_file(args.split),
-            label_spec=args.label_set,
-            pipeline=[dict(type='LoadOccLabels', label_spec=args.label_set)],
-            test_mode=True,
-        )
-        spec, directions = frames.label_spec, lidar_rays()
-        with RayFileWriter(args.out, dict(method='ground truth')) as out:
-            for index in tqdm(range(len(frames)), disable=None):
-                frame = frames[index]
-                rays = cast_frame(
-                    'gt',
-                    torch.from_numpy(frame['gt_occ']),
-                    torch.from_numpy(frame['ray_origins']),
-                    directions,
-                    spec,
-                    spec.grid,
-                    torch.from_numpy(frame['gt_flow'])
-                    if spec.has_flow
-                    else None,
-                )
-                out.add(frame['token'], to_arrays(rays))
+    frames = NuScenesOccDataset(
+        data_root=args.root,
+        ann_file=info_file(args.split),
+        label_spec=args.label_set,
+        pipeline=[dict(type='LoadOccLabels', label_spec=args.label_set)],
+        test_mode=True,
+    )
+    spec, directions = frames.label_spec, lidar_rays()
+    with RayFileWriter(args.out, dict(method='ground truth')) as out:
+        for index in tqdm(range(len(frames)), disable=None):
+            frame = frames[index]
+            token = frame['token']
+            rays = cast_frame(
+                'gt',
+                torch.from_numpy(frame['gt_occ']),
+                torch.from_numpy(frame['ray_origins']),
+                directions,
+                spec,
+                spec.grid,
+                torch.from_numpy(frame['gt_flow']) if spec.has_flow else None,
+            )
+            out.add(token, to_arrays(rays, token))
     print(f'rays of {len(frames)} key frames are in {args.out}')
 
 
@@ -235,7 +228,10 @@ def main() -> None:
     add_stats(commands)
     add_visibility(commands)
     args = parser.parse_args()
-    args.run(args)
+    from occsplat.engine import user_errors
+
+    with user_errors():
+        args.run(args)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,8 @@ A folder holds <scene>/<token>/preds.npz, as tools/test.py
 --save-predictions writes them, and is scored by all metrics of the config's
 test_evaluator. A ray file (.gz) is scored by its RayIoUMetric, against the
 labels of the config's test data or another ray file. Prints the tables and
-writes metrics.json to the work dir, found as tools/test.py finds it.
+writes metrics_saved.json to the work dir, found as tools/test.py finds it,
+whose metrics.json stays.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='FILE.gz',
         help='ray file to score a ray file against; default: the labels',
     )
-    parser.add_argument('--work-dir', help='where metrics.json goes')
+    parser.add_argument('--work-dir', help='where metrics_saved.json goes')
     parser.add_argument(
         '--csv', metavar='FILE', help='write the metrics of each frame'
     )
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             write_frame_table(Path(args.csv), metrics, scenes)
             print(f'metrics of each frame are in {args.csv}')
         scores = Evaluator(metrics).evaluate(len(scenes))
-        out = Path(cfg.work_dir) / 'metrics.json'
+        out = Path(cfg.work_dir) / 'metrics_saved.json'
         about = dict(config=args.config, predictions=args.predictions)
         write_metrics(out, scores, about)
         print(f'metrics are in {out}')

@@ -279,8 +279,6 @@ def test_errors_name_frame_and_file(minitown_infos, tmp_path):
     token = broken(root, cam2img=np.full((3, 3), np.nan).tolist())
     with pytest.raises((DataError, FileNotFoundError), match=token):
         create_visibility(root, 'train', progress=False)
-    with pytest.raises(ValueError, match=r"\['openocc'\].*'occ3d'"):
-        create_visibility(root, 'train', 'occ3d')
     with pytest.raises(FileNotFoundError, match='create_data.py nuscenes'):
         create_visibility(tmp_path / 'nowhere', 'train')
 

@@ -72,9 +72,12 @@ def test_volumes_score_exactly_as_the_run(saved, evaluate, tmp_path):
     scores = evaluate(out / 'volumes', '--csv', tmp_path / 'frames.csv')
     assert 0.05 < scores['RayIoU'] < 0.95 and scores['mAVE_TP'] > 0.05
     assert scores == pytest.approx(metrics, rel=0, abs=0, nan_ok=True)
-    written = json.loads((tmp_path / 'metrics.json').read_text())['metrics']
+    written = json.loads((tmp_path / 'metrics_saved.json').read_text())[
+        'metrics'
+    ]
     run = json.loads((out / 'run' / 'metrics.json').read_text())['metrics']
     assert written == run
+    assert not (tmp_path / 'metrics.json').exists()  # the run's own name
 
     with open(tmp_path / 'frames.csv', newline='') as file:
         rows = list(csv.DictReader(file))
@@ -168,6 +171,20 @@ def test_a_wrong_frame_is_named(saved, evaluate, tmp_path):
     np.savez(path, semantics=occ)
     with pytest.raises(SystemExit, match=rf'{path}: .*no pred_flow'):
         evaluate(some)
+
+
+@pytest.mark.parametrize(
+    'command', ['nuscenes', 'stats', 'visibility', 'rays']
+)
+def test_create_data_ends_in_one_message(
+    tools, command, tmp_path, monkeypatch
+):
+    out = ['--out', str(tmp_path / 'x.gz')] if command == 'rays' else []
+    where = str(tmp_path / 'nowhere')
+    argv = ['create_data', command, '--root', where, *out]
+    monkeypatch.setattr(sys, 'argv', argv)
+    with pytest.raises(SystemExit, match='error: .*nowhere'):
+        tools[2].main()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ Shape letters: X Y Z voxels, P points.
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -42,8 +41,9 @@ from .layout import LABEL_SETS, info_file
 from .transforms import LoadOccLabels
 from .workers import each_frame
 
-#: label sets that ship no masks, with the masks' key of ``LABEL_SETS``
-MASKS = dict(openocc='visibility_path')
+#: the labels that ship no masks, and the masks' key of ``LABEL_SETS``
+SPEC = LabelSpec.named('openocc')
+KEY = 'visibility_path'
 #: name of the array in a file
 FIELD = 'ray_mask2'
 
@@ -51,11 +51,10 @@ FIELD = 'ray_mask2'
 def create_visibility(
     root: str | Path,
     split: str,
-    label_set: str = 'openocc',
     workers: int = 1,
     progress: bool = True,
 ) -> int:
-    """Write the masks that a split lacks, and note them in its infos.
+    """Write the OpenOcc masks that a split lacks, and note them in its infos.
 
     Whole files are left alone, so that an interrupted run can go on;
     damaged ones are made anew. All cameras of a key frame's info entry
@@ -65,7 +64,6 @@ def create_visibility(
         root: data root with info files, labels and images, of which only
             the sizes are read.
         split: 'train' or 'val'.
-        label_set: which labels stop rays; 'openocc'.
         workers: number of processes.
         progress: whether to show a progress bar.
 
@@ -77,54 +75,44 @@ def create_visibility(
             missing.
         DataError: when one of them can't be used, or the cameras of a
             frame see no voxel.
-        ValueError: for a label set that needs no masks.
     """
-    if label_set not in MASKS:
-        raise ValueError(
-            f'label_set: expected one of {sorted(MASKS)}, which ship no '
-            f'masks, got {label_set!r}'
-        )
-    key, spec = MASKS[label_set], LabelSpec.named(label_set)
     infos = read_infos(root, split)
     records = []
     for info in infos['data_list']:
         cameras = tuple(info.get('images', ()))
-        record = frame_record(info, root, spec.frame, cameras)
-        info[key] = LABEL_SETS[key].path(
+        record = frame_record(info, root, SPEC.frame, cameras)
+        info[KEY] = LABEL_SETS[KEY].path(
             record['scene_name'],
             record['token'],
             os.path.basename(record['lidar_path']),
         )
-        records.append({**record, key: str(Path(root) / info[key])})
-    work = partial(write_mask, key=key, spec=spec)
-    written = sum(each_frame(work, records, workers, progress))
+        records.append({**record, KEY: str(Path(root) / info[KEY])})
+    written = sum(each_frame(write_mask, records, workers, progress))
     # last: the infos name no mask that may not be there
     write_infos(Path(root) / info_file(split), infos)
     return written
 
 
-def write_mask(record: dict[str, Any], key: str, spec: LabelSpec) -> bool:
+def write_mask(record: dict[str, Any]) -> bool:
     """Write the mask of a key frame unless there is a whole one.
 
     Args:
         record: of the key frame, see ``frame_record``.
-        key: field of the record with the mask's path.
-        spec: the label set.
 
     Returns:
         bool: whether there was need to.
     """
-    path = Path(record[key])
+    path = Path(record[KEY])
     if path.exists():
         try:
-            read_npz(str(path), {FIELD: spec.grid.shape})
+            read_npz(str(path), {FIELD: SPEC.grid.shape})
             return False
         except DataError as error:
             print_log(f'making it anew: {error}', logger='current')
-    occ = LoadOccLabels(spec)({**record, key: None})['gt_occ']
-    occupied = (occ != spec.free) & (occ != spec.ignore)
+    occ = LoadOccLabels(SPEC)({**record, KEY: None})['gt_occ']
+    occupied = (occ != SPEC.free) & (occ != SPEC.ignore)
     seen = seen_by_rigs(
-        torch.from_numpy(occupied), record_cameras(record), spec.grid
+        torch.from_numpy(occupied), record_cameras(record), SPEC.grid
     )
     if not seen.any():
         raise DataError(
