@@ -124,6 +124,27 @@ def test_getattr_reads_nothing_but_history_methods(tmp_path, owner, name):
         torch.load(tmp_path / 'evil.pth', weights_only=True)
 
 
+class DtypeOf:
+    """Unpickled, a dtype with the flags of the file."""
+
+    def __init__(self, kind, flags):
+        self.kind, self.flags = kind, flags
+
+    def __reduce__(self):
+        state = (3, '<', None, None, None, -1, -1, self.flags)
+        return np.dtype, (self.kind, False, True), state
+
+
+def test_numbers_are_never_addresses(tmp_path):
+    compat.allow_own_checkpoints()
+    torch.save(DtypeOf('f8', 63), tmp_path / 'evil.pth')
+    found = torch.load(tmp_path / 'evil.pth', weights_only=True)
+    assert found is np.dtype('f8') and found.flags == 0
+    torch.save(DtypeOf('O8', 0), tmp_path / 'evil.pth')
+    with pytest.raises(pickle.UnpicklingError, match='O8'):
+        torch.load(tmp_path / 'evil.pth', weights_only=True)
+
+
 def test_numpy_of_either_major_version_is_admitted():
     # numpy 2 renamed the module in which they say they live
     compat.allow_own_checkpoints()

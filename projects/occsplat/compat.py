@@ -117,10 +117,28 @@ def _history_buffer_method(owner: Any, name: str) -> Callable[..., Any]:
     return getattr(owner, name)
 
 
+# b1 as numpy pickles it
+_KINDS = ('f4', 'f8', 'i4', 'i8', 'b1')
+
+
+def _number_dtype(kind: str, *_: Any) -> np.dtype:
+    """The one dtype of a kind, which a checkpoint cannot change.
+
+    A copy, which numpy's own pickles ask for, would take the flags that
+    the file gives it: numbers taken for addresses of objects.
+    """
+    if kind not in _KINDS:
+        raise pickle.UnpicklingError(
+            f'refused numpy.dtype {kind!r} in a checkpoint'
+        )
+    return np.dtype(kind)
+
+
 def _safe_globals() -> list[Any]:
     core = np._core if hasattr(np, '_core') else np.core
-    allowed: list[Any] = [HistoryBuffer, np.ndarray, np.dtype]
-    allowed += {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', '?')}
+    allowed: list[Any] = [HistoryBuffer, np.ndarray]
+    allowed.append(_named(_number_dtype, 'numpy.dtype'))
+    allowed += {type(np.dtype(kind)) for kind in _KINDS}
     # numpy 2 moved these; a checkpoint may come from either side
     for package in ('numpy._core', 'numpy.core'):
         for name in ('_reconstruct', 'scalar'):
