@@ -11,4 +11,4 @@ cd "$REPO"
 say 'Testing'
 # two workers, one thread each: faster than one worker with two threads
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-"$PYTHON" -m pytest -n 2 -m 'not gpu' "$@"
+"$PYTHON" -m pytest -n 2 --dist loadgroup -m 'not gpu' "$@"

@@ -22,16 +22,16 @@ from occsplat.engine import latest_checkpoint, read_checkpoint
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 CONFIG = str(HERE / 'resume_config.py')
+# its fixtures are dear: one of pytest's workers makes them
+pytestmark = pytest.mark.xdist_group('exact_resume')
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(HERE)}
 
 # name: workers, persistent, resume point every, killed at, and the
 # checkpoint that is the newest then
 KILLED = {
     'main_process': (0, False, 4, 9, 'resume_iter_8.pth'),
-    'one_worker': (1, False, 3, 4, 'resume_iter_3.pth'),
-    'two_workers': (2, False, 5, 10, 'resume_iter_10.pth'),
     'behind_validation': (1, True, 4, 13, 'epoch_2.pth'),
-    'before_the_epoch_ends': (0, False, 6, 6, 'resume_iter_6.pth'),
+    'before_the_epoch_ends': (2, False, 6, 6, 'resume_iter_6.pth'),
     'persistent_workers': (2, True, 4, 11, 'resume_iter_8.pth'),
 }
 COMMAND_LINE = 'persistent_workers'  # run as the documents say
@@ -82,24 +82,46 @@ def command(*args):
     )
 
 
+def kill_and_resume(folder, names):
+    """Jobs of these rows, and what has to become of them."""
+    jobs = []
+    for name in names:
+        count, persistent, interval, kill, _ = KILLED[name]
+        options = workers(count, persistent, interval)
+        killed = arguments(folder / name, *options, kill_at(kill))
+        resumed = arguments(folder / name, *options, resume=())
+        jobs += [('train', killed, 1), ('train', resumed, 1)]
+    return jobs
+
+
+def check_jobs(folder, names, codes, printed):
+    assert codes == [[-9], [0]] * len(names), printed
+    for name in names:
+        newest = folder / name / KILLED[name][-1]
+        assert f'from path: {newest}' in printed
+    assert 'afresh' not in printed
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Folder with a run left alone, and killed and resumed ones."""
-    folder = tmp_path_factory.mktemp('runs')
-    jobs = [('train', arguments(folder / 'alone'), 1)]
-    for name, (count, persistent, interval, kill, _) in KILLED.items():
-        if name != COMMAND_LINE:
-            options = workers(count, persistent, interval)
-            killed = arguments(folder / name, *options, kill_at(kill))
-            resumed = arguments(folder / name, *options, resume=())
-            jobs += [('train', killed, 1), ('train', resumed, 1)]
-    codes, printed = tools(*jobs)
-    assert codes == [[0]] + [[-9], [0]] * (len(KILLED) - 1), printed
-    for name, (*_, newest) in KILLED.items():
-        if name != COMMAND_LINE:
-            assert f'from path: {folder / name / newest}' in printed
-    assert 'afresh' not in printed
+    """Folder with a run left alone, and a killed and resumed one."""
+    folder, names = tmp_path_factory.mktemp('runs'), ['behind_validation']
+    alone = ('train', arguments(folder / 'alone'), 1)
+    codes, printed = tools(alone, *kill_and_resume(folder, names))
+    assert codes.pop(0) == [0], printed
+    check_jobs(folder, names, codes, printed)
     return folder
+
+
+MORE = [n for n in KILLED if n not in (COMMAND_LINE, 'behind_validation')]
+
+
+@pytest.fixture(scope='module')
+def more_runs(runs):
+    """The same folder with the other rows."""
+    codes, printed = tools(*kill_and_resume(runs, MORE))
+    check_jobs(runs, MORE, codes, printed)
+    return runs
 
 
 def same(one, two):
@@ -159,11 +181,17 @@ def assert_same_run(one, two, epochs=3, ranks=1):
         assert_same_steps(one / name, two / name)
 
 
-@pytest.mark.parametrize('name', [n for n in KILLED if n != COMMAND_LINE])
-def test_killed_run_ends_in_the_same_bits(runs, name):
-    assert_same_run(runs / 'alone', runs / name)
+def test_run_killed_behind_validation_ends_in_the_same_bits(runs):
+    assert_same_run(runs / 'alone', runs / 'behind_validation')
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', MORE)
+def test_killed_run_ends_in_the_same_bits(more_runs, name):
+    assert_same_run(more_runs / 'alone', more_runs / name)
+
+
+@pytest.mark.slow
 def test_commands_killed_and_resumed(runs, tmp_path):
     count, persistent, interval, kill, newest = KILLED[COMMAND_LINE]
     work_dir = tmp_path / 'run'
@@ -177,7 +205,7 @@ def test_commands_killed_and_resumed(runs, tmp_path):
 
 
 def test_only_what_can_be_resumed_from_is_kept(runs):
-    folder = runs / 'main_process'
+    folder = runs / 'behind_validation'
     names = sorted(p.name for p in folder.glob('*.pth*'))
     assert [n for n in names if not n.startswith('best_')] == [
         'epoch_1.pth',
@@ -229,27 +257,61 @@ def two_processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp('two')
     alone, killed, fewer = (folder / n for n in ('alone', 'killed', 'fewer'))
     newest = str(killed / 'resume_iter_8.pth')
+    # the last checkpoint with the streams of rank 0 alone
+    lost = folder / 'lost'
+    (lost / 'streams').mkdir(parents=True)
+    for name in ('epoch_3.pth', 'streams/epoch_3.rank0.pth'):
+        (lost / name).symlink_to(alone / name)
+    one_more = arguments(
+        lost, 'train_cfg.max_epochs=4', resume=[str(lost / 'epoch_3.pth')]
+    )
+    # each rank finds a checkpoint of its own, or none
+    apart = folder / 'apart.py'
+    apart.write_text(
+        f"_base_ = ['{CONFIG}']\n"
+        "load_from = 'epoch_{{$RANK:0}}.pth'\n"
+        'resume = True\n'
+    )
     metrics = [CONFIG, str(alone / 'epoch_3.pth'), '--work-dir']
     codes, printed = tools(
         ('train', arguments(alone), 2),
         ('train', arguments(killed, kill_at(8)), 2),
         ('train', arguments(fewer, resume=[newest]), 1),
         ('train', arguments(killed, resume=()), 2),
+        ('train', one_more, 2),
+        ('train', arguments(folder / 'apart', config=str(apart)), 2),
         ('test', [*metrics, str(folder / 'metrics_1')], 1),
         ('test', [*metrics, str(folder / 'metrics_2')], 2),
     )
     # a process whose peer is gone may end on that
     assert -9 in codes.pop(1)
-    assert codes == [[0, 0], [0], [0, 0], [0], [0, 0]], printed
+    assert codes.pop(4) == [1, 1], printed
+    assert codes == [[0, 0], [0], [0, 0], [0, 0], [0], [0, 0]], printed
+    (folder / 'printed').write_text(' '.join(printed.split()))
+    return folder
+
+
+def test_what_starts_afresh_is_told_once(two_processes):
+    printed = (two_processes / 'printed').read_text()
     assert re.search(
         r'left by 2 processes with 3 iterations an epoch, this run has 1 '
         r'with 6: weights and optimizer are resumed, epoch 3 and all '
         r'streams start afresh',
-        ' '.join(printed.split()),
+        printed,
     )
-    # once: the run of two processes found all its streams
-    assert printed.count('start afresh') == 1
-    return folder
+    assert re.search(
+        r'place in the epoch are resumed; in 1 of 2 processes \(rank 1\) '
+        r'streams and random numbers start afresh: checkpoint '
+        r'\S+/lost/streams/epoch_3\.rank1\.pth does not exist',
+        printed,
+    )
+    # the killed run found all its streams
+    assert printed.count('start afresh') == 2
+
+
+def test_processes_that_would_resume_apart_stop(two_processes):
+    printed = (two_processes / 'printed').read_text()
+    assert 'found rank 0: epoch_0.pth, rank 1: epoch_1.pth' in printed
 
 
 def test_two_processes_killed_and_resumed(two_processes):

@@ -20,13 +20,18 @@ from typing import Any, Iterator
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_dist_info
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast_object_list,
+    get_dist_info,
+)
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from .checkpoint import latest_checkpoint, read_checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 
 _FOLDER = 'streams'
 
@@ -94,10 +99,12 @@ def save_run_state(
             if weight.grad is not None
         },
     )
-    barrier()  # the main process has written which checkpoint is the newest
+    # from the process that writes it: others may see an older pointer on a
+    # network file system
+    newest = [latest_checkpoint(runner.work_dir) if rank == 0 else None]
+    broadcast_object_list(newest)
     path = _state_path(Path(out_dir) / filename, rank)
-    newest = latest_checkpoint(runner.work_dir)
-    keep = {path.name, newest and _state_path(newest, rank).name}
+    keep = {path.name, newest[0] and _state_path(newest[0], rank).name}
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f'*.rank{rank}.pth'):
         if old.name not in keep:
@@ -145,16 +152,24 @@ def load_run_state(
         )
         return
     loop.resume_at(note['position'])
-    path = _state_path(Path(filename), rank)
+    path, problem = _state_path(Path(filename), rank), None
     try:
         state = read_checkpoint(path)
         if state.get('tag') != note['tag']:
             raise CheckpointError(f'{path} belongs to another checkpoint')
     except CheckpointError as error:
+        problem = str(error)
+    # the main process alone writes warnings
+    problems = enumerate(all_gather_object(problem))
+    lost = {other: text for other, text in problems if text}
+    if lost:
         log.warning(
-            f'weights, optimizer and place in the epoch are resumed, streams '
-            f'and random numbers start afresh: {error}'
+            'weights, optimizer and place in the epoch are resumed; in '
+            f'{len(lost)} of {world_size} processes '
+            f'(rank {", ".join(map(str, lost))}) streams and random numbers '
+            f'start afresh: {next(iter(lost.values()))}'
         )
+    if problem:
         return
     loop.generators = state['generators']
     for name, module in _streaming_modules(runner.model):
@@ -162,6 +177,28 @@ def load_run_state(
     for name, weight in runner.model.named_parameters():
         if name in state['gradients']:
             weight.grad = state['gradients'][name].to(weight.device)
+
+
+def check_same_checkpoint(checkpoint: str | Path | None) -> None:
+    """See that all processes resume alike; to be called by all.
+
+    Machines that do not share the work dir would find other checkpoints
+    there, or none, and train apart without a word.
+
+    Args:
+        checkpoint: what this process resumes from, if anything.
+
+    Raises:
+        ConfigError: when names of checkpoints differ. Their folders may:
+            a machine may have the work dir mounted elsewhere.
+    """
+    names = all_gather_object(checkpoint and Path(checkpoint).name)
+    if len(set(names)) > 1:
+        found = ', '.join(f'rank {i}: {name}' for i, name in enumerate(names))
+        raise ConfigError(
+            'all processes have to resume from the same checkpoint, found '
+            f'{found}. Machines that train together need a shared work dir'
+        )
 
 
 def _state_path(checkpoint: Path, rank: int) -> Path:

@@ -10,7 +10,8 @@ from mmdet3d.registry import RUNNERS
 from mmengine.dist import is_main_process
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
-from .run_state import load_run_state, save_run_state
+from .checkpoint import latest_checkpoint, read_checkpoint
+from .run_state import check_same_checkpoint, load_run_state, save_run_state
 from .train_loop import ResumableTrainLoop
 
 
@@ -79,10 +80,28 @@ class OccRunner(Runner):
             folder = Path(out_dir)
             os.replace(folder / part, folder / filename)
 
+    def load_or_resume(self) -> None:
+        """As in mmengine, if all processes resume from the same file.
+
+        Raises:
+            ConfigError: when they do not.
+        """
+        found = self._load_from or latest_checkpoint(self.work_dir)
+        check_same_checkpoint(found if self._resume else None)
+        super().load_or_resume()
+
     def load_checkpoint(
         self, filename: str, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in mmengine; the run's state is left to ``resume``."""
+        """As in mmengine; the run's state is left to ``resume``.
+
+        Raises:
+            CheckpointError: as ``read_checkpoint``.
+        """
+        # mmengine's own reading is up to torch's version: unguarded in old
+        # ones, and a traceback in new ones
+        if '://' not in filename:
+            read_checkpoint(filename)
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         self._run_state = checkpoint.get('meta', {}).get('run_state')
         return checkpoint
