@@ -82,6 +82,56 @@ def test_a_method_is_its_baseline_plus_a_head(baseline, method):
     assert method.to_dict() == baseline.to_dict()
 
 
+def test_large_images_differ_in_their_size_alone():
+    small, large = (
+        load(f'_base_/datasets/openocc_nuscenes{name}.py')
+        for name in ('', '_640x1600')
+    )
+    assert (small.image_size, large.image_size) == ((704, 256), (1600, 640))
+    size = tuple(large.image_size)
+    small.image_size = size
+    pipelines = [small.train_pipeline, small.test_pipeline]
+    for name in ('train', 'val', 'test'):
+        pipelines.append(small[f'{name}_dataloader'].dataset.pipeline)
+    for pipeline in pipelines:
+        (step,) = [s for s in pipeline if s.type == 'ImageAug']
+        step.size = size
+    assert small.to_dict() == large.to_dict()
+
+
+def test_flow_without_labels_differs_in_labels_and_loss_alone():
+    with_labels, without = (
+        load(f'voxelsplat/voxelsplat-{name}_fbocc-tiny_minitown.py')
+        for name in ('adjacent', 'noflow')
+    )
+    assert 'flow_loss_weight' not in with_labels.model.occ_head
+    assert without.model.occ_head.pop('flow_loss_weight') == 0
+    for pipeline in (
+        without.train_pipeline,
+        without.train_dataloader.dataset.pipeline,
+    ):
+        (step,) = [s for s in pipeline if s.type == 'LoadOccLabels']
+        assert step.pop('with_flow') is False
+    assert without.to_dict() == with_labels.to_dict()
+
+
+@pytest.mark.parametrize(
+    'baseline, method', [pair for pair in PAIRS if 'tiny' in pair[0]]
+)
+def test_a_head_leaves_the_other_initial_weights_alone(baseline, method):
+    states = []
+    for name in (baseline, method):
+        torch.manual_seed(0)
+        model = MODELS.build(load(name).model)
+        model.init_weights()
+        states.append(model.state_dict())
+    one, two = states
+    two = {k: v for k, v in two.items() if not k.startswith('render_heads.')}
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert torch.equal(two[name], value), name
+
+
 @pytest.mark.parametrize(
     'folder', sorted({path.parent for path in CONFIGS}), ids=lambda p: p.name
 )

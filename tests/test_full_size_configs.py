@@ -14,6 +14,7 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
+pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[1] / 'occupancy_configs'
 SIZE = (320, 64)  # pixels, (width, height)
 VOLUME = (50, 50, 4)  # voxels

@@ -234,6 +234,7 @@ def norms(model):
     return {type(m) for m in model.modules() if isinstance(m, kinds)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, launcher', [(R50, 'none'), (PUBLISHED, 'pytorch')]
 )
