@@ -9,9 +9,15 @@ from occsplat.engine.public_weights import PublicWeights
 from occsplat.models.backbones import InternImage
 
 TINY = dict(
-    channels=8, depths=(1, 1, 2, 1), groups=(2, 2, 4, 4), out_indices=(2, 3)
+    channels=8,
+    depths=(1, 1, 2, 1),
+    groups=(2, 2, 4, 4),
+    mlp_ratio=4.0,
+    spread=1.71,
+    layer_scale=1e-5,
+    out_indices=(2, 3),
 )
-XL = dict(channels=160, depths=(6, 6, 32, 6), groups=(10, 20, 40, 40))
+XL = dict(TINY, channels=160, depths=(6, 6, 32, 6), groups=(10, 20, 40, 40))
 
 
 def public_shapes(channels, depths, groups, **_):
@@ -132,8 +138,11 @@ def test_a_file_is_loaded_into_the_backbone(tmp_path):
     state['neck.lateral_convs.0.conv.weight'] = torch.rand(4, 4, 1, 1)
     path = tmp_path / 'intern.pth'
     torch.save(dict(state_dict=state), path)
-    model = InternImage(**TINY)
-    PublicWeights(str(path), 'intern_det')(model)
+    cfg = dict(
+        type='PublicWeights', checkpoint=str(path), key_map='intern_det'
+    )
+    model = InternImage(**TINY, init_cfg=cfg)
+    model.init_weights()
     assert torch.equal(
         model.levels[3][0].mixer.offsets.weight,
         state['backbone.levels.3.blocks.0.attn.sampling_offsets.weight'],
