@@ -4,6 +4,8 @@ Guards: mmengine writes a checkpoint under its final name, so that a kill
 leaves half a file where --resume looks.
 """
 
+import os
+
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -103,6 +105,30 @@ def test_a_crash_while_writing_keeps_the_old_file(
     assert latest_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
     with pytest.raises(CheckpointError):  # the half that was written
         read_checkpoint(tmp_path / 'epoch_1.pth.part')
+
+
+class MakeFolder:
+    """Unpickled by an unsafe loader, makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_load_from_is_read_safely(make_runner, tmp_path):
+    """Whatever mmengine and torch do by default."""
+    path = tmp_path / 'weights.pth'
+    torch.save(MakeFolder(tmp_path / 'made'), path)
+    for content in (path.read_bytes(), b'no checkpoint'):
+        path.write_bytes(content)
+        runner = make_runner(load_from=str(path))
+        with pytest.raises(CheckpointError, match='weights.pth'):
+            runner.train()
+    assert not (tmp_path / 'made').exists()
+    with pytest.raises(CheckpointError, match='does not exist'):
+        make_runner(load_from=str(tmp_path / 'none.pth')).train()
 
 
 HOOK = dict(type='WarmupSwitchHook', switch_iter=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -65,7 +66,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     allow_own_checkpoints()
     try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+        # mapped: what nobody looks at is never read
+        checkpoint = torch.load(
+            str(path),
+            map_location='cpu',
+            weights_only=True,
+            mmap=zipfile.is_zipfile(path),
+        )
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
