@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, Iterable
 
@@ -66,13 +65,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     allow_own_checkpoints()
     try:
-        # mapped: what nobody looks at is never read
-        checkpoint = torch.load(
-            str(path),
-            map_location='cpu',
-            weights_only=True,
-            mmap=zipfile.is_zipfile(path),
-        )
+        # not mapped: who writes a mapped file anew while its tensors are in
+        # use is killed by the system
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
