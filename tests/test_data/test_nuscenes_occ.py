@@ -137,3 +137,13 @@ def test_info_files_of_others(tmp_path):
     write_infos(tmp_path, [info])
     with pytest.raises(ValueError, match="'a-0'.*'lidar2cam'"):
         dataset(tmp_path)
+
+
+def test_a_loop_over_the_frames_ends(minitown_infos):
+    dataset = NuScenesOccDataset(
+        str(minitown_infos), 'occsplat_infos_train.pkl'
+    )
+    assert sum(1 for _ in dataset) == len(dataset)
+    assert dataset[-1]['token'] == dataset[len(dataset) - 1]['token']
+    with pytest.raises(IndexError, match='of'):
+        dataset[len(dataset)]

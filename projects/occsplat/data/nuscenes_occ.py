@@ -134,7 +134,11 @@ class NuScenesOccDataset(BaseDataset):
           one before) to that frame's record, or to None where the scene
           or the data set ends.
         """
-        idx = idx % len(self)
+        count = len(self)
+        if not -count <= idx < count:
+            # ends a loop over the data set
+            raise IndexError(f'frame {idx} of {count}')
+        idx = idx % count
         record = super().get_data_info(idx)
         record['neighbour'] = partial(self.neighbour, idx)
         return record
