@@ -261,8 +261,11 @@ def test_the_usual_initialisation_does_not_come_after(tmp_path):
     torch.save(state, tmp_path / 'a.pth')
     model.init_weights()
     for key, value in model.img_backbone.state_dict().items():
-        if not key.endswith('num_batches_tracked'):
+        # the first layer is turned from BGR to RGB
+        if not key.endswith(('num_batches_tracked', 'conv1.weight')):
             assert torch.equal(value, state[f'img_backbone.{key}']), key
+    key = 'img_backbone.conv1.weight'
+    assert torch.equal(model.state_dict()[key], state[key].flip(1))
 
 
 def test_what_the_file_lacks_is_initialised_as_usual(tmp_path):
