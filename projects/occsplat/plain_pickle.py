@@ -164,9 +164,16 @@ class _ArrayUnpickler(pickle._Unpickler):
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
+        """The function that stands for a global; all others are refused."""
         return _find(module, name)
 
     def load_build(self) -> None:
+        """Give an object its state: checked here for dtypes and arrays.
+
+        Raises:
+            RefusedGlobal: for another byte order, or an array that has
+                its numbers already.
+        """
         state, target = self.stack[-1], self.stack[-2]
         if isinstance(target, np.dtype):
             # its second value is the byte order; the rest is the kind's own
