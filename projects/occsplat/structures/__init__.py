@@ -7,6 +7,7 @@ from .gaussians import Gaussians
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
 from .occ_data import OccBatch, OccDataSample, OccPrediction
+from .pixel_labels import PixelLabels
 from .voxel_grid import VoxelGrid, as_grid, same_shape
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     'OccBatch',
     'OccDataSample',
     'OccPrediction',
+    'PixelLabels',
     'VoxelGrid',
     'as_grid',
     'same_shape',

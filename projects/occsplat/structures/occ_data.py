@@ -7,7 +7,7 @@ X Y Z voxels, F features.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -16,6 +16,7 @@ from torch import Tensor
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
 from .gaussians import Gaussians
+from .pixel_labels import PixelLabels
 
 
 class OccDataSample(BaseDataElement):
@@ -31,6 +32,7 @@ class OccDataSample(BaseDataElement):
         render_rig (CameraRig): (V,) cameras of the render losses.
         render_dt (Tensor): seconds after the key frame, (V,).
         adjacent (AdjacentFrames): other key frames and their labels.
+        pixel_labels (PixelLabels): labelled pixels of key frames.
         pred_occ (Tensor): class ids, uint8 (X, Y, Z).
         pred_flow (Tensor): m/s, (X, Y, Z, 2).
 
@@ -55,6 +57,7 @@ class OccBatch:
     render_rig: CameraRig | None = None  # (B, V)
     render_dt: Tensor | None = None  # (B, V)
     adjacent: list[AdjacentFrames] | None = None  # one a sample
+    pixel_labels: list[PixelLabels] | None = None  # one a sample
 
     @classmethod
     def collate(cls, samples: Sequence[OccDataSample]) -> OccBatch:
@@ -71,7 +74,7 @@ class OccBatch:
                 )
             if isinstance(values[0], CameraRig):
                 return CameraRig.stack(values)
-            if isinstance(values[0], AdjacentFrames):
+            if isinstance(values[0], (AdjacentFrames, PixelLabels)):
                 return values
             return torch.stack(values)
 
@@ -86,6 +89,7 @@ class OccBatch:
             render_rig=stacked('render_rig'),
             render_dt=stacked('render_dt'),
             adjacent=stacked('adjacent'),
+            pixel_labels=stacked('pixel_labels'),
         )
 
 
@@ -99,9 +103,18 @@ class OccPrediction:
         gaussians: one set a sample, where the head predicts them.
         features (Tensor | None): last voxel features at label
             resolution, what Gaussian decoders read, (B, F, X, Y, Z).
+        density (Tensor | None): what absorbs light, per metre, where the
+            head predicts it, (B, X, Y, Z).
+        decode (callable, optional): the head's layers behind
+            ``features``, which look at a voxel alone: features
+            (B, F, X, Y, Z) and where their voxels stand, metres
+            (B, X, Y, Z, 3), to another OccPrediction. What the head would
+            say of features that were read somewhere else.
     """
 
     logits: Tensor
     flow: Tensor | None = None
     gaussians: list[Gaussians] | None = field(default=None)
     features: Tensor | None = None
+    density: Tensor | None = None
+    decode: Callable[[Tensor, Tensor], OccPrediction] | None = None
