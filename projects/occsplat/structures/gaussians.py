@@ -31,6 +31,15 @@ class Gaussians:
     def __len__(self) -> int:
         return self.means.shape[0]
 
+    def chosen(self, which: Tensor) -> Gaussians:
+        """Some of them: a mask (G,) or indices."""
+        return Gaussians(
+            *(
+                None if value is None else value[which]
+                for value in vars(self).values()
+            )
+        )
+
     def moved(self, displacement: Tensor) -> Gaussians:
         """Shifted by metres, (G, 3), or (G, 2) for a move along x and y.
 

@@ -186,15 +186,38 @@ _OPENOCC_COUNTS = (
 )
 
 
+# Occ3D counts, as the class weights 1/ln(count) of BEVDet's and RenderOcc's
+# occupancy losses use them.
+_OCC3D_COUNTS = (
+    1163161,
+    2309034,
+    188743,
+    2997643,
+    20317180,
+    852476,
+    243808,
+    2457947,
+    497017,
+    2731022,
+    7224789,
+    214411435,
+    5565043,
+    63191967,
+    76098082,
+    128860031,
+    141625221,
+    2307405309,
+)
+
+
 def _openocc_counts(classes: tuple[str, ...]) -> tuple[int, ...]:
     """OpenOcc's counts under other ids.
 
-    Neither Occ3D nor SurroundOcc has published statistics of its own. The
-    grids have the same number of voxels and show the same streets;
-    'others', which OpenOcc does not know, counts like the rarest class.
+    SurroundOcc has no published statistics of its own. The grids have the
+    same number of voxels and show the same streets.
     """
     known = dict(zip(_OPENOCC_CLASSES, _OPENOCC_COUNTS))
-    return tuple(known.get(name, min(_OPENOCC_COUNTS)) for name in classes)
+    return tuple(known[name] for name in classes)
 
 
 _SPECS = {
@@ -215,7 +238,7 @@ _SPECS = {
         free=17,
         movable=(2, 3, 4, 5, 6, 7, 9, 10),
         palette=tuple(_COLORS[name] for name in _OCC3D_CLASSES),
-        counts=_openocc_counts(_OCC3D_CLASSES),
+        counts=_OCC3D_COUNTS,
         grid=NUSCENES_GRID,
     ),
     'surroundocc': LabelSpec(

@@ -4,9 +4,12 @@ from .affinity import geo_scal_loss, sem_scal_loss
 from .flow import flow_l1_loss
 from .focal import log_count_weights, radial_focal_loss, radial_weight
 from .image import image_kl_loss, image_l1_loss, masked_depth_loss
+from .lidar import balanced_cross_entropy, distortion_loss, silog_loss
 from .lovasz import lovasz_softmax_loss
 
 __all__ = [
+    'balanced_cross_entropy',
+    'distortion_loss',
     'flow_l1_loss',
     'geo_scal_loss',
     'image_kl_loss',
@@ -17,4 +20,5 @@ __all__ = [
     'radial_focal_loss',
     'radial_weight',
     'sem_scal_loss',
+    'silog_loss',
 ]
