@@ -21,9 +21,9 @@ def silog_loss(
 ) -> Tensor:
     """Scale-invariant logarithmic depth error (Eigen et al., 2014).
 
-    GSRender (2024), equation 11, with d = w (log true - log predicted)::
+    GSRender (2024), equation 13, with d = log true - log predicted::
 
-        sqrt(mean(d^2) - variance_focus * mean(d)^2)
+        sqrt(mean(w d^2) - variance_focus * mean(w d)^2)
 
     With a focus of 1, as GSRender prints it, a wrong scale costs nothing
     at all; RenderOcc's 0.85 leaves it a price.
@@ -40,7 +40,6 @@ def silog_loss(
         return predicted.sum() * 0.0
     error = true.clamp(min=MIN_DEPTH).log()
     error = error - predicted.clamp(min=MIN_DEPTH).log()
-    # eq. 11 weighs d^2 and d, not d twice: a weight w counts w pixels
     if weight is None:
         weight = torch.ones_like(error)
     square = (weight * error**2).mean()
@@ -57,7 +56,7 @@ def balanced_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of rendered logits, by class and by pixel.
 
-    GSRender (2024), equation 10: ``sum_i w_i b_i CE_i / sum_i b_i``. What
+    GSRender (2024), equation 12: ``sum_i w_i b_i CE_i / sum_i b_i``. What
     a pixel weight takes from one pixel it gives to no other.
 
     Args:
@@ -87,15 +86,12 @@ def distortion_loss(weights: Tensor, depths: Tensor) -> Tensor:
             to [0, 1], (D,).
 
     Returns:
-        Tensor: mean over the rays of ``sum_ij w_i w_j |t_i - t_j| + sum_i
-        w_i^2 / (3 D)``; 0 with a graph where there is no ray.
+        Tensor: ``sum_ij w_i w_j |t_i - t_j| + sum_i w_i^2 / (3 D)`` of
+        each ray, (P,).
     """
-    if not len(weights):
-        return weights.sum() * 0.0
     moments = weights * depths
     # of the samples before each one: their pairs with it, counted once
     before = weights.cumsum(dim=1) - weights
     moment_before = moments.cumsum(dim=1) - moments
     pairs = (moments * before - weights * moment_before).sum(dim=1)
-    within = (weights**2).sum(dim=1) / (3 * len(depths))
-    return (2 * pairs + within).mean()
+    return 2 * pairs + (weights**2).sum(dim=1) / (3 * len(depths))

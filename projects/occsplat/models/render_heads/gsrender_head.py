@@ -1,0 +1,58 @@
+"""GSRender: Gaussians splatted onto labelled pixels.
+
+GSRender (2024): the Gaussians that GaussianOccHead predicts, a voxel one,
+are rendered where LiDAR returns say class and depth.
+
+Shape letters: P labelled pixels, S semantic classes, G Gaussians,
+X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet3d.registry import MODELS
+
+from occsplat.rendering import render_pixels
+
+from .pixel_render_head import FrameView, PixelRenderHead, RenderedPixels
+
+
+@MODELS.register_module()
+class GSRenderHead(PixelRenderHead):
+    """Semantic and depth losses on splatted pixels, with compensation.
+
+    Args:
+        near, far (float): depth range of the renders in metres.
+        backend (str): see rasterize.
+        **kwargs: see PixelRenderHead.
+    """
+
+    name = 'gsrender'
+
+    def __init__(
+        self,
+        near: float = 0.1,
+        far: float = 100.0,
+        backend: str = 'auto',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.options = dict(near=near, far=far, backend=backend)
+
+    def render(self, view: FrameView) -> RenderedPixels:
+        """Splat; see PixelRenderHead.
+
+        Raises:
+            ValueError: when the prediction has no Gaussians.
+        """
+        if view.prediction.gaussians is None:
+            raise ValueError(
+                'GSRenderHead renders Gaussians, and the occupancy head '
+                'predicts none: it takes a GaussianOccHead'
+            )
+        gaussians = view.prediction.gaussians[view.sample]
+        if view.inside is not None:
+            gaussians = gaussians.chosen(view.inside.flatten())
+        out = render_pixels(gaussians, view.rig, view.pixels, **self.options)
+        return RenderedPixels(out.features, out.depth, out.alpha)

@@ -1,0 +1,324 @@
+"""Losses at the labelled pixels of one or more key frames.
+
+What GSRender (2024) and RenderOcc (ICRA 2024) have in common: LiDAR
+returns label pixels of this and neighbouring key frames with a class and a
+depth, and the prediction is rendered there. How it is rendered is up to a
+subclass.
+
+Shape letters: B batch, M key frames, N cameras, P labelled pixels, K classes
+(free included), S semantic classes (free excluded), X Y Z voxels.
+
+::
+
+    prediction, PixelLabels
+      -> the prediction that frame m sees: the current one, or for m > 0
+         the one on the voxels of frame m (ray compensation)
+      -> rendered at the frame's pixels   semantics (P, S), depth (P,)
+      -> L = L_0 + omega * sum of L_m     (GSRender, eq. 14)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from occsplat.structures import (
+    CameraRig,
+    LabelSpec,
+    OccBatch,
+    OccPrediction,
+    PixelLabels,
+    VoxelGrid,
+    as_grid,
+)
+
+from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
+from .pixel_sampling import OCC3D_RETURNS, draw_pixels, rarity_weights
+from .ray_compensation import compensate
+
+LEVELS = ('feature', 'logits')
+DYNAMICS = ('class', 'instance')
+DEPTHS = ('accumulated', 'expected')
+TERMS = ('semantic', 'depth')
+
+
+@dataclass
+class FrameView:
+    """What a subclass renders: one frame of one sample.
+
+    Attributes:
+        prediction (OccPrediction): of the whole batch.
+        sample (int): which sample of it.
+        inside (Tensor | None): voxels that count, bool (X, Y, Z); all of
+            them by default.
+        ref2lattice (Tensor): reference frame -> the frame whose voxels
+            the prediction's volumes stand for, (4, 4).
+        rig (CameraRig): the frame's N cameras, reference frame.
+        pixels (Tensor): camera, row and column, int64 (P, 3).
+    """
+
+    prediction: OccPrediction
+    sample: int
+    inside: Tensor | None
+    ref2lattice: Tensor
+    rig: CameraRig
+    pixels: Tensor
+
+
+@dataclass
+class RenderedPixels:
+    """What a subclass sees in the pixels.
+
+    Attributes:
+        semantic (Tensor): class logits, (P, S).
+        depth (Tensor): accumulated depth, metres, (P,).
+        alpha (Tensor): accumulated opacity, (P,).
+        costs (dict): further losses of each pixel, weighted, (P,).
+    """
+
+    semantic: Tensor
+    depth: Tensor
+    alpha: Tensor
+    costs: dict[str, Tensor] = field(default_factory=dict)
+
+
+class PixelRenderHead(nn.Module):
+    """Base of GSRenderHead and NeRFRenderHead.
+
+    Args:
+        label_spec (str): label set, see LabelSpec.named.
+        grid (dict | VoxelGrid, optional): the prediction's, default the
+            label set's own.
+        level (str): how the prediction gets into neighbouring frames:
+            'feature' is ray compensation, 'logits' looks at the current
+            prediction with the neighbours' cameras, as RenderOcc does.
+        frame_weight (float): omega, weight of each neighbouring frame.
+        dynamic_weight (float): alpha, weight of dynamic pixels of
+            neighbouring frames: where they were labelled they are not now.
+        dynamic (str): which pixels are dynamic: those of the
+            dynamic_classes ('class'), or those on annotated objects that
+            really move ('instance').
+        dynamic_classes (sequence of int, optional): class ids, default the
+            label set's movable ones.
+        dynamic_terms (sequence of str): which of 'semantic' and 'depth'
+            alpha weighs; equations 12 and 13 say both, section 8 the depth.
+        num_pixels (int, optional): pixels drawn a sample, out of all
+            frames, by rarity of their class times frame_weight times
+            dynamic_weight (RenderOcc). These then say how often a pixel
+            counts instead of how much, and one loss takes in all frames.
+            By default all pixels count.
+        depth (str): 'accumulated' sums weight times depth, so that
+            what a ray sees too little of seems near; 'expected' divides
+            by the sum of the weights.
+        variance_focus (float): see silog_loss.
+        semantic_weight, depth_weight (float): weights of the terms.
+
+    Raises:
+        ValueError: for an unknown level, dynamic, depth or term, or
+            num_pixels below 1.
+    """
+
+    #: of the keys in the dict of losses
+    name: str
+    #: names of a subclass's own costs
+    costs: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        label_spec: str = 'occ3d',
+        grid: dict | VoxelGrid | None = None,
+        level: str = 'feature',
+        frame_weight: float = 0.8,
+        dynamic_weight: float = 0.1,
+        dynamic: str = 'class',
+        dynamic_classes: Sequence[int] | None = None,
+        dynamic_terms: Sequence[str] = TERMS,
+        num_pixels: int | None = None,
+        depth: str = 'accumulated',
+        variance_focus: float = 0.85,
+        semantic_weight: float = 1.0,
+        depth_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        choices = [
+            ('level', level, LEVELS),
+            ('dynamic', dynamic, DYNAMICS),
+            ('depth', depth, DEPTHS),
+            *(('dynamic_terms', term, TERMS) for term in dynamic_terms),
+        ]
+        for name, value, known in choices:
+            if value not in known:
+                raise ValueError(
+                    f'{name} must be one of {known}, got {value!r}'
+                )
+        if num_pixels is not None and num_pixels < 1:
+            raise ValueError(
+                f'num_pixels must be at least 1, got {num_pixels}'
+            )
+        self.spec = spec = LabelSpec.named(label_spec)
+        self.grid = spec.grid if grid is None else as_grid(grid)
+        self.level = level
+        self.frame_weight = frame_weight
+        self.dynamic_weight = dynamic_weight
+        self.dynamic = dynamic
+        self.dynamic_terms = tuple(dynamic_terms)
+        self.num_pixels = num_pixels
+        self.depth = depth
+        self.variance_focus = variance_focus
+        self.semantic_weight = semantic_weight
+        self.depth_weight = depth_weight
+        occupied = list(spec.occupied)
+        channels = torch.full((spec.num_classes,), -1)
+        channels[occupied] = torch.arange(len(occupied))
+        moves = torch.zeros(spec.num_classes, dtype=torch.bool)
+        moves[
+            list(spec.movable if dynamic_classes is None else dynamic_classes)
+        ] = True
+        balance = log_count_weights(spec.counts)[occupied]
+        buffers = dict(channels=channels, moves=moves, balance=balance)
+        if num_pixels is not None:
+            buffers['rarity'] = rarity_weights(self._returns())
+        for name, value in buffers.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def _returns(self) -> Tensor:
+        """LiDAR returns of each semantic class in images, (S,)."""
+        if self.spec.name == 'occ3d':
+            return torch.tensor(OCC3D_RETURNS)
+        return torch.tensor(self.spec.counts)[list(self.spec.occupied)]
+
+    def render(self, view: FrameView) -> RenderedPixels:
+        """Render one frame of one sample at its labelled pixels."""
+        raise NotImplementedError
+
+    def loss(
+        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+    ) -> dict[str, Tensor]:
+        """Compare what is rendered with the labels.
+
+        Args:
+            volume (Tensor): the lifted volume, not looked at.
+            prediction (OccPrediction): what the occupancy head said.
+            batch (OccBatch): with pixel_labels.
+
+        Returns:
+            dict: loss_<name>_semantic, loss_<name>_depth and the
+            subclass's own costs of the current frame (of all frames, where
+            pixels are drawn), and with '_adjacent' at the end those of the
+            other frames, if there are any.
+
+        Raises:
+            ValueError: when the batch has no pixel labels, or the
+                prediction nothing to render.
+        """
+        if batch.pixel_labels is None:
+            raise ValueError(
+                f'{type(self).__name__} learns from labelled pixels, got '
+                'none: add LoadPixelLabels to the training pipeline'
+            )
+        labels = [self._drawn(one) for one in batch.pixel_labels]
+        rendered = [
+            self._render_frame(prediction, labels, m)
+            for m in range(labels[0].num_frames)
+        ]
+        if self.num_pixels is not None:
+            return self._terms(_joined(rendered), '')
+        losses = self._terms(rendered[0], '')
+        for frame in rendered[1:]:
+            for key, value in self._terms(frame, '_adjacent').items():
+                value = self.frame_weight * value
+                losses[key] = losses.get(key, 0.0) + value
+        return losses
+
+    def _dynamic(self, labels: PixelLabels) -> Tensor:
+        """Which pixels are dynamic and of another frame, bool (P,)."""
+        moving = labels.moving
+        if self.dynamic == 'class':
+            moving = self.moves[labels.label]
+        return moving & (labels.index[:, 0] > 0)
+
+    def _drawn(self, labels: PixelLabels) -> PixelLabels:
+        if self.num_pixels is None:
+            return labels
+        weights = self.rarity[self.channels[labels.label]]
+        other = labels.index[:, 0] > 0
+        weights = torch.where(other, self.frame_weight * weights, weights)
+        dynamic = self._dynamic(labels)
+        weights = torch.where(dynamic, self.dynamic_weight * weights, weights)
+        return labels.chosen(draw_pixels(weights, self.num_pixels))
+
+    def _render_frame(
+        self,
+        prediction: OccPrediction,
+        labels: Sequence[PixelLabels],
+        m: int,
+    ) -> dict[str, Tensor]:
+        """Frame m of all samples: one row a pixel."""
+        inside = None
+        if m > 0 and self.level == 'feature':
+            frame2ref = torch.stack([one.frame2ref[m] for one in labels])
+            seen = compensate(prediction, self.grid, frame2ref)
+            prediction, inside = seen.prediction, seen.inside
+        rows = []
+        for b, one in enumerate(labels):
+            chosen = one.chosen(one.index[:, 0] == m)
+            ref2lattice = torch.eye(4).to(one.frame2ref)
+            if inside is not None:
+                ref2lattice = torch.linalg.inv(one.frame2ref[m])
+            view = FrameView(
+                prediction,
+                b,
+                None if inside is None else inside[b],
+                ref2lattice,
+                one.rig[m],
+                chosen.index[:, 1:],
+            )
+            out = self.render(view)
+            depth = out.depth
+            if self.depth == 'expected':
+                depth = depth / out.alpha.clamp(min=1e-6)
+            rows.append(
+                dict(
+                    semantic=out.semantic,
+                    depth=depth,
+                    label=self.channels[chosen.label],
+                    true_depth=chosen.depth,
+                    dynamic=self._dynamic(chosen),
+                    **out.costs,
+                )
+            )
+        return _joined(rows)
+
+    def _terms(
+        self, frame: dict[str, Tensor], ending: str
+    ) -> dict[str, Tensor]:
+        weight = dict.fromkeys(TERMS)
+        if self.num_pixels is None:
+            alpha = torch.where(frame['dynamic'], self.dynamic_weight, 1.0)
+            weight.update(dict.fromkeys(self.dynamic_terms, alpha))
+        semantic = balanced_cross_entropy(
+            frame['semantic'], frame['label'], self.balance, weight['semantic']
+        )
+        depth = silog_loss(
+            frame['depth'],
+            frame['true_depth'],
+            weight['depth'],
+            self.variance_focus,
+        )
+        terms = dict(
+            semantic=self.semantic_weight * semantic,
+            depth=self.depth_weight * depth,
+        )
+        for cost in self.costs:
+            terms[cost] = frame[cost].sum() / max(len(frame[cost]), 1)
+        return {
+            f'loss_{self.name}_{key}{ending}': term
+            for key, term in terms.items()
+        }
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
