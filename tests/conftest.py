@@ -28,3 +28,17 @@ def minitown_infos(minitown_root, tmp_path_factory):
         (root / path.name).symlink_to(path)
     create_infos(root, 'v1.0-mini')
     return root
+
+
+@pytest.fixture(scope='session')
+def minitown_lidar2d(minitown_infos, tmp_path_factory):
+    """``minitown_infos``, linked, with 2D labels from LiDAR."""
+    from occsplat.data.lidar2d import create_lidar2d
+
+    root = tmp_path_factory.mktemp('minitown_lidar2d')
+    for path in minitown_infos.iterdir():
+        # a link to an info file is replaced by a file, the rest is read
+        (root / path.name).symlink_to(path)
+    for split in ('train', 'val'):
+        create_lidar2d(root, 'v1.0-mini', split, progress=False)
+    return root

@@ -4,6 +4,7 @@ python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 python tools/create_data.py stats --root data/minitown
 python tools/create_data.py visibility --root data/nuscenes
+python tools/create_data.py lidar2d --root data/nuscenes --workers 16
 python tools/create_data.py rays --root data/minitown --out outputs/truth.gz
 """
 
@@ -147,6 +148,63 @@ def run_visibility(args: argparse.Namespace) -> None:
         )
 
 
+def add_lidar2d(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that makes 2D labels."""
+    parser = commands.add_parser(
+        'lidar2d',
+        help='project LiDAR depths and classes into the cameras',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument(
+        '--version',
+        default='v1.0-trainval',
+        choices=('v1.0-mini', 'v1.0-trainval'),
+        help='which tables to read',
+    )
+    parser.add_argument(
+        '--split',
+        nargs='+',
+        default=('train', 'val'),
+        choices=('train', 'val'),
+        help='one or more',
+    )
+    parser.add_argument('--workers', type=int, default=2, help='processes')
+    parser.add_argument(
+        '--occlusion-filter',
+        action='store_true',
+        help='drop LiDAR returns that the camera cannot see',
+    )
+    parser.set_defaults(run=run_lidar2d)
+
+
+def run_lidar2d(args: argparse.Namespace) -> None:
+    """Make 2D labels; a second run finishes an interrupted first one."""
+    from occsplat.data.layout import info_file
+    from occsplat.data.lidar2d import create_lidar2d
+
+    for split in args.split:
+        counts = create_lidar2d(
+            args.root,
+            args.version,
+            split,
+            args.workers,
+            args.occlusion_filter,
+        )
+        frames, pixels = counts['frames'], counts['pixels']
+        print(
+            f'{split}: {counts["written"]} files written; '
+            f'{Path(args.root) / info_file(split)} names all {frames}, with '
+            f'{pixels / frames:.0f} labelled pixels a frame'
+        )
+        if args.occlusion_filter:
+            dropped = counts['dropped']
+            print(
+                f'{split}: the occlusion filter dropped {dropped} returns '
+                f'of {pixels + dropped} ({dropped / (pixels + dropped):.1%})'
+            )
+
+
 def add_rays(commands: argparse._SubParsersAction) -> None:
     """The subcommand that writes the labels as a ray file."""
     parser = commands.add_parser(
@@ -222,6 +280,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    add_lidar2d(commands)
     add_minitown(commands)
     add_nuscenes(commands)
     add_rays(commands)

@@ -1,6 +1,6 @@
 """An info entry turned into what the transforms read.
 
-Shape letters: N cameras, R ray origins.
+Shape letters: N cameras, R ray origins, J boxes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .layout import CAMERAS, LABEL_SETS
 
 #: at most so many ray origins a frame
 MAX_ORIGINS = 8
+_UNKNOWN = (np.nan, np.nan)
 
 
 def frame_record(
@@ -43,7 +44,10 @@ def frame_record(
         ``num_pts_feats``, label paths (None where absent), and in float64
         ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
         ``ref2global`` (4, 4), and the name of the ``ref_frame``. Cameras
-        are in the order of ``cameras``.
+        are in the order of ``cameras``. Annotated objects are float32
+        ``boxes`` (J, 7), x y z of the centre, length, width, height and
+        yaw, and ``box_velocities`` (J, 2) in m/s, nan where unknown, both
+        in the LiDAR frame; none where the entry has no ``instances``.
 
     Raises:
         ValueError: when a field that must be there is not, or the frame
@@ -87,6 +91,9 @@ def _record(
         return str(folder / name)
 
     labels = {key: info.get(key) for key in LABEL_SETS}
+    objects = info.get('instances') or ()
+    boxes = [thing['bbox_3d'] for thing in objects]
+    velocities = [thing.get('velocity', _UNKNOWN) for thing in objects]
     return dict(
         token=info['token'],
         # without a scene every frame stands alone
@@ -106,6 +113,8 @@ def _record(
         lidar2ref=lidar2ref,
         ref2global=ref2global,
         ref_frame=frame,
+        boxes=np.array(boxes, np.float32).reshape(-1, 7),
+        box_velocities=np.array(velocities, np.float32).reshape(-1, 2),
         **{k: v and str(root / v) for k, v in labels.items()},
     )
 

@@ -153,6 +153,12 @@ def _report_labels(
         if not missing:
             _log(f'{split}: {labels.title}: all {found} found')
             continue
+        if labels.command:
+            _log(
+                f'{split}: {labels.title}: {found} of {len(data_list)} '
+                f'made; tools/create_data.py {labels.command} makes them'
+            )
+            continue
         first = labels.path(
             missing[0]['scene_name'],
             missing[0]['token'],

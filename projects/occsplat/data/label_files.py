@@ -51,21 +51,26 @@ def absent(record: dict[str, Any], key: str) -> str:
         record['token'],
         os.path.basename(record['lidar_path']),
     )
+    cure = (
+        'Unpack them there (docs/data.md) and run tools/create_data.py again'
+    )
+    if labels.command:
+        cure = f'Make them with tools/create_data.py {labels.command}'
     return (
         f'key frame {record["token"]!r} has no {labels.title}: expected '
-        f'<data root>/{path} when the info file was made. Unpack them there '
-        '(docs/data.md) and run tools/create_data.py again'
+        f'<data root>/{path} when the info file was made. {cure}'
     )
 
 
 def read_npz(
-    path: str, fields: dict[str, tuple[int, ...]]
+    path: str, fields: dict[str, tuple[int | None, ...]]
 ) -> dict[str, np.ndarray]:
     """Arrays of the given names and shapes.
 
     Args:
         path: an ``.npz`` archive.
-        fields: shapes by name; other arrays of the archive are not read.
+        fields: shapes by name, None for any length; other arrays of the
+            archive are not read.
 
     Raises:
         FileNotFoundError: when the file is missing.
@@ -89,12 +94,18 @@ def read_npz(
             f'{sorted(names)}. Is this another label set?'
         )
     for name, shape in fields.items():
-        if arrays[name].shape != shape:
+        if not _fits(arrays[name].shape, shape):
             raise DataError(
                 f'label file {path}: expected {name} of shape {shape}, got '
                 f'{arrays[name].shape}. Is this another label set?'
             )
     return arrays
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        want in (None, length) for length, want in zip(shape, expected)
+    )
 
 
 def read_sparse(path: str, spec: LabelSpec) -> np.ndarray:

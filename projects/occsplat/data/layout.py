@@ -23,10 +23,13 @@ class LabelSet:
         title: what people call it.
         pattern: a key frame's file relative to the root, with the fields
             ``scene_name``, ``token`` and ``lidar_file``.
+        command: of tools/create_data.py, which makes the files; '' where
+            they are downloaded.
     """
 
     title: str
     pattern: str
+    command: str = ''
 
     def path(self, scene_name: str, token: str, lidar_file: str) -> str:
         """A key frame's file, relative to the root.
@@ -52,6 +55,9 @@ LABEL_SETS = dict(
     ),
     surroundocc_path=LabelSet(
         'SurroundOcc labels', 'surroundocc/samples/{lidar_file}.npy'
+    ),
+    lidar2d_path=LabelSet(
+        '2D labels', 'lidar2d/{scene_name}/{token}.npz', 'lidar2d'
     ),
 )
 

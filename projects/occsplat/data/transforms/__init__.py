@@ -6,6 +6,7 @@ from .lidar import LidarDepth, LoadLidarPoints
 from .loading import LoadMultiViewImages
 from .occ_labels import LoadOccLabels
 from .packing import PackOccInputs
+from .pixel_labels import LoadPixelLabels
 from .render_views import RenderViews
 from .volume_aug import VolumeAug
 
@@ -16,6 +17,7 @@ __all__ = [
     'LoadLidarPoints',
     'LoadMultiViewImages',
     'LoadOccLabels',
+    'LoadPixelLabels',
     'PackOccInputs',
     'RenderViews',
     'VolumeAug',

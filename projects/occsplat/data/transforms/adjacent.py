@@ -12,9 +12,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures import AdjacentFrames, CameraRig
+from occsplat.structures import AdjacentFrames
 
-from .key_frames import key_frame, ref2cam_of
+from .key_frames import key_frame, seen_from
 from .occ_labels import LoadOccLabels
 
 
@@ -66,23 +66,9 @@ class LoadAdjacentFrames(BaseTransform):
             results['label_spec'], results['label_grid'], with_flow=False
         )
         records = [key_frame(results, offset) for offset in self.frames]
-        rig = CameraRig.from_matrices(
-            _stacked(ref2cam_of(results, record) for record in records),
-            _stacked(record['cam2img'] for record in records),
-            *results['raw_size'],
-        )
-        global2ref = np.linalg.inv(results['ref2global'])
-        times = [r['timestamp'] - results['timestamp'] for r in records]
+        occ = [labels.transform(dict(r))['gt_occ'] for r in records]
         results['adjacent'] = AdjacentFrames(
-            rig.scaled(self.scale),
-            _stacked(global2ref @ record['ref2global'] for record in records),
-            torch.tensor(times, dtype=torch.float64),
-            _stacked(
-                labels.transform(dict(record))['gt_occ'] for record in records
-            ),
+            *seen_from(results, records, self.scale),
+            torch.from_numpy(np.stack(occ)),
         )
         return results
-
-
-def _stacked(arrays) -> torch.Tensor:
-    return torch.from_numpy(np.stack(list(arrays)))

@@ -1,13 +1,17 @@
 """Other key frames of the scene, seen from the current one.
 
-Shape letters: N cameras.
+Shape letters: M key frames, N cameras.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from occsplat.structures import CameraRig
 
 
 def key_frame(results: dict[str, Any], offset: int) -> dict[str, Any]:
@@ -38,3 +42,36 @@ def ref2cam_of(results: dict[str, Any], frame: dict[str, Any]) -> np.ndarray:
         return results['ref2cam']
     ref2frame = np.linalg.inv(frame['ref2global']) @ results['ref2global']
     return frame['ref2cam'] @ ref2frame
+
+
+def seen_from(
+    results: dict[str, Any], records: Sequence[dict[str, Any]], scale: float
+) -> tuple[CameraRig, Tensor, Tensor]:
+    """Where key frames are, seen from the current one, all in float64.
+
+    Args:
+        results: the current frame, with the ``raw_size`` of its images.
+        records: of key frames, the current one's being ``results``.
+        scale: size of the images relative to the raw ones.
+
+    Returns:
+        tuple: their cameras from the current reference frame, CameraRig
+        (M, N); their reference frames -> the current one (M, 4, 4); and
+        their times after it, seconds (M,).
+    """
+    rig = CameraRig.from_matrices(
+        _stacked([ref2cam_of(results, record) for record in records]),
+        _stacked([record['cam2img'] for record in records]),
+        *results['raw_size'],
+    )
+    global2ref = np.linalg.inv(results['ref2global'])
+    times = [r['timestamp'] - results['timestamp'] for r in records]
+    return (
+        rig.scaled(scale),
+        _stacked([global2ref @ record['ref2global'] for record in records]),
+        torch.tensor(times, dtype=torch.float64),
+    )
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))

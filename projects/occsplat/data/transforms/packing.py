@@ -13,7 +13,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures import AdjacentFrames, OccDataSample
+from occsplat.structures import AdjacentFrames, OccDataSample, PixelLabels
 
 from .volume_aug import fold
 
@@ -66,12 +66,17 @@ class PackOccInputs(BaseTransform):
             sample.render_dt = seconds.float()
         if 'adjacent' in results:
             sample.adjacent = _in_single_precision(results['adjacent'])
+        if 'pixel_labels' in results:
+            labels = _in_single_precision(results['pixel_labels'])
+            sample.pixel_labels = replace(labels, depth=labels.depth.float())
         return dict(
             inputs=dict(imgs=torch.from_numpy(imgs)), data_samples=sample
         )
 
 
-def _in_single_precision(frames: AdjacentFrames) -> AdjacentFrames:
+def _in_single_precision(
+    frames: AdjacentFrames | PixelLabels,
+) -> AdjacentFrames | PixelLabels:
     return replace(
         frames,
         rig=frames.rig.to(torch.float32),

@@ -15,7 +15,12 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from occsplat.structures import AdjacentFrames, CameraRig, VoxelGrid
+from occsplat.structures import (
+    AdjacentFrames,
+    CameraRig,
+    PixelLabels,
+    VoxelGrid,
+)
 
 
 @TRANSFORMS.register_module()
@@ -92,8 +97,9 @@ def fold(results: dict[str, Any]) -> dict[str, Any]:
         if key in results:
             results[key] = _moved_rig(results[key], back)
     results['ref2global'] = results['ref2global'] @ back
-    if 'adjacent' in results:
-        results['adjacent'] = _moved_frames(results['adjacent'], ref_aug)
+    for key in ('adjacent', 'pixel_labels'):
+        if key in results:
+            results[key] = _moved_frames(results[key], ref_aug)
     for key in ('points', 'ray_origins'):
         if key in results:
             moved = results[key] @ ref_aug[:3, :3].T + ref_aug[:3, 3]
@@ -108,9 +114,9 @@ def _moved_rig(rig: CameraRig, back: np.ndarray) -> CameraRig:
 
 
 def _moved_frames(
-    frames: AdjacentFrames, ref_aug: np.ndarray
-) -> AdjacentFrames:
-    """Their labels stay where they are; the way to them changes."""
+    frames: AdjacentFrames | PixelLabels, ref_aug: np.ndarray
+) -> AdjacentFrames | PixelLabels:
+    """Labels and depths stay as they are; the way to them changes."""
     forth = frames.frame2ref.new_tensor(ref_aug)
     return replace(
         frames,

@@ -1,0 +1,205 @@
+"""Labelled pixels of this and other key frames.
+
+Shape letters: M frames, N cameras, P labelled pixels, J boxes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet3d.registry import TRANSFORMS
+
+from occsplat.data.errors import DataError
+from occsplat.data.label_files import absent
+from occsplat.data.pixel_files import SPEC as FILE_SPEC
+from occsplat.data.pixel_files import SweepPixels, read_packed, read_renderocc
+from occsplat.structures import LabelSpec, PixelLabels
+
+from .key_frames import key_frame, seen_from
+
+#: metres around an annotated box that still belong to it: boxes are drawn
+#: by hand, and returns lie on the surface
+MARGIN = 0.1
+
+
+@TRANSFORMS.register_module()
+class LoadPixelLabels(BaseTransform):
+    """Classes and depths of single pixels, from LiDAR returns.
+
+    RenderOcc (ICRA 2024), section 3.3, and GSRender (2024), section 3.4:
+    networks that never see a voxel label learn from them. Nothing but
+    images has to be loaded before. The pixels are those of the raw
+    images, made smaller by ``scale``, without image augmentation; of the
+    returns in a pixel the nearest counts.
+
+    Adds ``pixel_labels``, a PixelLabels, floats in float64. A frame
+    beyond the scene's end has no pixel; its cameras are the current
+    frame's, its ``dt`` is 0.
+
+    Args:
+        frames (sequence): offsets in key frames, 0 first.
+        scale (float): size of the images relative to the raw ones.
+        label_spec (str | LabelSpec): whose ids the labels get. Files hold
+            Occ3D's; pixels of a class that the label set does not have
+            ('others' in OpenOcc) are left out.
+        max_depth (float): metres; pixels beyond are left out.
+        min_speed (float): m/s above which an annotated object counts as
+            moving.
+        ignore_others (bool): leave pixels of 'others' out, as the
+            lidarseg challenge does; RenderOcc trains on them.
+        renderocc_root (str, optional): folder of RenderOcc's
+            ``depth_gt/`` and ``seg_gt_lidarseg/`` to read instead of the
+            files of ``tools/create_data.py lidar2d``.
+
+    Raises:
+        ValueError: when images have not been loaded before, the first
+            offset is not 0 or 0 comes again, or an option is not
+            positive.
+        FileNotFoundError: when a frame has no file.
+        DataError: when one is damaged, or made for images of another
+            size.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[int] = (0,),
+        scale: float = 1.0,
+        label_spec: str | LabelSpec = 'occ3d',
+        max_depth: float = 52.0,
+        min_speed: float = 0.5,
+        ignore_others: bool = False,
+        renderocc_root: str | None = None,
+    ) -> None:
+        if not frames or frames[0] != 0 or 0 in frames[1:]:
+            raise ValueError(
+                'frames must start with 0, the current key frame, and go on '
+                f'with others, got {tuple(frames)}'
+            )
+        for name, value in dict(scale=scale, max_depth=max_depth).items():
+            if value <= 0:
+                raise ValueError(f'{name} must be positive, got {value}')
+        self.frames = tuple(frames)
+        self.scale = scale
+        self.max_depth = max_depth
+        self.min_speed = min_speed
+        self.renderocc_root = renderocc_root
+        self.ids = _ids(LabelSpec.named(label_spec), ignore_others)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the pixels."""
+        if 'raw_size' not in results:
+            raise ValueError(
+                'LoadPixelLabels needs the size of the raw images: put it '
+                'after LoadMultiViewImages'
+            )
+        records = [key_frame(results, offset) for offset in self.frames]
+        rig, frame2ref, dt = seen_from(results, records, self.scale)
+        size = rig.width, rig.height
+        parts = [
+            self._frame(m, record, results['raw_size'], size)
+            for m, record in enumerate(records)
+            # the current frame stands in for one that does not exist, but
+            # its pixels count once
+            if m == 0 or record is not results
+        ]
+        results['pixel_labels'] = PixelLabels(
+            rig,
+            frame2ref,
+            dt,
+            *(torch.from_numpy(np.concatenate(part)) for part in zip(*parts)),
+        )
+        return results
+
+    def _frame(
+        self,
+        m: int,
+        record: dict[str, Any],
+        raw_size: tuple[int, int],
+        size: tuple[int, int],
+    ) -> tuple[np.ndarray, ...]:
+        """index, depth, label and moving of frame m's pixels."""
+        pixels = self._read(record, raw_size)
+        column, row = np.floor(pixels.uv * self.scale).astype(np.int64).T
+        label = self.ids[pixels.label]
+        keep = (pixels.depth <= self.max_depth) & (label >= 0)
+        # a smaller image may lack a part of its last row or column
+        keep &= (column < size[0]) & (row < size[1])
+        keep = np.flatnonzero(keep)
+        place = (pixels.camera * size[1] + row) * size[0] + column
+        keep = keep[np.lexsort((pixels.depth[keep], place[keep]))]
+        # in this order a pixel's first return is its nearest
+        keep = keep[np.unique(place[keep], return_index=True)[1]]
+        index = np.stack(
+            [
+                np.full(len(keep), m),
+                pixels.camera[keep],
+                row[keep],
+                column[keep],
+            ],
+            axis=-1,
+        )
+        moving = self._moving(record, pixels, keep)
+        return index, pixels.depth[keep], label[keep], moving
+
+    def _read(
+        self, record: dict[str, Any], raw_size: tuple[int, int]
+    ) -> SweepPixels:
+        if self.renderocc_root is not None:
+            return read_renderocc(
+                self.renderocc_root, record['img_paths'], raw_size
+            )
+        path = record['lidar2d_path']
+        if path is None:
+            raise FileNotFoundError(absent(record, 'lidar2d_path'))
+        pixels = read_packed(path)
+        expected = [list(raw_size)] * len(record['img_paths'])
+        if pixels.sizes.tolist() != expected:
+            raise DataError(
+                f'label file {path} was made for images of (width, height) '
+                f'{pixels.sizes.tolist()}, those here are {expected}. Delete '
+                'it and run tools/create_data.py lidar2d again'
+            )
+        return pixels
+
+    def _moving(
+        self, record: dict[str, Any], pixels: SweepPixels, keep: np.ndarray
+    ) -> np.ndarray:
+        """Whether the returns are on something that moves, (P,)."""
+        # velocities that nobody knows are nan, and not above anything
+        fast = np.linalg.norm(record['box_velocities'], axis=-1)
+        boxes = record['boxes'][fast > self.min_speed]
+        camera, depth = pixels.camera[keep], pixels.depth[keep]
+        moving = np.zeros(len(keep), bool)
+        if not len(boxes):
+            return moving
+        ray = np.column_stack([pixels.uv[keep], np.ones(len(keep))])
+        back = np.linalg.inv(record['cam2img'])[camera]
+        local = (back @ ray[..., None]) * depth[:, None, None]
+        cam2lidar = np.linalg.inv(record['ref2cam'] @ record['lidar2ref'])
+        turn, shift = cam2lidar[camera, :3, :3], cam2lidar[camera, :3, 3]
+        points = (turn @ local)[..., 0] + shift
+        for box in boxes:
+            moving |= _inside(points, box)
+        return moving
+
+
+def _ids(spec: LabelSpec, ignore_others: bool) -> np.ndarray:
+    """Ids of a label set by those of the files; -1: left out."""
+    names = FILE_SPEC.classes[: FILE_SPEC.free]
+    ids = [spec.classes.index(n) if n in spec.classes else -1 for n in names]
+    if ignore_others:
+        ids[names.index('others')] = -1
+    return np.array(ids)
+
+
+def _inside(points: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Whether points (P, 3) are in a box (x y z l w h yaw)."""
+    offset = points - box[:3]
+    cos, sin = np.cos(box[6]), np.sin(box[6])
+    ahead = offset @ [cos, sin, 0]
+    aside = offset @ [-sin, cos, 0]
+    local = np.stack([ahead, aside, offset[:, 2]], axis=-1)
+    return (np.abs(local) <= box[3:6] / 2 + MARGIN).all(axis=-1)
