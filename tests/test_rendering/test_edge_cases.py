@@ -19,6 +19,7 @@ from stand_in_gsplat import stand_in_gsplat
 from occsplat.rendering import (
     RenderOutput,
     gsplat_backend,
+    numba_backend,
     rasterize,
     rasterize_labels,
     rasterize_pair,
@@ -254,6 +255,33 @@ def test_mistakes_in_labels_are_named(labels, message):
             width=WIDTH,
             height=HEIGHT,
         )
+
+
+def test_kernels_never_see_a_class_that_there_is_not(monkeypatch):
+    """They index with it without a check, whatever the splat's weight."""
+    seen = []
+    kernel = numba_backend.blend_columns
+
+    def spy(view, opacities, features, labels, *arguments):
+        seen.append(labels)
+        return kernel(view, opacities, features, labels, *arguments)
+
+    monkeypatch.setattr(numba_backend, 'blend_columns', spy)
+    labels = torch.arange(60) % 7 - 2
+    viewmats, Ks = pinhole(2)
+    rasterize_pair(
+        **random_scene(),
+        labels=labels,
+        num_classes=5,
+        viewmats=viewmats,
+        Ks=Ks,
+        width=WIDTH,
+        height=HEIGHT,
+        backend='numba',
+    )
+    seen = [x for x in seen if len(x)]
+    assert seen and all(0 <= x.min() and x.max() < 5 for x in seen)
+    assert labels.min() == -2
 
 
 def test_mistakes_in_pairs_and_scenes_are_named():

@@ -93,8 +93,11 @@ def render_pair(
 ) -> tuple[RenderOutput, RenderOutput]:
     """:func:`render` and :func:`render_labels` on one set of views."""
     there = (labels >= 0).to(opacities)
+    # the kernels add every splat to its class, a weight of 0 as well: no
+    # class may lie outside the array
+    classes = labels.clamp(min=0)
     truth = _label_scene(
-        means, scales, quats, there, label_features, labels, num_classes
+        means, scales, quats, there, label_features, classes, num_classes
     )
     tensors = _filled(means, scales, quats, opacities, features, None)
     scene = _scene(*tensors)
