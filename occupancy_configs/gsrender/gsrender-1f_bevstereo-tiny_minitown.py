@@ -1,0 +1,27 @@
+# GSRender without ray compensation, on the tiny BEVStereo: 2D labels alone.
+_base_ = [
+    '../_base_/datasets/lidar2d_minitown.py',
+    '../_base_/models/bevstereo_tiny.py',
+    '../_base_/schedules/tiny.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(
+    occ_head=dict(
+        _delete_=True,
+        type='GaussianOccHead',
+        label_spec='occ3d',
+        grid={{_base_.label_grid}},
+        in_channels=16,
+        channels=16,
+        hidden_channels=32,
+        opacity_threshold=0.5,  # tau; tools/calibrate_threshold.py finds it
+    ),
+    render_heads=[
+        dict(
+            type='GSRenderHead',
+            label_spec='occ3d',
+            grid={{_base_.label_grid}},
+        )
+    ],
+)

@@ -1,0 +1,27 @@
+# RenderOcc's head with one frame, on host, labels and recipe of GSRender.
+_base_ = [
+    '../_base_/datasets/lidar2d_minitown.py',
+    '../_base_/models/bevstereo_tiny.py',
+    '../_base_/schedules/tiny.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(
+    occ_head=dict(
+        _delete_=True,
+        type='DensityOccHead',
+        label_spec='occ3d',
+        grid={{_base_.label_grid}},
+        in_channels=16,
+        channels=16,
+        hidden_channels=32,
+        opacity_threshold=0.5,  # of a voxel; tools/calibrate_threshold.py
+    ),
+    render_heads=[
+        dict(
+            type='NeRFRenderHead',
+            label_spec='occ3d',
+            grid={{_base_.label_grid}},
+        )
+    ],
+)
