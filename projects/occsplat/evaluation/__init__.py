@@ -1,6 +1,7 @@
 """Metrics: counts a frame, pooled over the set, whatever the device."""
 
 from .bev_iou_metric import BEVIoUMetric, count_columns, top_classes
+from .duplicate_metric import DuplicateMetric
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
 from .metric_files import write_frame_table, write_metrics
@@ -24,6 +25,7 @@ from .ray_files import (
     to_arrays,
 )
 from .ray_iou_metric import RayIoUMetric
+from .run_counts import RunCounts, count_ray_runs
 from .sensor_cameras import exit_depth, pixel_rays, sensor_cameras
 from .visible_iou_metric import VisibleIoUMetric, seen_by_cameras
 from .volume_files import VOLUME_FILE, read_volumes, write_volumes
@@ -33,6 +35,7 @@ __all__ = [
     'CHALLENGE_INFO',
     'VOLUME_FILE',
     'BEVIoUMetric',
+    'DuplicateMetric',
     'FrameRays',
     'ImageCounts',
     'ImageMetric',
@@ -41,6 +44,7 @@ __all__ = [
     'RayFile',
     'RayFileWriter',
     'RayIoUMetric',
+    'RunCounts',
     'VisibleIoUMetric',
     'VoxelCounts',
     'cast_frame',
@@ -48,6 +52,7 @@ __all__ = [
     'compare_rays',
     'count_columns',
     'count_pixels',
+    'count_ray_runs',
     'count_rays',
     'count_voxels',
     'exit_depth',

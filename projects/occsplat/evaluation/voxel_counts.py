@@ -111,7 +111,7 @@ def count_voxels(
         kept &= mask.cpu().bool()
     truth, guess = truth[kept].long(), guess[kept].long()
     for name, ids in (('gt_occ', truth), ('pred_occ', guess)):
-        _check_ids(name, ids, spec)
+        check_ids(name, ids, spec)
     size = spec.num_classes
     pairs = torch.bincount(truth * size + guess, minlength=size * size)
     confusion = pairs.reshape(size, size).numpy()
@@ -153,12 +153,12 @@ def without_ignored(
     truth, guess = gt_occ.cpu(), pred_occ.cpu()
     unknown = truth == spec.ignore
     truth, guess = (x.masked_fill(unknown, spec.free) for x in (truth, guess))
-    _check_ids('gt_occ', truth, spec)
-    _check_ids('pred_occ', guess, spec)
+    check_ids('gt_occ', truth, spec)
+    check_ids('pred_occ', guess, spec)
     return guess, truth
 
 
-def _check_ids(name: str, ids: Tensor, spec: LabelSpec) -> None:
+def check_ids(name: str, ids: Tensor, spec: LabelSpec) -> None:
     """Raise a ValueError unless all ids are classes."""
     if ids.numel() and int(ids.max()) >= spec.num_classes:
         raise ValueError(

@@ -2,11 +2,13 @@
 
 from .deformable_attention import deformable_attention
 from .deformable_conv import deformable_conv
-from .ray_casting import cast_rays, visible_voxels
+from .ray_casting import RayRuns, cast_rays, count_runs, visible_voxels
 from .voxel_pooling import voxel_pooling
 
 __all__ = [
+    'RayRuns',
     'cast_rays',
+    'count_runs',
     'deformable_attention',
     'deformable_conv',
     'visible_voxels',

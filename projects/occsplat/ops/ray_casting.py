@@ -6,6 +6,7 @@ Shape letters: R rays, X Y Z voxels.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -65,13 +66,10 @@ def cast_rays(
         np.array(grid.min),
         np.array(grid.size),
     )
-    dtype = torch.promote_types(origins.dtype, directions.dtype)
-    if not dtype.is_floating_point:
-        dtype = torch.get_default_dtype()
     device = origins.device
     return (
         torch.from_numpy(index).to(device),
-        torch.from_numpy(distance).to(device, dtype),
+        torch.from_numpy(distance).to(device, _float(origins, directions)),
         torch.from_numpy(hit).to(device),
     )
 
@@ -112,6 +110,82 @@ def visible_voxels(
     seen = np.zeros(solid.shape, np.bool_)
     _mark(solid, starts, units, np.array(grid.min), np.array(grid.size), seen)
     return torch.from_numpy(seen).to(occupied.device)
+
+
+class RayRuns(NamedTuple):
+    """What rays meet on their whole way through a grid.
+
+    Attributes:
+        count (Tensor): occupied runs, int64 (R,).
+        thickness (Tensor): metres of the ray inside the first of them, 0
+            where there is none, (R,).
+        ghosts (Tensor): runs behind the first that the truth knows
+            nothing of, int64 (R,).
+    """
+
+    count: Tensor
+    thickness: Tensor
+    ghosts: Tensor
+
+
+def count_runs(
+    occupied: Tensor,  # (X, Y, Z)
+    origins: Tensor,  # (R, 3)
+    directions: Tensor,  # (R, 3)
+    grid: VoxelGrid,
+    truth: Tensor | None = None,  # (X, Y, Z)
+) -> RayRuns:
+    """Count how often each ray enters something, through the whole grid.
+
+    A run is a maximal stretch of consecutive occupied voxels in the
+    traversal of :func:`cast_rays`, ties included. It begins where the ray
+    enters its first voxel, or at the origin if that lies inside, and ends
+    where the ray leaves its last voxel.
+
+    Args:
+        occupied (Tensor): bool (X, Y, Z).
+        origins (Tensor): start points in metres in the grid's frame,
+            (R, 3). May lie outside the grid.
+        directions (Tensor): (R, 3), of any length but zero.
+        grid (VoxelGrid): where the voxels are; its shape is that of
+            ``occupied``.
+        truth (Tensor, optional): bool (X, Y, Z); a run behind the first
+            none of whose voxels it marks is a ghost. Without it no run is.
+
+    Returns:
+        RayRuns: zeros for a ray that never is inside the grid; the
+        thickness in the floating type of the rays.
+
+    Raises:
+        ValueError: when shapes disagree, ``occupied`` or ``truth`` is not
+            bool, or a ray is not finite or has no direction.
+    """
+    starts, units = _checked('count_runs', occupied, origins, directions, grid)
+    if truth is None:
+        truth = occupied
+    elif truth.dtype != torch.bool:
+        raise ValueError(f'count_runs: truth must be bool, got {truth.dtype}')
+    same_shape('count_runs truth', truth.shape, grid.shape)
+    count, thickness, ghosts = _runs(
+        occupied.detach().cpu().contiguous().numpy(),
+        truth.detach().cpu().contiguous().numpy(),
+        starts,
+        units,
+        np.array(grid.min),
+        np.array(grid.size),
+    )
+    device = origins.device
+    return RayRuns(
+        torch.from_numpy(count).to(device),
+        torch.from_numpy(thickness).to(device, _float(origins, directions)),
+        torch.from_numpy(ghosts).to(device),
+    )
+
+
+def _float(origins: Tensor, directions: Tensor) -> torch.dtype:
+    """The floating type of rays."""
+    dtype = torch.promote_types(origins.dtype, directions.dtype)
+    return dtype if dtype.is_floating_point else torch.get_default_dtype()
 
 
 def _checked(
@@ -276,6 +350,72 @@ def _mark(
                 tz = (z + up_z - pz) * pace_z
                 if z < 0 or z >= shape[2]:
                     break
+
+
+@numba.njit(cache=True)
+def _runs(
+    occupied: np.ndarray,  # (X, Y, Z) bool
+    truth: np.ndarray,  # (X, Y, Z) bool
+    starts: np.ndarray,  # (R, 3) metres
+    units: np.ndarray,  # (R, 3) unit vectors
+    low: np.ndarray,  # (3,) metres
+    size: np.ndarray,  # (3,) metres
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The kernel of :func:`count_runs`, in float64."""
+    rays, shape = len(starts), occupied.shape
+    last_x, last_y, last_z = shape[0] - 1, shape[1] - 1, shape[2] - 1
+    count = np.zeros(rays, np.int64)
+    thickness = np.zeros(rays)
+    ghosts = np.zeros(rays, np.int64)
+    cell = np.empty(3, np.int64)
+    p, d = np.empty(3), np.empty(3)
+    for r in range(rays):
+        for a in range(3):
+            p[a] = (starts[r, a] - low[a]) / size[a]
+            d[a] = units[r, a] / size[a]
+        if not _enter(p, d, shape, cell):
+            continue
+        x, y, z = cell[0], cell[1], cell[2]
+        px, step_x, up_x, pace_x = _axis(p[0], d[0])
+        py, step_y, up_y, pace_y = _axis(p[1], d[1])
+        pz, step_z, up_z, pace_z = _axis(p[2], d[2])
+        tx = (x + up_x - px) * pace_x
+        ty = (y + up_y - py) * pace_y
+        tz = (z + up_z - pz) * pace_z
+        # where the ray enters the voxel that it is in
+        reached = 0.0
+        for t, pace in ((tx, pace_x), (ty, pace_y), (tz, pace_z)):
+            if t < math.inf:
+                reached = max(reached, t - abs(pace))
+        inside, known, begin = False, False, 0.0
+        beyond = False
+        while True:
+            if not beyond and occupied[x, y, z]:
+                if not inside:
+                    inside, known, begin = True, False, reached
+                    count[r] += 1
+                known = known or truth[x, y, z]
+            elif inside:
+                inside = False
+                if count[r] == 1:
+                    thickness[r] = reached - begin
+                elif not known:
+                    ghosts[r] += 1
+            if beyond:
+                break
+            if tx < ty and tx < tz:
+                reached, beyond = tx, x == last_x * up_x
+                x += step_x
+                tx = (x + up_x - px) * pace_x
+            elif tx >= ty and ty < tz:
+                reached, beyond = ty, y == last_y * up_y
+                y += step_y
+                ty = (y + up_y - py) * pace_y
+            else:
+                reached, beyond = tz, z == last_z * up_z
+                z += step_z
+                tz = (z + up_z - pz) * pace_z
+    return count, thickness, ghosts
 
 
 @numba.njit(cache=True)

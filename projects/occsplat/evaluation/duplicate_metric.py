@@ -1,0 +1,122 @@
+"""How often a surface is predicted twice, as a metric of mmengine.
+
+Shape letters: T frames, N cameras, X Y Z voxels.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import torch
+from mmdet3d.registry import METRICS
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from occsplat.structures import CameraRig, LabelSpec, VoxelGrid, as_grid
+
+from .count_metric import CountMetric, report
+from .run_counts import RunCounts, count_ray_runs
+from .sensor_cameras import images_of, pixel_rays, sensor_cameras
+
+
+@METRICS.register_module()
+class DuplicateMetric(CountMetric):
+    """Occupied runs, ghosts and thickness of surfaces along camera rays.
+
+    GSRender (2024) blames 2D supervision for surfaces that appear twice
+    along a ray, and shows pictures of them. Here they are counted: a ray
+    runs through every ``stride``-th pixel of each camera and through the
+    whole grid, in prediction and truth. ``docs/metrics.md`` has the
+    definitions and what they can't tell.
+
+    Args:
+        label_spec (str | LabelSpec): meaning of the class ids.
+        grid (VoxelGrid | dict, optional): where the voxels of truth and
+            prediction are; the label spec's own grid unless given.
+        stride (int): pixels from one ray to the next, in columns and rows.
+        image_size (sequence, optional): see
+            :func:`~occsplat.evaluation.sensor_cameras`; the images that
+            the network gets unless given.
+        prefix (str, optional): as in CountMetric.
+
+    Raises:
+        ValueError: for an unknown label spec, or a stride below one.
+    """
+
+    required = ('token', 'pred_occ', 'gt_occ', 'rig')
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        stride: int = 4,
+        image_size: Sequence[int] | None = None,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        if stride < 1:
+            raise ValueError(
+                f'DuplicateMetric: stride must be 1 or more, got {stride}'
+            )
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        self.stride = stride
+        self.image_size = image_size
+
+    def add(
+        self,
+        token: str,
+        pred_occ: Tensor | ArrayLike,
+        gt_occ: Tensor | ArrayLike,
+        rig: CameraRig,
+    ) -> None:
+        """Count one key frame, unless its token was counted before.
+
+        Args:
+            token (str): names the frame.
+            pred_occ: class ids, (X, Y, Z).
+            gt_occ: class ids, (X, Y, Z).
+            rig (CameraRig): (T, N), the current frame first, or (N,).
+
+        Raises:
+            ValueError: when shapes disagree with the grid, or an id is not
+                in the label spec.
+        """
+        if token in self.frames:
+            return
+        cameras = sensor_cameras(rig, self.image_size)
+        origins, directions = pixel_rays(cameras, self.stride)
+        starts = origins[:, None, None].expand_as(directions)
+        self.frames[token] = count_ray_runs(
+            torch.as_tensor(pred_occ),
+            torch.as_tensor(gt_occ),
+            starts.reshape(-1, 3),
+            directions.reshape(-1, 3),
+            self.spec,
+            self.grid,
+        )
+
+    def summary(self, counts: RunCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary()
+
+    def compute_metrics(self, results: Sequence[RunCounts]) -> dict[str, Any]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = sum(results, RunCounts())
+        metrics = self.summary(total)
+        rows = [['along a ray that hits something', 'prediction', 'truth']]
+        for name, key in (
+            ('occupied runs', 'Runs'),
+            ('thickness of the first, m', 'Thickness'),
+        ):
+            rows.append([name, metrics[key], metrics[f'{key}_gt']])
+        rows.append(['rays with a ghost', metrics['GhostRate'], ''])
+        report(
+            f'Runs {metrics["Runs"]:.4f}, GhostRate '
+            f'{metrics["GhostRate"]:.4f} on {self.spec.name}; mask policy: '
+            f'none, one ray every {self.stride} pixels of the '
+            f'{images_of(self.image_size)} through the whole grid; '
+            f'{total.frames} frames, {total.rays} rays',
+            rows,
+        )
+        return metrics
