@@ -1,5 +1,6 @@
 """Empty scenes, gradients where nothing is seen, and errors."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from occsplat.rendering import (
     rasterize,
     rasterize_labels,
     rasterize_pair,
+    rasterize_pixels,
     torch_backend,
 )
 from occsplat.rendering.output import RenderSettings
@@ -172,20 +174,39 @@ def test_compiled_code_is_kept_on_disk():
 import sys, torch
 sys.path[:0] = {paths!r}
 from scenes import differentiable, pinhole, random_scene
-from occsplat.rendering import numba_backend, rasterize
+from occsplat.rendering import numba_blending as blending
+from occsplat.rendering import numba_pixels as pixels
+from occsplat.rendering import numba_projection as projection
+from occsplat.rendering import rasterize, rasterize_pixels
 viewmats, Ks = pinhole()
-leaves = differentiable(random_scene())
-out = rasterize(**leaves, viewmats=viewmats, Ks=Ks, width=50, height=37)
-out.features.sum().backward()
-for name in ('project', 'arrange', 'blend_columns', 'blend_columns_backward',
-             'gather_slots', 'project_backward'):
-    stats = getattr(numba_backend, name).stats
-    assert sum(stats.cache_hits.values()) == 1, (name, stats)
-    assert not stats.cache_misses, (name, stats)
+camera = dict(viewmats=viewmats, Ks=Ks, width=50, height=37)
+for function, options in (
+    (rasterize, dict()),
+    (rasterize_pixels, dict(pixels=torch.tensor([[0, 3, 4]]))),
+):
+    leaves = differentiable(random_scene())
+    function(**leaves, **camera, **options).features.sum().backward()
+for kernel in (
+    projection.project, projection.arrange, projection.project_backward,
+    blending.blend_columns, blending.blend_columns_backward,
+    blending.gather_slots, pixels.match, pixels.blend_groups,
+    pixels.blend_groups_backward, pixels.gather_entries,
+):
+    assert sum(kernel.stats.cache_hits.values()) == 1, (kernel, kernel.stats)
+    assert not kernel.stats.cache_misses, (kernel, kernel.stats)
 print('loaded')
 """
-    leaves = differentiable(random_scene())
-    run(leaves, backend='numba').features.sum().backward()
+    run(differentiable(random_scene()), backend='numba').alpha.sum().backward()
+    viewmats, Ks = pinhole()
+    out = rasterize_pixels(
+        **differentiable(random_scene()),
+        viewmats=viewmats,
+        Ks=Ks,
+        width=WIDTH,
+        height=HEIGHT,
+        pixels=torch.tensor([[0, 3, 4]]),
+    )
+    out.features.sum().backward()
     paths = [
         str(Path(__file__).parent),
         str(Path(__file__).parents[2] / 'projects'),
@@ -197,6 +218,49 @@ print('loaded')
         timeout=600,
     )
     assert result.stdout.strip() == 'loaded', result.stderr
+
+
+@pytest.mark.slow
+def test_no_kernel_leaves_its_arrays(tmp_path):
+    """Every kernel compiled with bounds checks, on scenes of all kinds."""
+    script = """
+import sys, torch
+sys.path[:0] = {paths!r}
+from scenes import differentiable, pinhole, random_scene
+from occsplat.rendering import rasterize, rasterize_pair, rasterize_pixels
+torch.set_num_threads(1)
+viewmats, Ks = pinhole(2)
+camera = dict(viewmats=viewmats, Ks=Ks, width=50, height=37)
+corners = torch.tensor([[0, 0, 0], [1, 36, 49], [1, 36, 49], [0, 20, 30]])
+for count, channels in ((200, 18), (200, 0), (1, 1), (0, 5), (0, 0)):
+    scene = random_scene(count, channels, rotated=count > 1)
+    scene['opacities'][::3] = 1
+    for function, options in (
+        (rasterize, dict()),
+        (rasterize_pair, dict(labels=torch.arange(count) % 7 - 3,
+                              num_classes=4)),
+        (rasterize_pixels, dict(pixels=corners)),
+        (rasterize_pixels, dict(pixels=corners[:0])),
+        (rasterize_pixels, dict(pixels=corners[1:2].repeat(40, 1))),
+    ):
+        out = function(**differentiable(scene), **camera, **options)
+        out = out[0] if isinstance(out, tuple) else out
+        (out.features.sum() + out.depth.sum() + out.alpha.sum()).backward()
+print('inside')
+"""
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(__file__).parents[2] / 'projects'),
+    ]
+    checked = dict(NUMBA_BOUNDSCHECK='1', NUMBA_CACHE_DIR=str(tmp_path))
+    result = subprocess.run(
+        [sys.executable, '-c', script.format(paths=paths)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | checked,
+    )
+    assert result.stdout.strip() == 'inside', result.stderr
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,27 @@ def test_exp_minus_far_out_is_next_to_nothing(x):
     out = np.empty((2, COUNT), np.float32)
     exponentials(np.full(COUNT, x, np.float32), out)
     assert 0 <= out[0].max() < 2e-38
+
+
+@numba.njit(error_model='numpy', boundscheck=True)
+def copy(a, source, out, target):
+    store(out, target, load(a, source, COUNT))
+
+
+@numba.njit(error_model='numpy', boundscheck=True)
+def spread(a, source, out):
+    store(out, 0, broadcast_from(a, source, COUNT))
+
+
+@pytest.mark.parametrize('outside', [-1, 3, 1000])
+def test_bounds_are_checked_on_request(outside):
+    """Of the first number and of the last."""
+    a, out = np.zeros(10, np.float32), np.zeros(10, np.float32)
+    copy(a, 2, out, 2)
+    spread(a, 9, out)
+    with pytest.raises(IndexError):
+        copy(a, outside, out, 0)
+    with pytest.raises(IndexError):
+        copy(a, 0, out, outside)
+    with pytest.raises(IndexError):
+        spread(a, 7 + outside if outside > 0 else outside, out)

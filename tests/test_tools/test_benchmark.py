@@ -109,6 +109,15 @@ def test_the_volume_is_seen_by_every_camera(rasterizing):
             assert float((alpha > 0.9).float().mean()) > 0.3
 
 
+def test_labelled_pixels_lie_in_every_image(rasterizing):
+    torch.manual_seed(0)
+    cameras = rasterizing.town_rig(torch.eye(3), 1600, 900)
+    pixels = rasterizing.scanned_pixels(cameras, 500)
+    assert pixels[:, 0].bincount().tolist() == [500] * 6
+    low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
+    assert min(low) >= 0 and high[1] < 900 and high[2] < 1600
+
+
 def toy_steps(training, steps, **options):
     # mmengine wants another experiment name for each run in a process
     name = f'toy_{time.perf_counter_ns()}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from typing import Callable, Iterator
 
@@ -17,6 +18,7 @@ from occsplat.rendering import (
     rasterize,
     rasterize_labels,
     rasterize_pair,
+    rasterize_pixels,
 )
 from occsplat.structures import LabelSpec
 
@@ -87,23 +89,36 @@ def town_volume(opacity: str) -> tuple[dict[str, Tensor], Tensor]:
     return gaussians, torch.where(occupied, ids, -1)
 
 
-def town_cameras() -> list[dict]:
-    """Six cameras of 176x64 pixels, and a view from above of 200x200."""
+def coarse_volume() -> dict[str, Tensor]:
+    """The trained volume with voxels of 0.8 m: 80 000 Gaussians."""
+    gaussians, _ = town_volume('trained')
+    every_other = torch.arange(640_000).view(200, 200, 16)[::2, ::2, ::2]
+    gaussians = {k: x[every_other.flatten()] for k, x in gaussians.items()}
+    return gaussians | dict(scales=2 * gaussians['scales'])
+
+
+def town_rig(image: Tensor, width: int, height: int) -> dict:
+    """Six cameras; image (3, 3) maps 1600x900 pixels to those wanted."""
     rig = camera_rig(0, (1600, 900), SEED)
     viewmats = torch.stack(
         [torch.from_numpy(camera.cam2ego).inverse() for camera in rig]
     )
+    Ks = torch.stack(
+        [image @ torch.from_numpy(camera.intrinsic).float() for camera in rig]
+    )
+    return dict(viewmats=viewmats.float(), Ks=Ks, width=width, height=height)
+
+
+def town_cameras() -> list[dict]:
+    """Six cameras of 176x64 pixels, and a view from above of 200x200."""
     # 0.44 times the image without its upper 140 pixels, then a quarter
     crop = torch.tensor([[0.11, 0, 0], [0, 0.11, -35], [0, 0, 1.0]])
-    Ks = torch.stack(
-        [crop @ torch.from_numpy(camera.intrinsic).float() for camera in rig]
-    )
     above = torch.tensor(
         [[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 10], [0, 0, 0, 1]]
     )
     K = torch.tensor([[2.5, 0, 100], [0, 2.5, 100], [0, 0, 1]])
     return [
-        dict(viewmats=viewmats.float(), Ks=Ks, width=176, height=64),
+        town_rig(crop, 176, 64),
         dict(
             viewmats=above[None],
             Ks=K[None],
@@ -112,6 +127,35 @@ def town_cameras() -> list[dict]:
             camera_model='ortho',
         ),
     ]
+
+
+def scanned_pixels(cameras: dict, count: int) -> Tensor:
+    """Pixels of a LiDAR's returns, camera, row and column (N * count, 3).
+
+    32 beams from -30 to 10 degrees, 1080 directions, everything 20 m away.
+    """
+    elevation = torch.linspace(-30, 10, 32)[:, None] * math.pi / 180
+    azimuth = torch.arange(1080) * 2 * math.pi / 1080
+    directions = torch.stack(
+        (
+            elevation.cos() * azimuth.cos(),
+            elevation.cos() * azimuth.sin(),
+            elevation.sin().expand(32, 1080),
+        ),
+        dim=-1,
+    )
+    points = 20 * directions.view(-1, 3) + torch.tensor([1.0, 0, 1.8])
+    pixels = []
+    for n, (view, K) in enumerate(zip(cameras['viewmats'], cameras['Ks'])):
+        seen = (points @ view[:3, :3].T + view[:3, 3]) @ K.T
+        seen = seen[seen[:, 2] > 0]
+        column, row = (seen[:, :2] / seen[:, 2:]).floor().long().unbind(1)
+        inside = (column >= 0) & (column < cameras['width'])
+        inside &= (row >= 0) & (row < cameras['height'])
+        found = torch.stack((torch.full_like(row, n), row, column), dim=1)
+        found = found[inside]
+        pixels.append(found[torch.randperm(len(found))[:count]])
+    return torch.cat(pixels)
 
 
 def backward(outputs: list[RenderOutput]) -> None:
@@ -135,6 +179,29 @@ def frustum_step(
         for leaf in leaves.values():
             leaf.grad = None
         return [rasterize(**leaves, **camera, backend=backend)]
+
+    return Step(dict(forward=forward, backward=backward))
+
+
+def pixels_step(way: str) -> Step:
+    """3000 labelled pixels of each of six cameras, forward and backward.
+
+    Args:
+        way: 'whole images', of which the pixels are taken, or 'labelled
+            pixels'.
+    """
+    leaves = {k: x.requires_grad_() for k, x in coarse_volume().items()}
+    cameras = town_rig(torch.diag(torch.tensor([0.5, 0.5, 1])), 800, 450)
+    pixels = scanned_pixels(cameras, 3000)
+
+    def forward(_: None) -> list[RenderOutput]:
+        for leaf in leaves.values():
+            leaf.grad = None
+        if way == 'labelled pixels':
+            return [rasterize_pixels(**leaves, **cameras, pixels=pixels)]
+        out = rasterize(**leaves, **cameras)
+        at = pixels.unbind(1)
+        return [RenderOutput(out.features[at], out.depth[at], out.alpha[at])]
 
     return Step(dict(forward=forward, backward=backward))
 
@@ -279,6 +346,12 @@ def truth(threads: int) -> Iterator[Row]:
         yield Row(kind, volume_step, ('trained', kind), threads)
 
 
+def pixels(threads: int) -> Iterator[Row]:
+    """80 000 Gaussians, 3000 labelled pixels of each of six 800x450 images."""
+    for way in ('whole images', 'labelled pixels'):
+        yield Row(way, pixels_step, (way,), threads)
+
+
 def growth(threads: int) -> Iterator[Row]:
     """Growth from 30 000 Gaussians, 704x256 pixels, 18 channels."""
     cases = [
@@ -303,5 +376,6 @@ TABLES = {
     'backends': backends,
     'volume': volume,
     'truth': truth,
+    'pixels': pixels,
     'growth': growth,
 }

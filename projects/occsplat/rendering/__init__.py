@@ -2,6 +2,7 @@
 
 from .label_cache import LabelCache, LabelImages
 from .output import RenderOutput
+from .pixels import rasterize_pixels, render_pixels
 from .rasterize import (
     rasterize,
     rasterize_labels,
@@ -18,7 +19,9 @@ __all__ = [
     'rasterize',
     'rasterize_labels',
     'rasterize_pair',
+    'rasterize_pixels',
     'render',
     'render_labels',
     'render_pair',
+    'render_pixels',
 ]

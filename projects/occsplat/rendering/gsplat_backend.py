@@ -3,7 +3,7 @@
 gsplat (Ye et al., "gsplat: An open-source library for Gaussian splatting",
 2024) is an optional extra and is imported when first needed.
 
-Shape letters: N cameras, G Gaussians, C channels.
+Shape letters: N cameras, G Gaussians, C channels, P pixels.
 """
 
 from __future__ import annotations
@@ -101,6 +101,29 @@ def render(
     )
     return RenderOutput(
         rendered[..., :channels], rendered[..., -1], alpha[..., 0]
+    )
+
+
+def render_pixels(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    background: Tensor | None,  # (C,)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    pixels: Tensor,  # (P, 3)
+    settings: RenderSettings,
+) -> RenderOutput:
+    """Whole images, of which the pixels are kept; see :func:`render`."""
+    images = render(
+        means, scales, quats, opacities, features, background, viewmats, Ks,
+        settings,
+    )  # fmt: skip
+    at = pixels.unbind(1)
+    return RenderOutput(
+        images.features[at], images.depth[at], images.alpha[at]
     )
 
 

@@ -509,7 +509,7 @@ def gather_slots(
     grad_features: np.ndarray,  # (G, C) added to
 ) -> None:
     """Add up the slots of the splats [first, last), left to right."""
-    channels, size = grad_features.shape[1], slots.shape[1]
+    size = slots.shape[1]
     total = np.empty(size, np.float32)
     for i in range(first, last):
         left = view.first_slots[i] + view.boxes[i, 0] // BLOCK_WIDTH
@@ -519,20 +519,32 @@ def gather_slots(
             for slot in range(left + 1, right + 1):
                 part = part + load(slots, slot * size + group, GROUP)
             store(total, group, part)
-        g = view.owners[i]
-        for c in range(channels):
-            grad_features[g, c] += total[GROUP + c]
-        grad_opacities[g] += total[0]
-        # alpha = opacity exp(-sigma), sigma = d^T conic d / 2
-        o = opacities[i]
-        xx, xy, yy = (
-            view.splats[i, CONIC_XX],
-            view.splats[i, CONIC_XY],
-            view.splats[i, CONIC_YY],
-        )
-        grad_splats[i, U] = o * (xx * total[1] + xy * total[2])
-        grad_splats[i, V] = o * (xy * total[1] + yy * total[2])
-        grad_splats[i, CONIC_XX] = -HALF * o * total[3]
-        grad_splats[i, CONIC_XY] = -o * total[4]
-        grad_splats[i, CONIC_YY] = -HALF * o * total[5]
-        grad_splats[i, DEPTH] = total[GROUP + channels]
+        add_gradients(
+            view.splats[i], view.owners[i], opacities[i], total,
+            grad_splats[i], grad_opacities, grad_features,
+        )  # fmt: skip
+
+
+@numba.njit(error_model='numpy')
+def add_gradients(
+    splat: np.ndarray,  # (6,)
+    owner: int,
+    opacity: np.float32,
+    total: np.ndarray,  # (slot_size(C),): the sum of a splat's slots
+    grad_splat: np.ndarray,  # (6,) written
+    grad_opacities: np.ndarray,  # (G,) added to
+    grad_features: np.ndarray,  # (G, C) added to
+) -> None:
+    """What the pixels say of one splat, as gradients of its numbers."""
+    channels = grad_features.shape[1]
+    for c in range(channels):
+        grad_features[owner, c] += total[GROUP + c]
+    grad_opacities[owner] += total[0]
+    # alpha = opacity exp(-sigma), sigma = d^T conic d / 2
+    xx, xy, yy = splat[CONIC_XX], splat[CONIC_XY], splat[CONIC_YY]
+    grad_splat[U] = opacity * (xx * total[1] + xy * total[2])
+    grad_splat[V] = opacity * (xy * total[1] + yy * total[2])
+    grad_splat[CONIC_XX] = -HALF * opacity * total[3]
+    grad_splat[CONIC_XY] = -opacity * total[4]
+    grad_splat[CONIC_YY] = -HALF * opacity * total[5]
+    grad_splat[DEPTH] = total[GROUP + channels]

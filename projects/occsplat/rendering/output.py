@@ -29,6 +29,8 @@ class RenderSettings:
 class RenderOutput:
     """Images of N cameras; of scenes, where these have leading dimensions.
 
+    Of chosen pixels (rasterize_pixels) the shapes have (P,) for (N, H, W).
+
     Attributes:
         features (Tensor): blended features, (N, H, W, C).
         depth (Tensor): accumulated depth sum_i w_i z_i in metres, where z

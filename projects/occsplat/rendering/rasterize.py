@@ -17,19 +17,19 @@ from torch import Tensor
 
 from occsplat.structures import CameraRig, Gaussians, same_shape
 
-from . import gsplat_backend, numba_backend, torch_backend
+from . import numba_backend
+from .arguments import (
+    cast,
+    check_features,
+    check_gaussians,
+    check_labels,
+    common_dtype,
+    make_settings,
+    pick_backend,
+    rig_cameras,
+    upright,
+)
 from .output import RenderOutput, RenderSettings
-
-BACKENDS = {
-    'torch': torch_backend,
-    'numba': numba_backend,
-    'gsplat': gsplat_backend,
-}
-#: where tensors live -> the backend that is fast there
-DEFAULT_BACKENDS = {'cpu': 'numba', 'cuda': 'gsplat'}
-#: the only device of backends that have one
-BACKEND_DEVICES = {'numba': 'cpu', 'gsplat': 'cuda'}
-CAMERA_MODELS = ('pinhole', 'ortho')
 
 
 def rasterize(
@@ -66,7 +66,8 @@ def rasterize(
     background, scene after scene is rendered and the images are stacked.
 
     Differentiable in means, scales, quats, opacities, features and
-    background; cameras are constants. Depth is blended onto 0.
+    background; cameras are constants. Depth is blended onto 0. Where few
+    pixels matter, see :func:`~occsplat.rendering.rasterize_pixels`.
 
     Args:
         means (Tensor): centres in metres, (G, 3).
@@ -110,19 +111,19 @@ def rasterize(
             background=background, near=near, far=far, eps2d=eps2d,
             max_alpha=max_alpha, camera_model=camera_model, backend=backend,
         )  # fmt: skip
-    _check_gaussians(means, scales, opacities, quats)
-    _check_features(features, len(means))
+    check_gaussians(means, scales, opacities, quats)
+    check_features(features, len(means))
     if background is not None:
         same_shape('background', background.shape, features.shape[1:])
-    settings = _settings(
+    settings = make_settings(
         width, height, near, far, eps2d, max_alpha, camera_model
     )
     tensors = (means, scales, quats, opacities, features, background)
-    module = _backend(backend, means, (*tensors, viewmats, Ks))
-    dtype = _dtype(module, tensors)
+    module = pick_backend(backend, means, (*tensors, viewmats, Ks))
+    dtype = common_dtype(module, tensors)
     with torch.autocast(means.device.type, enabled=False):
-        cameras = _upright(viewmats, Ks, dtype)
-        return module.render(*_cast(tensors, dtype), *cameras, settings)
+        cameras = upright(viewmats, Ks, dtype)
+        return module.render(*cast(tensors, dtype), *cameras, settings)
 
 
 @torch.no_grad()
@@ -178,19 +179,19 @@ def rasterize_labels(
         )  # fmt: skip
     if features is None:
         features = means.new_empty(len(means), 0)
-    _check_gaussians(means, scales, opacities, quats)
-    _check_features(features, len(means))
-    _check_labels(labels, len(means), num_classes, lowest=0)
-    settings = _settings(
+    check_gaussians(means, scales, opacities, quats)
+    check_features(features, len(means))
+    check_labels(labels, len(means), num_classes, lowest=0)
+    settings = make_settings(
         width, height, near, far, eps2d, max_alpha, camera_model
     )
     tensors = (means, scales, quats, opacities, features)
-    module = _backend(backend, means, (*tensors, labels, viewmats, Ks))
-    dtype = _dtype(module, tensors)
+    module = pick_backend(backend, means, (*tensors, labels, viewmats, Ks))
+    dtype = common_dtype(module, tensors)
     with torch.autocast(means.device.type, enabled=False):
-        cameras = _upright(viewmats, Ks, dtype)
+        cameras = upright(viewmats, Ks, dtype)
         return _render_labels(
-            module, *_cast(tensors, dtype), labels, num_classes, *cameras,
+            module, *cast(tensors, dtype), labels, num_classes, *cameras,
             settings,
         )  # fmt: skip
 
@@ -240,19 +241,19 @@ def rasterize_pair(
     """
     if label_features is None:
         label_features = means.new_empty(len(means), 0)
-    _check_gaussians(means, scales, opacities, quats)
-    _check_features(features, len(means))
-    _check_features(label_features, len(means))
-    _check_labels(labels, len(means), num_classes, lowest=None)
-    settings = _settings(
+    check_gaussians(means, scales, opacities, quats)
+    check_features(features, len(means))
+    check_features(label_features, len(means))
+    check_labels(labels, len(means), num_classes, lowest=None)
+    settings = make_settings(
         width, height, near, far, eps2d, max_alpha, camera_model
     )
     tensors = (means, scales, quats, opacities, features, label_features)
-    module = _backend(backend, means, (*tensors, labels, viewmats, Ks))
-    dtype = _dtype(module, tensors)
+    module = pick_backend(backend, means, (*tensors, labels, viewmats, Ks))
+    dtype = common_dtype(module, tensors)
     with torch.autocast(means.device.type, enabled=False):
-        cameras = _upright(viewmats, Ks, dtype)
-        *tensors, label_features = _cast(tensors, dtype)
+        cameras = upright(viewmats, Ks, dtype)
+        *tensors, label_features = cast(tensors, dtype)
         if module is numba_backend:
             return module.render_pair(
                 *tensors, labels, num_classes, label_features, *cameras,
@@ -288,7 +289,7 @@ def render(
     Returns:
         RenderOutput: N images of the rig's size.
     """
-    return rasterize(**vars(gaussians), **_cameras(rig), **options)
+    return rasterize(**vars(gaussians), **rig_cameras(rig), **options)
 
 
 def render_labels(
@@ -314,7 +315,7 @@ def render_labels(
         **vars(gaussians),
         labels=labels,
         num_classes=num_classes,
-        **_cameras(rig),
+        **rig_cameras(rig),
         **options,
     )
 
@@ -344,17 +345,8 @@ def render_pair(
         labels=labels,
         num_classes=num_classes,
         label_features=label_features,
-        **_cameras(rig),
+        **rig_cameras(rig),
         **options,
-    )
-
-
-def _cameras(rig: CameraRig) -> dict:
-    return dict(
-        viewmats=rig.ref2cam,
-        Ks=rig.image_K,
-        width=rig.width,
-        height=rig.height,
     )
 
 
@@ -410,145 +402,3 @@ def _render_labels(
         means, scales, quats, opacities, features, None, viewmats, Ks,
         settings,
     )  # fmt: skip
-
-
-def _cast(tensors: tuple, dtype: torch.dtype) -> list[Tensor | None]:
-    return [None if x is None else x.to(dtype) for x in tensors]
-
-
-def _check_features(features: Tensor, count: int) -> None:
-    channels = features.shape[1] if features.dim() == 2 else 'C'
-    same_shape('features', features.shape, (count, channels))
-
-
-def _check_gaussians(
-    means: Tensor, scales: Tensor, opacities: Tensor, quats: Tensor | None
-) -> None:
-    count = len(means)
-    same_shape('means', means.shape, (count, 3))
-    same_shape('scales', scales.shape, (count, 3))
-    same_shape('opacities', opacities.shape, (count,))
-    if quats is not None:
-        same_shape('quats', quats.shape, (count, 4))
-
-
-def _check_labels(
-    labels: Tensor, count: int, num_classes: int, lowest: int | None
-) -> None:
-    """``lowest`` None allows any negative label."""
-    same_shape('labels', labels.shape, (count,))
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f'labels must be integers, got {labels.dtype}')
-    if count == 0:
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if high >= num_classes or (lowest is not None and low < lowest):
-        expected = f'lie in [0, {num_classes})'
-        if lowest is None:
-            expected += ' or be negative'
-        raise ValueError(
-            f'labels must {expected}, got {low} to {high}: leave out '
-            'ignored voxels before rendering'
-        )
-
-
-def _settings(
-    width: int,
-    height: int,
-    near: float,
-    far: float,
-    eps2d: float,
-    max_alpha: float,
-    camera_model: str,
-) -> RenderSettings:
-    if width < 1 or height < 1:
-        raise ValueError(
-            f'width and height must be positive, got {width} x {height}'
-        )
-    if not 0 < near < far:
-        # the sort by depth needs positive depths, for 'ortho' as well
-        raise ValueError(f'expected 0 < near < far, got {near} and {far}')
-    if not eps2d >= 0:
-        raise ValueError(f'eps2d must not be negative, got {eps2d}')
-    if not 0 < max_alpha < 1:
-        raise ValueError(f'expected 0 < max_alpha < 1, got {max_alpha}')
-    if camera_model not in CAMERA_MODELS:
-        raise ValueError(
-            f'camera_model must be one of {CAMERA_MODELS}, '
-            f'got {camera_model!r}'
-        )
-    return RenderSettings(
-        int(width),
-        int(height),
-        float(near),
-        float(far),
-        float(eps2d),
-        float(max_alpha),
-        camera_model == 'ortho',
-    )
-
-
-def _backend(
-    name: str, means: Tensor, tensors: tuple[Tensor | None, ...]
-) -> ModuleType:
-    """Check the devices and pick the backend's module."""
-    devices = sorted({str(x.device) for x in tensors if x is not None})
-    if len(devices) > 1:
-        raise ValueError(
-            f'all tensors must be on one device, got {", ".join(devices)}'
-        )
-    device = means.device.type
-    if name == 'auto':
-        name = DEFAULT_BACKENDS.get(device, 'torch')
-    if name not in BACKENDS:
-        raise ValueError(
-            f"backend must be 'auto' or one of {tuple(BACKENDS)}, got {name!r}"
-        )
-    if BACKEND_DEVICES.get(name, device) != device:
-        raise ValueError(
-            f'backend {name!r} needs {BACKEND_DEVICES[name]} tensors, got '
-            f"{device} tensors; backend='torch' runs on both"
-        )
-    return BACKENDS[name]
-
-
-def _dtype(
-    module: ModuleType, tensors: tuple[Tensor | None, ...]
-) -> torch.dtype:
-    """float32; the torch backend may also compute in float64."""
-    dtype = torch.float32
-    if module is torch_backend:
-        for tensor in tensors:
-            if tensor is not None:
-                dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
-
-
-def _upright(
-    viewmats: Tensor, Ks: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Equivalent cameras whose K is a positive diagonal and a centre.
-
-    Flips, rotations and shears of the image move into the camera's x and
-    y axes, which keeps the projection and the depth.
-
-    Raises:
-        ValueError: when shapes do not fit, or a camera has a gradient.
-    """
-    count = len(Ks)
-    same_shape('viewmats', viewmats.shape, (count, 4, 4))
-    same_shape('Ks', Ks.shape, (count, 3, 3))
-    if viewmats.requires_grad or Ks.requires_grad:
-        raise ValueError(
-            'rasterize does not differentiate with respect to cameras: '
-            'detach viewmats and Ks'
-        )
-    views, Ks = viewmats.to(torch.float64, copy=True), Ks.double()
-    focal = Ks[:, :2, :2].norm(dim=-1)
-    axes = Ks[:, :2, :2] / focal[..., None]
-    views[:, :2] = axes @ views[:, :2]
-    upright = torch.zeros_like(Ks)
-    upright[:, [0, 1], [0, 1]] = focal
-    upright[:, :2, 2] = Ks[:, :2, 2]
-    upright[:, 2, 2] = 1
-    return views.to(dtype), upright.to(dtype)

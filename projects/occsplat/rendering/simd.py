@@ -8,7 +8,8 @@ vectors or a vector and a number, and the functions below do the rest. A
 product and a sum may become one fused operation; nothing is reordered.
 
 numba caches compiled kernels beside the sources and notices a change only
-in a kernel's own file: after editing this one, touch numba_blending.py.
+in a kernel's own file: after editing this one, touch numba_blending.py and
+numba_pixels.py.
 """
 
 from __future__ import annotations
@@ -52,13 +53,18 @@ def _spread(builder: ir.IRBuilder, number: ir.Value, count: int) -> ir.Value:
     return builder.shuffle_vector(single, undefined, _ints(count, 0))
 
 
-def _pointer(context, builder, array_type, array, index) -> ir.Value:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
+def _pointer(context, builder, array_type, array, index, count) -> ir.Value:
+    """Where ``count`` numbers begin; with NUMBA_BOUNDSCHECK=1 checked."""
+    array = context.make_array(array_type)(context, builder, array)
+    if context.enable_boundscheck:
+        for ahead in (0, count - 1):
+            number = builder.add(index, index.type(ahead))
+            cgutils.do_boundscheck(context, builder, number, array.nitems)
+    return builder.gep(array.data, [index])
 
 
 def _vector_pointer(context, builder, signature, args, count) -> ir.Value:
-    pointer = _pointer(context, builder, signature.args[0], *args[:2])
+    pointer = _pointer(context, builder, signature.args[0], *args[:2], count)
     return builder.bitcast(pointer, _vector(count).as_pointer())
 
 
@@ -89,7 +95,7 @@ def broadcast_from(typing, array, index, count):
     result = Lanes(count.literal_value)
 
     def codegen(context, builder, signature, args):
-        pointer = _pointer(context, builder, array, *args[:2])
+        pointer = _pointer(context, builder, array, *args[:2], 1)
         return _spread(builder, builder.load(pointer, align=4), result.count)
 
     return result(array, types.intp, count), codegen

@@ -2,7 +2,8 @@
 
 Shape letters: N cameras, G Gaussians, S splats (the Gaussians that one
 camera sees), Q pairs of a splat and a pixel it reaches, H W pixels,
-C channels.
+C channels,
+P chosen pixels.
 
 The twin of the compiled backends: slower by far, but short, in any
 precision, and differentiated by autograd.
@@ -24,6 +25,8 @@ MIN_LEFT = 1e-4
 REACH = 3.33
 #: pixels added to an extent, so that rounding never loses a pixel
 MARGIN = 0.01
+#: splats times chosen pixels that are compared at once
+COMPARISONS = 1 << 24
 
 
 def render(
@@ -38,40 +41,100 @@ def render(
     settings: RenderSettings,
 ) -> RenderOutput:
     """Render in the tensors' type; see occsplat.rendering.rasterize."""
-    keep = opacities >= MIN_ALPHA
-    means, scales, opacities, features = (
-        x[keep] for x in (means, scales, opacities, features)
+    splats = _Splats(means, scales, quats, opacities, features)
+    height, width = settings.height, settings.width
+    images = [
+        _blend(*splats.seen_by(view, K, settings), None, settings)
+        for view, K in zip(viewmats, Ks)
+    ]
+    blended, left, first_hit = (
+        torch.stack(x).view(len(images), height, width, *x[0].shape[1:])
+        for x in zip(*images)
     )
-    quats = None if quats is None else quats[keep]
-    images = []
-    for viewmat, K in zip(viewmats, Ks):
-        depths = (means @ viewmat[2, :3] + viewmat[2, 3]).detach()
+    return _output(blended, left, first_hit, background)
+
+
+def render_pixels(
+    means: Tensor,  # (G, 3)
+    scales: Tensor,  # (G, 3)
+    quats: Tensor | None,  # (G, 4)
+    opacities: Tensor,  # (G,)
+    features: Tensor,  # (G, C)
+    background: Tensor | None,  # (C,)
+    viewmats: Tensor,  # (N, 4, 4)
+    Ks: Tensor,  # (N, 3, 3)
+    pixels: Tensor,  # (P, 3)
+    settings: RenderSettings,
+) -> RenderOutput:
+    """Chosen pixels; see occsplat.rendering.rasterize_pixels."""
+    splats = _Splats(means, scales, quats, opacities, features)
+    camera, order = pixels[:, 0].sort(stable=True)
+    # a camera even without a pixel: no pixels have gradients, too, of 0
+    used = camera.unique().tolist() or [0]
+    parts = [
+        _blend(
+            *splats.seen_by(viewmats[n], Ks[n], settings),
+            pixels[order[camera == n], 1:],
+            settings,
+        )
+        for n in used
+    ]
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    blended, left, first_hit = (torch.cat(x)[place] for x in zip(*parts))
+    return _output(blended, left, first_hit, background)
+
+
+def _output(
+    blended: Tensor,  # (..., C + 1)
+    left: Tensor,  # (...)
+    first_hit: Tensor,  # (...)
+    background: Tensor | None,  # (C,)
+) -> RenderOutput:
+    image, depth = blended[..., :-1], blended[..., -1]
+    if background is not None:
+        image = image + left[..., None] * background
+    return RenderOutput(image, depth, 1 - left, first_hit)
+
+
+class _Splats:
+    """The Gaussians that can leave a trace in a pixel."""
+
+    def __init__(
+        self,
+        means: Tensor,
+        scales: Tensor,
+        quats: Tensor | None,
+        opacities: Tensor,
+        features: Tensor,
+    ) -> None:
+        keep = opacities >= MIN_ALPHA
+        self.means, self.scales = means[keep], scales[keep]
+        self.quats = None if quats is None else quats[keep]
+        self.opacities, self.features = opacities[keep], features[keep]
+
+    def seen_by(
+        self, viewmat: Tensor, K: Tensor, settings: RenderSettings
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Front to back: centres, covariances, opacities, features.
+
+        The depth is the last of the features.
+        """
+        depths = (self.means @ viewmat[2, :3] + viewmat[2, 3]).detach()
         inside = (depths >= settings.near) & (depths <= settings.far)
         seen = inside.nonzero()[:, 0]
         # stable: Gaussians of equal depth stay in the order of their index
         seen = seen[depths[seen].sort(stable=True).indices]
         centres, covariances, depths = project(
-            means[seen],
-            scales[seen],
-            None if quats is None else quats[seen],
+            self.means[seen],
+            self.scales[seen],
+            None if self.quats is None else self.quats[seen],
             viewmat,
             K,
             settings,
         )
-        images.append(
-            _blend(
-                centres,
-                covariances,
-                opacities[seen],
-                torch.cat((features[seen], depths[:, None]), dim=1),
-                settings,
-            )
-        )
-    blended, left, first_hit = map(torch.stack, zip(*images))
-    image, depth = blended[..., :-1], blended[..., -1]
-    if background is not None:
-        image = image + left[..., None] * background
-    return RenderOutput(image, depth, 1 - left, first_hit)
+        features = torch.cat((self.features[seen], depths[:, None]), dim=1)
+        return centres, covariances, self.opacities[seen], features
 
 
 def project(
@@ -139,10 +202,12 @@ def _blend(
     covariances: Tensor,  # (S, 2, 2)
     opacities: Tensor,  # (S,)
     features: Tensor,  # (S, C + 1)
+    chosen: Tensor | None,  # (P, 2) row and column; None: all H * W pixels
     settings: RenderSettings,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (H, W, C + 1), transmittance and first hit (H, W)."""
+    """Features (P, C + 1), transmittance and first hit (P,)."""
     height, width = settings.height, settings.width
+    count = height * width if chosen is None else len(chosen)
     xx, xy, yy = (covariances[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     determinant = xx * yy - xy * xy
     # a degenerate splat gets no pixels; 1 keeps the division harmless
@@ -151,7 +216,10 @@ def _blend(
     conics = torch.stack((yy, -xy, xx), dim=1) / determinant[:, None]
 
     def alphas(splat: Tensor, pixel: Tensor) -> Tensor:
-        x, y = pixel % width + 0.5, pixel // width + 0.5
+        if chosen is None:
+            y, x = pixel // width + 0.5, pixel % width + 0.5
+        else:
+            y, x = (chosen[pixel] + 0.5).unbind(1)
         offset = centres[splat] - torch.stack((x, y), dim=1)
         dx, dy = offset.unbind(1)
         a, b, c = conics[splat].unbind(1)
@@ -161,7 +229,12 @@ def _blend(
 
     with torch.no_grad():
         reach = torch.stack((xx, yy), dim=1).sqrt() * REACH + MARGIN
-        splat, pixel = _pairs(centres, reach * valid[:, None], width, height)
+        boxes = _boxes(centres, reach * valid[:, None], width, height)
+        splat, pixel = (
+            _pairs(*boxes, width)
+            if chosen is None
+            else _pairs_among(*boxes, chosen)
+        )
         alpha = alphas(splat, pixel)
         reached = alpha >= MIN_ALPHA
         splat, pixel, alpha = splat[reached], pixel[reached], alpha[reached]
@@ -171,35 +244,37 @@ def _blend(
         # transmittance only falls: what is kept is the front of each pixel
         kept = after > MIN_LEFT
         crossed = kept & (before > 0.5) & (after <= 0.5)
-        first_hit = features.new_zeros(height * width)
+        first_hit = features.new_zeros(count)
         first_hit[pixel[crossed]] = features[splat[crossed], -1]
         splat, pixel = splat[kept], pixel[kept]
     alpha = alphas(splat, pixel)
     before, after = _transmittance(alpha, pixel)
     weights = (alpha * before.to(alpha.dtype))[:, None]
-    image = features.new_zeros(height * width, features.shape[1])
+    image = features.new_zeros(count, features.shape[1])
     image = image.index_add(0, pixel, weights * features[splat])
-    opaque = features.new_zeros(height * width)
+    opaque = features.new_zeros(count)
     opaque = opaque.index_add(0, pixel, weights[:, 0])
-    left = 1 - opaque
-    size = (height, width)
-    return image.view(*size, -1), left.view(size), first_hit.view(size)
+    return image, 1 - opaque, first_hit
 
 
-def _pairs(
+def _boxes(
     centres: Tensor,  # (S, 2)
     reach: Tensor,  # (S, 2)
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor]:
+    """First pixel and the one past the last, (S, 2) as x and y."""
+    limit = reach.new_tensor([width, height])
+    low = (centres - reach - 0.5).ceil().clamp(min=0)
+    high = (centres + reach + 0.5).floor()
+    return low.minimum(limit), high.minimum(limit)
+
+
+def _pairs(low: Tensor, high: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Splat and pixel of every pixel centre in every splat's box.
 
     Sorted by splat, so that a pixel meets its splats front to back.
     """
-    limit = reach.new_tensor([width, height])
-    low = (centres - reach - 0.5).ceil().clamp(min=0)
-    high = (centres + reach + 0.5).floor()
-    low, high = low.minimum(limit), high.minimum(limit)
     size = (high - low).clamp(min=0).long()
     counts = size[:, 0] * size[:, 1]
     splat = torch.arange(len(counts), device=counts.device)
@@ -209,6 +284,26 @@ def _pairs(
     x, y = within % size[splat, 0], within // size[splat, 0]
     first = low.long()[splat]
     return splat, (first[:, 1] + y) * width + first[:, 0] + x
+
+
+def _pairs_among(
+    low: Tensor, high: Tensor, chosen: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_pairs` for chosen pixels (P, 2), row and column.
+
+    The pixel is its index among the chosen. Splats are compared with all
+    pixels, some splats at a time to bound the memory.
+    """
+    y, x = chosen.to(low.dtype).unbind(1)
+    step = max(1, COMPARISONS // max(1, len(chosen)))
+    pairs = [low.new_zeros(0, 2, dtype=torch.long)]
+    for first in range(0, len(low), step):
+        a, b = (z[first : first + step, :, None] for z in (low, high))
+        inside = (a[:, 0] <= x) & (x < b[:, 0])
+        inside &= (a[:, 1] <= y) & (y < b[:, 1])
+        splat, pixel = inside.nonzero().unbind(1)
+        pairs.append(torch.stack((splat + first, pixel), dim=1))
+    return torch.cat(pairs).unbind(1)
 
 
 def _transmittance(alpha: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:
