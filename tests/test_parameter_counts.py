@@ -7,7 +7,6 @@ missing, doubled or of another width shows.
 from pathlib import Path
 
 import pytest
-import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
@@ -66,18 +65,50 @@ def eva02_l():
     return linear(3 * 16 * 16, c) + 14 * 14 * c + 24 * block
 
 
+def swin_b():
+    def block(c, heads):
+        # queries, keys, values, output, a table of 23 x 23 offsets
+        attention = linear(c, 3 * c) + linear(c, c) + 23 * 23 * heads
+        return attention + linear(c, 4 * c) + linear(4 * c, c) + 2 * 2 * c
+
+    total = linear(4 * 4 * 3, 128) + 2 * 128
+    for i, depth in enumerate((2, 2, 18, 2)):
+        total += depth * block(128 * 2**i, 4 * 2**i)
+    for c in (128, 256, 512):
+        # four patches become one of twice the width
+        total += 4 * c * 2 * c + 2 * 4 * c
+    return total + 2 * 512 + 2 * 1024
+
+
 def neck(fine, coarse):
     return linear(fine, 256) + linear(coarse, 256) + 9 * 256 * 256 + 256
 
 
-def depth_net(c_in):
-    c = 512
+def depth_net(c_in, c=512, context=80, bins=80, cost=0):
     # the camera's embedding, and the excitation it drives
     gate = linear(CAMERA, c) + 3 * linear(c, c)
     pyramid = conv(c, c, 1) + 3 * conv(c, c, 9) + linear(c, c)
     pyramid += conv(5 * c, c, 1)
-    depth = 3 * 2 * conv(c, c, 9) + pyramid + linear(c, 80)
-    return conv(c_in, c, 9) + 2 * CAMERA + 2 * gate + linear(c, 80) + depth
+    depth = 3 * 2 * conv(c, c, 9) + pyramid + linear(c, bins)
+    if cost:
+        # the cost volume is reduced, and its channels join the first block
+        depth += 2 * conv(cost, cost, 9) + 9 * cost * c + linear(c + cost, c)
+    total = conv(c_in, c, 9) + 2 * CAMERA + 2 * gate
+    return total + linear(c, context) + depth
+
+
+def bevstereo_volume(frames):
+    """What is behind the image features, one or two frames of 32 channels."""
+    total = conv(32 * frames, 32, 1) + 2 * conv(32, 32, 27)
+    for c_in, c, depth in ((32, 64, 2), (64, 128, 4)):
+        total += conv(c_in, c, 27) + (2 * depth - 1) * conv(c, c, 27)
+        total += conv(c_in, c, 1)
+    return total + conv(32 + 64 + 128, 32, 1)
+
+
+def stereo_lifter(c_in, c, cost):
+    block = 2 * conv(32, 32, 27)
+    return depth_net(c_in, c, context=32, bins=88, cost=cost) + block
 
 
 def backward_projection():
@@ -150,11 +181,35 @@ MODEL_PARTS = {
 }
 
 
+#: final convolution, 32 -> 64 -> 18
+MLP_HEAD = dict(occ_head=27 * 32 * 32 + 32 + linear(32, 64) + linear(64, 18))
+MODEL_PARTS |= {
+    'bevdet-r50_8xb4-24e_occ3d-camera-mask': {
+        **R50,
+        'lifter': stereo_lifter(256, 256, cost=0),
+        'volume_encoder': bevstereo_volume(frames=1),
+        **MLP_HEAD,
+    },
+    'bevstereo-r50_8xb4-24e_occ3d': {
+        **R50,
+        'lifter': stereo_lifter(256, 256, cost=88),
+        'volume_encoder': bevstereo_volume(frames=2),
+        **MLP_HEAD,
+    },
+    'bevstereo-swin-b_32xb1-24e_occ3d': {
+        'img_backbone': swin_b(),
+        'img_neck': conv(512 + 1024, 512, 9) + conv(512, 512, 9),
+        'lifter': stereo_lifter(512, 512, cost=88),
+        'volume_encoder': bevstereo_volume(frames=2),
+        **MLP_HEAD,
+    },
+}
+
+
 @pytest.mark.parametrize('name', MODEL_PARTS)
-def test_every_part_has_the_parameters_of_its_layers(name):
-    cfg = Config.fromfile(CONFIGS / 'fbocc' / f'{name}.py')
-    with torch.device('meta'):
-        model = MODELS.build(cfg.model)
+def test_every_part_has_the_parameters_of_its_layers(name, without_memory):
+    (path,) = CONFIGS.glob(f'*/{name}.py')
+    model = MODELS.build(Config.fromfile(path).model)
     counts = {
         part: sum(p.numel() for p in module.parameters())
         for part, module in model.named_children()
@@ -165,6 +220,12 @@ def test_every_part_has_the_parameters_of_its_layers(name):
 def test_formulas_agree_with_published_sizes():
     # torchvision's ResNet-50 less its classifier of 1000 times 2049
     assert resnet50() == 25_557_032 - 2_049_000
+    # torchvision's Swin-B of window 7 (13 x 13 offsets), less its classifier
+    # of 1000 times 1025 and its norm; here are two norms, and window 12
+    heads = 2 * 4 + 2 * 8 + 18 * 16 + 2 * 32
+    assert swin_b() == (
+        87_768_224 - 1_025_000 + 2 * 512 + (23 * 23 - 13 * 13) * heads
+    )
     # the paper's EVA-02-L: 304 million, classifier included
     assert eva02_l() == pytest.approx(304e6, rel=0.005)
 

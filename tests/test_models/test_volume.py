@@ -2,9 +2,15 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 
-from occsplat.models.volume import FPN3D, ResNet3D, VolumeEncoder
+from occsplat.models.volume import (
+    FPN3D,
+    LSSFPN3D,
+    ResNet3D,
+    VolumeEncoder,
+)
 from occsplat.models.volume.resnet3d import BasicBlock3D
 from occsplat.structures import VoxelGrid
 
@@ -113,3 +119,41 @@ def test_errors_name_expected_and_actual():
         ResNet3D(4, channels=(4, 8))
     with pytest.raises(ValueError, match='expects 2 levels, got 1'):
         FPN3D((4, 8), 4)([torch.zeros(1, 4, 2, 2, 2)])
+
+
+def test_mixing_before_resizing_equals_mixing_the_concatenation():
+    torch.manual_seed(0)
+    neck = LSSFPN3D((3, 4, 5), 6).eval()
+    levels = [
+        torch.randn(2, c, *size)
+        for c, size in ((3, (8, 6, 4)), (4, (4, 3, 2)), (5, (2, 2, 1)))
+    ]
+    resized = [
+        F.interpolate(level, size=(8, 6, 4), mode='trilinear')
+        for level in levels
+    ]
+    expected = neck.norm(neck.mix(torch.cat(resized, dim=1))).relu()
+    (out,) = neck(levels)
+    torch.testing.assert_close(out, expected)
+
+
+def test_parameters_of_bevstereo():
+    """Two frames of 32 channels -> 32/64/128 -> 32, counted by hand."""
+    stem = 64 * 32 + 2 * 32
+    stages = (
+        2 * (32 * 32 * 27 + 2 * 32)
+        + (32 * 64 * 27 + 2 * 64)
+        + 3 * (64 * 64 * 27 + 2 * 64)
+        + (32 * 64 + 2 * 64)
+        + (64 * 128 * 27 + 2 * 128)
+        + 7 * (128 * 128 * 27 + 2 * 128)
+        + (64 * 128 + 2 * 128)
+    )
+    backbone = ResNet3D(64, (32, 64, 128), num_blocks=(1, 2, 4))
+    assert count(backbone) == stem + stages
+    assert count(LSSFPN3D()) == (32 + 64 + 128) * 32 + 2 * 32
+
+
+def test_the_neck_counts_its_levels():
+    with pytest.raises(ValueError, match='expects 3 levels, got 1'):
+        LSSFPN3D()([torch.zeros(1, 32, 2, 2, 2)])

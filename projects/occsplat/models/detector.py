@@ -5,8 +5,8 @@ K classes.
 
 ::
 
-    imgs (B, T, N, 3, H, W)
-      -> img_backbone, img_neck   features (B, N, C, H/s, W/s)
+    imgs (B, T, N, 3, H, W), newest frame first
+      -> img_backbone, img_neck   ImageFeatures of each frame
       -> lifter                   volume (B, C, X, Y, Z)
       -> history (optional)       volume, fused with its past
       -> volume_encoder           volume levels, finest first
@@ -25,14 +25,19 @@ from torch import Tensor, nn
 
 from occsplat.structures import OccBatch, OccDataSample, OccPrediction
 
+from .backbones.first_stage import first_stage
+from .image_features import ImageFeatures
+
 
 @MODELS.register_module()
 class OccDetector(BaseModel):
     """Multi-camera 3D occupancy (and flow) detector.
 
     Args:
-        img_backbone (dict): image backbone.
-        lifter (dict): image features -> volume; owns its depth loss.
+        img_backbone (dict): image backbone. For a lifter with ``stereo``
+            its first output is the map that frames are matched by.
+        lifter (dict): image features -> volume; owns its depth loss. Its
+            attributes ``num_frames`` and ``stereo`` say what it reads.
         occ_head (dict): volume levels -> occupancy and flow.
         img_neck (dict, optional): image neck.
         history (dict, optional): streaming fusion of past volumes.
@@ -134,22 +139,67 @@ class OccDetector(BaseModel):
                 sample.pred_flow = flow[i]
         return data_samples
 
-    def image_encoder(self, imgs: Tensor) -> Tensor:
-        """Images (B, N, 3, H, W) -> features (B, N, C, H/s, W/s)."""
-        feats = self.img_backbone(imgs.flatten(0, 1))
+    def image_encoder(self, imgs: Tensor) -> list[ImageFeatures]:
+        """Features of all frames, as far as the lifter needs them.
+
+        The current frame alone learns: those before it are encoded
+        without gradient. A frame that is there to be matched with costs
+        no more than the backbone's first stage.
+
+        Args:
+            imgs (Tensor): (B, T, N, 3, H, W), newest first.
+
+        Returns:
+            list of ImageFeatures: T, newest first.
+
+        Raises:
+            ValueError: when T is not what the lifter needs.
+        """
+        lifted, stereo = self.lifter.num_frames, self.lifter.stereo
+        if imgs.shape[1] != lifted + stereo:
+            needs = tuple(range(0, -lifted - stereo, -1))
+            raise ValueError(
+                f'{type(self.lifter).__name__} needs T = {lifted + stereo} '
+                f'frames ({lifted} to lift, {int(stereo)} to match with), '
+                f'the images have T = {imgs.shape[1]}: set frames={needs} '
+                'of LoadMultiViewImages in all pipelines'
+            )
+        # newest first: under autocast, weights that were cast without
+        # gradient would be kept for the frame that learns
+        current, *past = imgs.unbind(dim=1)
+        features = [self._encode(current)]
+        with torch.no_grad():
+            features += [self._encode(frame) for frame in past[: lifted - 1]]
+            if stereo:
+                features.append(self._encode_to_match(past[-1]))
+        return features
+
+    def _encode(self, imgs: Tensor) -> ImageFeatures:
+        """Images (B, N, 3, H, W) of one frame."""
+        views, stereo = imgs.shape[:2], None
+        maps = self.img_backbone(imgs.flatten(0, 1))
+        if self.lifter.stereo:
+            stereo, *maps = maps
+            stereo = stereo.unflatten(0, views)
         if self.img_neck is not None:
-            feats = self.img_neck(feats)
-        if isinstance(feats, (list, tuple)):
-            feats = feats[0]  # a backbone without a neck lists its maps
-        return feats.unflatten(0, imgs.shape[:2])
+            maps = self.img_neck(maps)
+        if isinstance(maps, (list, tuple)):
+            maps = maps[0]  # a backbone without a neck lists its maps
+        return ImageFeatures(maps.unflatten(0, views), stereo)
+
+    def _encode_to_match(self, imgs: Tensor) -> ImageFeatures:
+        """Images (B, N, 3, H, W) of one frame, its stereo map alone."""
+        stereo = first_stage(self.img_backbone, imgs.flatten(0, 1))
+        return ImageFeatures(None, stereo.unflatten(0, imgs.shape[:2]))
 
     def _predict_volume(
         self, imgs: Tensor, batch: OccBatch
     ) -> tuple[Tensor, OccPrediction, Any]:
-        feats = self.image_encoder(imgs[:, 0])
+        features = self.image_encoder(imgs)
         # depth, pooling and 3D convolutions are unstable in half precision
-        with _full_precision(feats):
-            volume, lifted = self.lifter(feats.float(), batch.rig[:, 0])
+        with _full_precision(imgs):
+            features = [frame.float() for frame in features]
+            volume, lifted = self.lifter(features, batch.rig)
             if self.history is not None:
                 volume = self.history(volume, batch.metas)
             levels: Any = (volume,)

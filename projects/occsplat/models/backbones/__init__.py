@@ -1,7 +1,17 @@
 """The image side, where mmdet has no part that fits."""
 
 from .eva02 import EVA02
+from .first_stage import first_stage
 from .intern_image import InternImage
+from .lss_fpn import LSSFPN
 from .single_map_fpn import SingleMapFPN
+from .stereo_swin import StereoSwin
 
-__all__ = ['EVA02', 'InternImage', 'SingleMapFPN']
+__all__ = [
+    'EVA02',
+    'InternImage',
+    'LSSFPN',
+    'SingleMapFPN',
+    'StereoSwin',
+    'first_stage',
+]

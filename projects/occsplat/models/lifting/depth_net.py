@@ -1,10 +1,12 @@
 """Camera-aware depth net (BEVDepth, Li et al. 2022).
 
 Shape letters: B batch, N cameras, C channels, D depth bins, H W feature
-map.
+map, M cost channels, h w cost volume.
 """
 
 from __future__ import annotations
+
+from typing import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
@@ -58,6 +60,10 @@ class DepthNet(nn.Module):
         with_cp (bool): compute the depth branch anew in the backward pass
             instead of keeping its activations. Its batch norms then
             follow every batch twice, as with ``with_cp`` in mmdet.
+        cost_channels (int): M, depths that a stereo cost volume compares;
+            0 without one. What it found joins the depth branch.
+        cost_strides (sequence of int): of the two convolutions that bring
+            the cost volume to the size of the image features.
     """
 
     def __init__(
@@ -68,6 +74,8 @@ class DepthNet(nn.Module):
         depth_bins: int,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
+        cost_channels: int = 0,
+        cost_strides: Sequence[int] = (2, 2),
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -77,29 +85,56 @@ class DepthNet(nn.Module):
         self.context_gate = CameraGate(mid_channels)
         self.context = nn.Conv2d(mid_channels, context_channels, 1)
         self.depth_gate = CameraGate(mid_channels)
+        self.cost = None
+        shortcut = None
+        if cost_channels:
+            self.cost = nn.Sequential(
+                *[
+                    _conv(
+                        cost_channels,
+                        cost_channels,
+                        3,
+                        norm_cfg,
+                        stride=stride,
+                        act=False,
+                    )
+                    for stride in cost_strides
+                ]
+            )
+            shortcut = nn.Conv2d(mid_channels + cost_channels, mid_channels, 1)
         self.depth = nn.Sequential(
-            *[
-                BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg)
-                for _ in range(3)
-            ],
+            BasicBlock(
+                mid_channels + cost_channels,
+                mid_channels,
+                downsample=shortcut,
+                norm_cfg=norm_cfg,
+            ),
+            BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg),
+            BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg),
             AtrousPyramid(mid_channels, norm_cfg),
             nn.Conv2d(mid_channels, depth_bins, 1),
         )
 
     def forward(
-        self, features: Tensor, rig: CameraRig
+        self, features: Tensor, rig: CameraRig, cost: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Context (B, N, C, H, W) and depth logits (B, N, D, H, W).
 
         Args:
             features (Tensor): (B, N, C, H, W).
             rig (CameraRig): (B, N).
+            cost (Tensor, optional): how well each depth matches, given
+                where there are cost channels, (B, N, M, h, w), h and w
+                the product of ``cost_strides`` times H and W.
         """
         views = features.shape[:2]
         x = self.reduce(features.flatten(0, 1))
         camera = self.camera_norm(camera_vector(rig))
         context = self.context(self.context_gate(x, camera))
         gated = self.depth_gate(x, camera)
+        if self.cost is not None:
+            cost = self.cost(cost.flatten(0, 1))
+            gated = torch.cat([gated, cost], dim=1)
         if self.with_cp and gated.requires_grad:
             depth = checkpoint(self.depth, gated, use_reentrant=False)
         else:
@@ -162,12 +197,16 @@ def _conv(
     size: int,
     norm_cfg: dict,
     dilation: int = 1,
+    stride: int = 1,
+    act: bool = True,
 ) -> ConvModule:
     return ConvModule(
         in_channels,
         out_channels,
         size,
+        stride=stride,
         padding=dilation * (size // 2),
         dilation=dilation,
         norm_cfg=norm_cfg,
+        act_cfg=dict(type='ReLU') if act else None,
     )

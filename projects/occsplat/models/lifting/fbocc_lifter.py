@@ -1,14 +1,13 @@
 """FB-Occ's view transformation: forward, then backward projection.
 
-Shape letters: B batch, N cameras, C channels, D depth bins, H W feature
-map, X Y Z voxels, h w network-input image.
+Shape letters: B batch, T frames, N cameras, C channels, D depth bins, H W
+feature map, X Y Z voxels, h w network-input image.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
@@ -20,7 +19,9 @@ from occsplat.structures import (
     same_shape,
 )
 
+from ..image_features import ImageFeatures
 from .backward_projection import BackwardProjection
+from .depth_loss import depth_loss
 from .depth_net import DepthNet
 from .forward_projection import DepthBins, forward_projection
 
@@ -42,7 +43,14 @@ class FBOccLifter(nn.Module):
             BatchNorm by default.
         with_cp (bool): recompute the depth branch in the backward pass,
             see DepthNet.
+
+    Attributes:
+        num_frames (int): frames that are lifted: the current one.
+        stereo (bool): whether frames are matched with each other: no.
     """
+
+    num_frames = 1
+    stereo = False
 
     def __init__(
         self,
@@ -75,13 +83,14 @@ class FBOccLifter(nn.Module):
         self.depth_weight = depth_weight
 
     def forward(
-        self, features: Tensor, rig: CameraRig
+        self, features: Sequence[ImageFeatures], rig: CameraRig
     ) -> tuple[Tensor, Tensor]:
         """Lift.
 
         Args:
-            features (Tensor): (B, N, C, H, W).
-            rig (CameraRig): (B, N).
+            features (sequence of ImageFeatures): of the current frame,
+                context (B, N, C, H, W).
+            rig (CameraRig): (B, T, N), the current frame first.
 
         Returns:
             tuple: volume (B, C, X, Y, Z), and what ``loss`` needs, the
@@ -90,8 +99,9 @@ class FBOccLifter(nn.Module):
         Raises:
             ValueError: when features and rig differ in (B, N).
         """
-        same_shape('cameras', rig.K.shape[:-2], features.shape[:2])
-        context, logits = self.depth_net(features, rig)
+        images, rig = features[0].context, rig[:, 0]
+        same_shape('cameras', rig.K.shape[:-2], images.shape[:2])
+        context, logits = self.depth_net(images, rig)
         depth = logits.softmax(dim=2)
         volume = forward_projection(context, depth, rig, self.bins, self.grid)
         if self.backward_projection is not None:
@@ -115,65 +125,5 @@ class FBOccLifter(nn.Module):
         Raises:
             ValueError: when the batch has no depth target.
         """
-        if batch.gt_depth is None:
-            raise ValueError(
-                'FBOccLifter needs a LiDAR depth target: add LoadLidarPoints '
-                'and LidarDepth to the training pipeline'
-            )
         loss = depth_loss(logits, batch.gt_depth, self.bins)
         return dict(loss_depth=self.depth_weight * loss)
-
-
-def depth_loss(logits: Tensor, gt_depth: Tensor, bins: DepthBins) -> Tensor:
-    """Binary cross-entropy over the bins of cells with a LiDAR return.
-
-    Summed over the bins, divided by the number of such cells (BEVDepth):
-    ``-log p[target] - sum over the other bins of log(1 - p)``.
-
-    Args:
-        logits (Tensor): (B, N, D, H, W).
-        gt_depth (Tensor): metres, 0 for no return, (B, N, h, w).
-        bins (DepthBins): what the D logits belong to.
-
-    Returns:
-        Tensor: a scalar, zero when no cell holds a return.
-    """
-    nearest = pool_depth(gt_depth, logits.shape[-2:], bins)
-    valid = nearest > 0
-    target = bins.index(nearest[valid]).unsqueeze(1)
-    found = logits.movedim(2, -1)[valid].float()  # (cells, D)
-    # from logits: a bin that lost all its probability still has a gradient
-    positive = -found.log_softmax(dim=1).gather(1, target)
-    others = found.softmax(dim=1).scatter(1, target, 0.0)
-    negative = -torch.log1p(-others.clamp(max=1 - 1e-6))
-    total = positive.sum() + negative.sum()
-    return total / max(len(found), 1)
-
-
-def pool_depth(
-    depth: Tensor, size: tuple[int, int], bins: DepthBins
-) -> Tensor:
-    """The nearest return within the bins in each feature cell.
-
-    Args:
-        depth (Tensor): metres, 0 for no return, (B, N, h, w).
-        size (tuple): (H, W), which must divide (h, w).
-        bins (DepthBins): returns outside them do not count.
-
-    Returns:
-        Tensor: metres, 0 where there is none, (B, N, H, W).
-
-    Raises:
-        ValueError: when the sizes do not divide.
-    """
-    height, width = depth.shape[-2:]
-    if height % size[0] or width % size[1]:
-        raise ValueError(
-            f'a {height}x{width} depth map does not divide into '
-            f'{size[0]}x{size[1]} cells'
-        )
-    known = (depth >= bins.start) & (depth < bins.stop) & (depth > 0)
-    far = torch.where(known, depth, torch.inf)
-    cells = far.unflatten(-1, (size[1], -1)).unflatten(-3, (size[0], -1))
-    nearest = cells.amin(dim=(-3, -1))
-    return torch.where(nearest.isinf(), 0.0, nearest)

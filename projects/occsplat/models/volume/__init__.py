@@ -2,7 +2,14 @@
 
 from .fpn3d import FPN3D
 from .history import StreamingHistory
+from .lss_fpn3d import LSSFPN3D
 from .resnet3d import ResNet3D
 from .volume_encoder import VolumeEncoder
 
-__all__ = ['FPN3D', 'ResNet3D', 'StreamingHistory', 'VolumeEncoder']
+__all__ = [
+    'FPN3D',
+    'LSSFPN3D',
+    'ResNet3D',
+    'StreamingHistory',
+    'VolumeEncoder',
+]

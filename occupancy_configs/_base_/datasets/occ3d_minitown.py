@@ -1,0 +1,75 @@
+# Occ3D labels of MiniTown, small images of three key frames, labels pooled
+# to 0.8 m.
+data_root = 'data/minitown/'
+label_spec = 'occ3d'
+label_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
+image_size = (256, 96)  # network input, (width, height) in pixels
+frames = (0, -1, -2)  # key frames, half a second each
+
+train_pipeline = [
+    dict(type='LoadMultiViewImages', frames=frames),
+    dict(type='LoadLidarPoints'),
+    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    dict(
+        type='ImageAug',
+        size=image_size,
+        resize=(-0.03, 0.05),  # added to the resize factor
+        flip=True,  # each camera is mirrored with probability 1/2
+    ),
+    dict(
+        type='VolumeAug',
+        flip_y=0.5,  # probability
+    ),
+    dict(type='LidarDepth'),
+    # the key frame's own six cameras at 100x56
+    dict(type='RenderViews', frames=(0,), scale=0.125),
+    dict(type='PackOccInputs'),
+]
+test_pipeline = [
+    dict(type='LoadMultiViewImages', frames=frames),
+    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    dict(type='ImageAug', size=image_size),
+    dict(type='PackOccInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=1,
+    num_workers=1,  # loading processes; two cores have no room for more
+    persistent_workers=True,
+    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=True),
+    dataset=dict(
+        type='NuScenesOccDataset',
+        data_root=data_root,
+        ann_file='occsplat_infos_train.pkl',
+        label_spec=label_spec,
+        pipeline=train_pipeline,
+        # nothing streams: every frame by itself, in random order
+        sequence_splits=100,
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,  # loading processes; two cores have no room for more
+    persistent_workers=True,
+    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
+    dataset=dict(
+        type='NuScenesOccDataset',
+        data_root=data_root,
+        ann_file='occsplat_infos_val.pkl',
+        label_spec=label_spec,
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+
+val_evaluator = [
+    dict(type='RayIoUMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='OccIoUMetric', label_spec=label_spec, grid=label_grid),
+]
+test_evaluator = [
+    *val_evaluator,
+    dict(type='ImageMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
+]

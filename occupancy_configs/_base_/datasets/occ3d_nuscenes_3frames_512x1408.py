@@ -1,0 +1,19 @@
+# Occ3D labels on nuScenes, images 512x1408 of three key frames.
+_base_ = ['./occ3d_nuscenes_3frames.py']
+image_size = (1408, 512)  # network input, (width, height) in pixels
+
+train_pipeline = [
+    dict(step, size=image_size) if step['type'] == 'ImageAug' else step
+    for step in _base_.train_pipeline
+]
+test_pipeline = [
+    dict(step, size=image_size) if step['type'] == 'ImageAug' else step
+    for step in _base_.test_pipeline
+]
+train_dataloader = dict(
+    batch_size=1,
+    sampler=dict(batch_size=1),
+    dataset=dict(pipeline=train_pipeline),
+)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

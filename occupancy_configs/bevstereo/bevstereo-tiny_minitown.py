@@ -1,0 +1,7 @@
+# A small BEVStereo for two CPU cores on MiniTown: the tiny baseline.
+_base_ = [
+    '../_base_/datasets/occ3d_minitown.py',
+    '../_base_/models/bevstereo_tiny.py',
+    '../_base_/schedules/tiny.py',
+    '../_base_/runtime.py',
+]

@@ -1,0 +1,176 @@
+"""BEVStereo's view transformation, as occupancy networks use it.
+
+This is BEVDet's BEVStereo4D (and that of RenderOcc and GSRender): a plane
+sweep over fixed depths helps the depth net, and the frustums of several
+frames are placed in the volume of the current one.
+
+Shape letters: B batch, T frames, N cameras, C channels, S stereo channels,
+D depth bins, H W feature map, X Y Z voxels, h w network-input image.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from occsplat.structures import (
+    CameraRig,
+    OccBatch,
+    VoxelGrid,
+    as_grid,
+    same_shape,
+)
+
+from ..image_features import ImageFeatures
+from ..volume.resnet3d import BasicBlock3D
+from .cost_volume import cost_volume
+from .depth_loss import depth_loss
+from .depth_net import DepthNet
+from .forward_projection import DepthBins, forward_projection
+
+
+@MODELS.register_module()
+class StereoLifter(nn.Module):
+    """Image features of several frames to one volume, with a depth loss.
+
+    Every frame's frustum is placed by its own cameras in the current
+    reference frame, so that volumes are aligned as they are made, and
+    nothing is resampled. Frames of the past are lifted without gradient.
+    With ``stereo=False`` and one frame this is BEVDet's occupancy model.
+
+    Args:
+        in_channels (int): C of the image features.
+        channels (int): C of one frame's volume.
+        grid (dict | VoxelGrid): the volume.
+        mid_channels (int): width of the depth net.
+        depth_bins (dict, optional): start, stop and step in metres,
+            default 1 to 45 in steps of 0.5.
+        num_frames (int): frames that are lifted, the current one and
+            those before it.
+        stereo (bool): whether a cost volume helps the depth net. It asks
+            for one more frame, with which the oldest is matched.
+        cost_strides (sequence of int): from the stereo map to the size of
+            the image features, see DepthNet.
+        depth_weight (float): weight of the depth loss.
+        norm_cfg (dict, optional): normalisation in the depth net and in
+            the volume's block, BatchNorm by default.
+        with_cp (bool): recompute the depth branch in the backward pass,
+            see DepthNet.
+
+    Raises:
+        ValueError: when num_frames is below 1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        grid: dict | VoxelGrid,
+        mid_channels: int = 512,
+        depth_bins: dict[str, float] | None = None,
+        num_frames: int = 2,
+        stereo: bool = True,
+        cost_strides: Sequence[int] = (2, 2),
+        depth_weight: float = 0.05,
+        norm_cfg: dict | None = None,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        if num_frames < 1:
+            raise ValueError(
+                f'StereoLifter needs num_frames >= 1, got {num_frames}'
+            )
+        self.grid = as_grid(grid)
+        self.bins = DepthBins(
+            **(depth_bins or dict(start=1.0, stop=45.0, step=0.5))
+        )
+        self.num_frames = num_frames
+        self.stereo = stereo
+        self.depth_net = DepthNet(
+            in_channels,
+            mid_channels,
+            channels,
+            self.bins.count,
+            norm_cfg,
+            with_cp,
+            cost_channels=self.bins.count if stereo else 0,
+            cost_strides=cost_strides,
+        )
+        self.pre_process = BasicBlock3D(
+            channels, channels, 1, norm_cfg or dict(type='BN3d')
+        )
+        self.depth_weight = depth_weight
+
+    def forward(
+        self, features: Sequence[ImageFeatures], rig: CameraRig
+    ) -> tuple[Tensor, Tensor]:
+        """Lift.
+
+        Args:
+            features (sequence of ImageFeatures): newest first, one more
+                than ``num_frames`` where ``stereo`` is set; context
+                (B, N, C, H, W) in all but that one, stereo (B, N, S, ...).
+            rig (CameraRig): (B, T, N), newest first.
+
+        Returns:
+            tuple: volume (B, num_frames * C, X, Y, Z), oldest frame
+            first, and what ``loss`` needs, the current frame's depth
+            logits (B, N, D, H, W).
+
+        Raises:
+            ValueError: when features and rig differ in T, B or N.
+        """
+        batch, num_cameras = features[0].context.shape[:2]
+        expected = (batch, self.num_frames + self.stereo, num_cameras)
+        same_shape('rig', rig.K.shape[:-2], expected)
+        same_shape('frames', (len(features),), expected[1:2])
+        volume, logits = self._lift(features, rig, 0)
+        volumes = [volume]
+        with torch.no_grad():
+            for age in range(1, self.num_frames):
+                volumes.append(self._lift(features, rig, age)[0])
+        return torch.cat(volumes[::-1], dim=1), logits
+
+    def _lift(
+        self, features: Sequence[ImageFeatures], rig: CameraRig, age: int
+    ) -> tuple[Tensor, Tensor]:
+        """One frame's volume (B, C, X, Y, Z), and its depth logits."""
+        matches = None
+        if self.stereo:
+            cost = cost_volume(
+                features[age].stereo,
+                features[age + 1].stereo,
+                rig[:, age],
+                rig[:, age + 1],
+                self.bins,
+            )
+            matches = (-cost).softmax(dim=2)
+        # The depth net knows the current cameras alone, also of the past:
+        # how far the car has moved since then says nothing of a depth.
+        context, logits = self.depth_net(
+            features[age].context, rig[:, 0], matches
+        )
+        volume = forward_projection(
+            context, logits.softmax(dim=2), rig[:, age], self.bins, self.grid
+        )
+        return self.pre_process(volume), logits
+
+    def loss(self, logits: Tensor, batch: OccBatch) -> dict[str, Tensor]:
+        """Cross-entropy of the current depths with LiDAR returns.
+
+        Args:
+            logits (Tensor): second output of ``forward``.
+            batch (OccBatch): gt_depth (B, N, h, w), metres, 0 where the
+                LiDAR returned nothing.
+
+        Returns:
+            dict: loss_depth.
+
+        Raises:
+            ValueError: when the batch has no depth target.
+        """
+        loss = depth_loss(logits, batch.gt_depth, self.bins)
+        return dict(loss_depth=self.depth_weight * loss)
