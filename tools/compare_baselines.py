@@ -123,10 +123,12 @@ def build_model(cfg: Config) -> nn.Module:
     return model.to(get_device()).eval()
 
 
-def compare(cfg: Config, checkpoint: str) -> dict[str, dict[str, float]]:
+def compare(
+    cfg: Config, checkpoint: str, options: Mapping[str, Any] | None
+) -> dict[str, dict[str, float]]:
     """Scores by predictor; every frame is loaded once."""
     trained, untrained = build_model(cfg), build_model(cfg)
-    load_model_weights(trained, checkpoint)
+    load_model_weights(trained, checkpoint, options)
     loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
     metrics = {name: build_metrics(cfg) for name in (TRAINED, UNTRAINED)}
     rays = next(m for m in metrics[TRAINED] if isinstance(m, RayIoUMetric))
@@ -200,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         set_work_dir(cfg, args.work_dir, args.config)
         # every score() logs its own table: one for all of them is enough
         MMLogger.get_current_instance().setLevel(logging.WARNING)
-        scores = compare(cfg, args.checkpoint)
+        scores = compare(cfg, args.checkpoint, args.cfg_options)
     rows = table_rows(scores)
     print(AsciiTable(rows).table)
     path = Path(cfg.work_dir) / 'comparison.md'

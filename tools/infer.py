@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         frames = build_frames(cfg, Path(args.info))
-        model = load_model(cfg, args.checkpoint, args.device)
+        model = load_model(cfg, args)
         content = load_plain(args.info)
         categories = content.get('metainfo', {}).get('categories', {})
         entries = {e['token']: e for e in content['data_list']}

@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
-        load_model_weights(model, args.checkpoint)
+        load_model_weights(model, args.checkpoint, args.cfg_options)
         metrics = runner.test()
         if is_main_process():
             path = Path(cfg.work_dir) / 'metrics.json'

@@ -72,6 +72,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', required=True, help='folder for pictures')
+    add_run_options(parser)
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What every tool that runs a model outside mmengine's Runner takes."""
     parser.add_argument(
         '--device',
         default='cuda' if torch.cuda.is_available() else 'cpu',
@@ -86,11 +91,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(cfg: Config, checkpoint: str, device: str) -> BaseModel:
+def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
     """The config's network with a checkpoint's weights, to predict with."""
     model = MODELS.build(cfg.model)
-    load_model_weights(model, checkpoint)
-    return model.to(device).eval()
+    load_model_weights(model, args.checkpoint, args.cfg_options)
+    return model.to(args.device).eval()
 
 
 def predict(model: BaseModel, packed: dict[str, Any]) -> OccDataSample:
@@ -141,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        model = load_model(cfg, args.checkpoint, args.device)
+        model = load_model(cfg, args)
         dataset = build_split(cfg, args.split)
         return draw(model, dataset, Path(args.out), args.frames)
 

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        model = load_model(cfg, args.checkpoint, args.device)
+        model = load_model(cfg, args)
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)
         paths = []

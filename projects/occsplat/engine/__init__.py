@@ -4,11 +4,13 @@ from .checkpoint import (
     latest_checkpoint,
     load_model_weights,
     read_checkpoint,
+    update_meta,
 )
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
 from .launch import load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .opacity_threshold import threshold_head, threshold_meta
 from .public_weights import PublicWeights
 from .resume_point_hook import ResumePointHook
 from .runner import OccRunner
@@ -34,5 +36,8 @@ __all__ = [
     'load_model_weights',
     'prepare_launcher',
     'read_checkpoint',
+    'threshold_head',
+    'threshold_meta',
+    'update_meta',
     'user_errors',
 ]

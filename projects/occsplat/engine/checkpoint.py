@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,18 @@ from torch import Tensor, nn
 from occsplat.compat import allow_own_checkpoints
 
 from .errors import CheckpointError
+from .opacity_threshold import apply_threshold, stored_threshold
 
 # Render heads work in training alone: a method's checkpoint fits its
 # baseline's config, and the other way round.
 _TRAIN_ONLY = 'render_heads.'
 
 
-def load_model_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
+def load_model_weights(
+    model: nn.Module,
+    path: str | Path,
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Load all weights of a model, or none.
 
     Reads mmengine's checkpoints and bare state dicts. Where training kept
@@ -27,9 +33,14 @@ def load_model_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
     the ``state_dict``, and those are loaded. Weights of render heads,
     which prediction does not use, may be absent on either side.
 
+    An opacity threshold in the checkpoint's ``meta`` goes to the occupancy
+    head, see ``apply_threshold``.
+
     Args:
         model (nn.Module): not wrapped for distributed training.
         path: the checkpoint file.
+        options (mapping, optional): values by key path, as
+            ``--cfg-options`` gives them: a threshold among them stays.
 
     Returns:
         dict: the checkpoint's ``meta``, empty for a bare state dict.
@@ -45,10 +56,13 @@ def load_model_weights(model: nn.Module, path: str | Path) -> dict[str, Any]:
         for key, value in state.items()
         if isinstance(value, Tensor)
     }
+    meta = checkpoint.get('meta') or {}
     _check_fit(model.state_dict(), state, path)
+    stored_threshold(meta, path)
     own = model.state_dict()
     model.load_state_dict({k: state[k] for k in own if k in state}, False)
-    return checkpoint.get('meta', {})
+    apply_threshold(model, meta, path, options)
+    return meta
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -86,6 +100,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f'{type(checkpoint).__name__}'
         )
     return checkpoint
+
+
+def update_meta(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write values into a checkpoint's ``meta``, whole or not at all.
+
+    Everything else in the file stays; a bare state dict becomes a
+    checkpoint with a ``meta``.
+
+    Args:
+        path: the checkpoint file.
+        values (mapping): plain data by key.
+
+    Raises:
+        CheckpointError: as ``read_checkpoint``.
+    """
+    path = Path(path)
+    checkpoint = read_checkpoint(path)
+    if 'state_dict' not in checkpoint:
+        checkpoint = dict(state_dict=checkpoint)
+    meta = {**(checkpoint.get('meta') or {}), **values}
+    part = path.with_name(f'{path.name}.part')
+    torch.save(dict(checkpoint, meta=meta), part)
+    os.replace(part, path)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

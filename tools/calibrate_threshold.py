@@ -1,0 +1,308 @@
+"""Find the opacity from which a voxel counts as occupied.
+
+python tools/calibrate_threshold.py CONFIG CHECKPOINT
+python tools/calibrate_threshold.py CONFIG CHECKPOINT --by mIoU --dry-run
+
+A head that renders trained says how opaque a voxel is, and occupied is what
+reaches a threshold. The network runs once over the last key frames of the
+training split, as in a test, and every threshold is scored on what it says
+of them. The best one goes into the checkpoint, and test.py, visualize.py
+and infer.py use it from there, unless --cfg-options
+model.occ_head.opacity_threshold=... says otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+import operator
+import os
+import sys
+from functools import reduce
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+import torch  # noqa: E402
+from mmdet3d.registry import METRICS  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
+from occsplat.engine import (  # noqa: E402
+    ConfigError,
+    load_config,
+    threshold_head,
+    threshold_meta,
+    update_meta,
+    user_errors,
+)
+from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
+from visualize import add_run_options, build_split, load_model  # noqa: E402
+
+THRESHOLDS = (
+    *(0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
+    *(0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+)
+#: metrics of the config's test_evaluator that are scored, and what of them
+#: a threshold can be chosen by
+SCORED = dict(
+    RayIoUMetric=('RayIoU', 'RayIoU@1', 'RayIoU@2', 'RayIoU@4'),
+    OccIoUMetric=('mIoU', 'IoU'),
+    DuplicateMetric=(),
+)
+#: shown of each, whatever its prefix
+SHOWN = (*sum(SCORED.values(), ()), 'Runs', 'GhostRate', 'Thickness')
+#: part of the training split that is scored, at least so many key frames
+_SHARE, _LEAST = 10, 20
+
+Scores = Mapping[str, float]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    add_run_options(parser)
+    parser.add_argument(
+        '--thresholds',
+        nargs='+',
+        type=float,
+        default=THRESHOLDS,
+        metavar='TAU',
+        help=f'default: {" ".join(f"{t:g}" for t in THRESHOLDS)}',
+    )
+    parser.add_argument(
+        '--by',
+        default='RayIoU',
+        metavar='METRIC',
+        help='what the best threshold has most of: RayIoU (default), mIoU '
+        'or another IoU of the table',
+    )
+    parser.add_argument(
+        '--split',
+        default='train',
+        choices=('train', 'val'),
+        help='default: train. Configs test on val: a threshold chosen there '
+        'flatters their scores',
+    )
+    parser.add_argument(
+        '--frames',
+        type=int,
+        help='how many key frames, the last of the split (default: a tenth '
+        f'of the training split and at least {_LEAST}; all of val)',
+    )
+    parser.add_argument(
+        '--out', help='folder for the table, thresholds.csv and .md'
+    )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='leave the checkpoint as it is',
+    )
+    return parser
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raise a ConfigError for numbers that make no sense."""
+    wrong = [t for t in args.thresholds if not 0 < t < 1]
+    if wrong:
+        raise ConfigError(
+            f'--thresholds must be between 0 and 1, got {wrong[0]:g}'
+        )
+    if args.frames is not None and args.frames < 1:
+        raise ConfigError(f'--frames must be >= 1, got {args.frames}')
+
+
+def frame_indices(total: int, split: str, frames: int | None) -> range:
+    """The last key frames of a split."""
+    if frames is None:
+        frames = max(total // _SHARE, _LEAST) if split == 'train' else total
+    return range(max(total - frames, 0), total)
+
+
+def build_metrics(cfg: Config) -> list[CountMetric]:
+    """Those of the config's test metrics that are scored, new and empty.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    evaluators = cfg.get('test_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    chosen = [
+        dict(e, flow=False) if e['type'] == 'RayIoUMetric' else e
+        for e in evaluators
+        if e['type'] in SCORED
+    ]
+    if not chosen:
+        raise ConfigError(
+            f'test_evaluator: expected one of {", ".join(SCORED)}, got '
+            f'{", ".join(e["type"] for e in evaluators) or "none"}'
+        )
+    return [METRICS.build(evaluator) for evaluator in chosen]
+
+
+def lead(metric: CountMetric) -> str:
+    """What the keys of a metric begin with."""
+    return f'{metric.prefix}/' if metric.prefix else ''
+
+
+def check_choice(metrics: Sequence[CountMetric], by: str) -> None:
+    """Raise a ConfigError for a metric that no threshold is chosen by."""
+    allowed = [
+        f'{lead(metric)}{key}'
+        for metric in metrics
+        for key in SCORED[type(metric).__name__]
+    ]
+    if by not in allowed:
+        raise ConfigError(
+            f'--by {by}: expected one of {", ".join(allowed) or "none"}, '
+            'which the test_evaluator of the config has'
+        )
+
+
+def sweep(
+    cfg: Config,
+    model: BaseModel,
+    dataset: Any,
+    indices: range,
+    thresholds: Sequence[float],
+) -> dict[float, Scores]:
+    """Score every threshold; the network sees each key frame once.
+
+    Args:
+        cfg: names the metrics.
+        model: its occupancy head has an opacity threshold.
+        dataset: key frames in scene and time order.
+        indices: of the key frames, in that order: some models remember.
+        thresholds: each between 0 and 1.
+
+    Returns:
+        dict: metrics by threshold.
+    """
+    head = threshold_head(model)
+    metrics = {threshold: build_metrics(cfg) for threshold in thresholds}
+    for index in tqdm(indices, desc='frames', disable=None):
+        data = model.data_preprocessor(pseudo_collate([dataset[index]]))
+        with torch.no_grad():
+            prediction = model(**data, mode='tensor')
+        sample = data['data_samples'][0].cpu()
+        for threshold in thresholds:
+            head.opacity_threshold = threshold
+            sample.pred_occ = head.predict(prediction)[0][0].cpu()
+            for metric in metrics[threshold]:
+                metric.process(None, [sample])
+    return {
+        threshold: {
+            name: value
+            for metric in scorers
+            for name, value in pooled(metric).items()
+        }
+        for threshold, scorers in metrics.items()
+    }
+
+
+def pooled(metric: CountMetric) -> Scores:
+    """Those of a metric's scores that the table shows, nothing logged."""
+    scores = metric.summary(reduce(operator.add, metric.frames.values()))
+    return {f'{lead(metric)}{k}': scores[k] for k in SHOWN if k in scores}
+
+
+def best_threshold(scores: Mapping[float, Scores], by: str) -> float:
+    """The threshold with the highest score, the lowest of equals.
+
+    Raises:
+        ConfigError: when it is not defined for any threshold.
+    """
+    defined = {t: s[by] for t, s in scores.items() if not math.isnan(s[by])}
+    if not defined:
+        raise ConfigError(
+            f'{by} is not defined for any threshold: the key frames have no '
+            'labels that count'
+        )
+    return max(sorted(defined), key=defined.__getitem__)
+
+
+def markdown(scores: Mapping[float, Scores], best: float) -> str:
+    """A row a threshold, the best one in bold type."""
+    names = list(next(iter(scores.values())))
+    lines = [['threshold', *names], ['--:' for _ in ('', *names)]]
+    for threshold, row in scores.items():
+        label = f'**{threshold:g}**' if threshold == best else f'{threshold:g}'
+        cells = ['-' if math.isnan(row[k]) else f'{row[k]:.4f}' for k in names]
+        lines.append([label, *cells])
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+
+def write_tables(
+    folder: Path, scores: Mapping[float, Scores], table: str, found: str
+) -> None:
+    """Write thresholds.csv and thresholds.md, each whole or not at all."""
+    content = io.StringIO(newline='')
+    names = list(next(iter(scores.values())))
+    writer = csv.writer(content, lineterminator='\n')
+    writer.writerow(['threshold', *names])
+    for threshold, row in scores.items():
+        cells = ('' if math.isnan(row[k]) else row[k] for k in names)
+        writer.writerow([threshold, *cells])
+    texts = {'.csv': content.getvalue(), '.md': f'{found}\n\n{table}'}
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, text in texts.items():
+        path = folder / f'thresholds{suffix}'
+        part = path.with_name(path.name + '.part')
+        part.write_text(text, encoding='utf-8')
+        os.replace(part, path)
+
+
+def main(argv: Sequence[str] | None = None) -> float:
+    """Calibrate as the command line says; returns the threshold."""
+    args = make_parser().parse_args(argv)
+    with user_errors():
+        check_arguments(args)
+        cfg = load_config(args.config, args.cfg_options)
+        model = load_model(cfg, args)
+        before = threshold_head(model).opacity_threshold
+        check_choice(build_metrics(cfg), args.by)
+        dataset = build_split(cfg, args.split)
+        indices = frame_indices(len(dataset), args.split, args.frames)
+        # the one in use is scored, too, to see what changes
+        thresholds = sorted({*args.thresholds, before})
+        scores = sweep(cfg, model, dataset, indices, thresholds)
+        best = best_threshold(scores, args.by)
+        found = (
+            f'best {args.by} of {len(thresholds)} thresholds, '
+            f'{scores[best][args.by]:.4f}, on the last {len(indices)} of '
+            f'{len(dataset)} key frames of {args.split}'
+        )
+        table = markdown(scores, best)
+        print(
+            f'{table}\nopacity threshold {best:g}, {found}; so far '
+            f'{before:g}, {scores[before][args.by]:.4f}'
+        )
+        if best in (thresholds[0], thresholds[-1]) and len(thresholds) > 1:
+            print('it is at the end of the list: try --thresholds beyond it')
+        if args.out:
+            write_tables(
+                Path(args.out), scores, table, f'{args.checkpoint}: {found}'
+            )
+            print(f'the table is in {args.out}')
+        if args.dry_run:
+            print(f'{args.checkpoint} is left as it is')
+        else:
+            update_meta(args.checkpoint, threshold_meta(best, found))
+            print(f'{args.checkpoint} has the threshold')
+    return best
+
+
+if __name__ == '__main__':
+    main()
