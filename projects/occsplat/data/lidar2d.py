@@ -10,7 +10,10 @@ class on the car. ``hidden_returns`` finds most of them; like a depth
 buffer it looks at what is in front, but as beams are apart, in a window
 that reaches from a beam to the next. On the ground the next beam is metres
 nearer and hides nothing, hence the rule: a return is hidden if there are
-clearly nearer ones both above *and* below it.
+clearly nearer ones both above *and* below it, or beside it. On MiniTown,
+where the truth is known, 4 % of the returns within 52 m are hidden; the rule
+finds 63 % of them, and 88 % of what it drops is hidden. Dropping whatever
+has anything nearer in its window would empty the roads.
 
 Shape letters: N cameras, P points.
 """
@@ -42,11 +45,11 @@ KEY = 'lidar2d_path'
 MIN_DEPTH = 1.0
 
 # hidden_returns: degrees of a cell of the depth buffer, ...
-CELL = 0.2
-# ... cells to either side (beams are 0.33 degrees apart) ...
+CELL = 0.1
+# ... cells to either side (returns of a beam are 0.33 degrees apart) ...
 CELLS_ASIDE = 2
-# ... and up and down (1.33 degrees, seen from nearer by)
-CELLS_UPRIGHT = 9
+# ... and up and down (beams are 1.33 degrees apart, and the camera nearer)
+CELLS_UPRIGHT = 16
 # nearer by this share of the depth and so many metres: clearly nearer
 RELATIVE = 0.1
 ABSOLUTE = 0.5
@@ -225,10 +228,19 @@ def hidden_returns(
     shape = row.max() + 1 + 2 * upright, column.max() + 1 + 2 * aside
     nearest = np.full(shape, np.inf)
     np.minimum.at(nearest, (row + upright, column + aside), depth)
-    spans = np.lib.stride_tricks.sliding_window_view
-    nearest = spans(nearest, 2 * aside + 1, axis=1).min(axis=-1)
-    nearest = spans(nearest, upright, axis=0).min(axis=-1)
-    # of the rows before this one, and of the rows after it
-    above, below = nearest[row, column], nearest[row + upright + 1, column]
+    nearest = _span_min(nearest.T, 2 * aside + 1).T
+    nearest = _span_min(nearest, upright + 1)
+    # from the window's top to this row, and from here to its bottom
+    above, below = nearest[row, column], nearest[row + upright, column]
     blocker = np.maximum(above, below)
     return depth * (1 - RELATIVE) > blocker + ABSOLUTE
+
+
+def _span_min(rows: np.ndarray, length: int) -> np.ndarray:
+    """Minimum of each row and the ones after it, ``length`` in all."""
+    done = 1
+    while done < length:
+        step = min(done, length - done)
+        rows = np.minimum(rows[:-step], rows[step:])
+        done += step
+    return rows

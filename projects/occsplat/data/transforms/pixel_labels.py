@@ -124,7 +124,7 @@ class LoadPixelLabels(BaseTransform):
         pixels = self._read(record, raw_size)
         column, row = np.floor(pixels.uv * self.scale).astype(np.int64).T
         label = self.ids[pixels.label]
-        keep = (pixels.depth <= self.max_depth) & (label >= 0)
+        keep = pixels.depth <= self.max_depth
         # a smaller image may lack a part of its last row or column
         keep &= (column < size[0]) & (row < size[1])
         keep = np.flatnonzero(keep)
@@ -132,6 +132,8 @@ class LoadPixelLabels(BaseTransform):
         keep = keep[np.lexsort((pixels.depth[keep], place[keep]))]
         # in this order a pixel's first return is its nearest
         keep = keep[np.unique(place[keep], return_index=True)[1]]
+        # not before: what is left out still hides what is behind it
+        keep = keep[label[keep] >= 0]
         index = np.stack(
             [
                 np.full(len(keep), m),
