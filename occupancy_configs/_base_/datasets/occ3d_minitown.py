@@ -72,4 +72,5 @@ test_evaluator = [
     dict(type='ImageMetric', label_spec=label_spec, grid=label_grid),
     dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='DuplicateMetric', label_spec=label_spec, grid=label_grid),
 ]

@@ -74,4 +74,5 @@ test_evaluator = [
     dict(type='ImageMetric', label_spec=label_spec),
     dict(type='BEVIoUMetric', label_spec=label_spec),
     dict(type='VisibleIoUMetric', label_spec=label_spec),
+    dict(type='DuplicateMetric', label_spec=label_spec),
 ]
