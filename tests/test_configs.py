@@ -220,6 +220,22 @@ def test_tiny_configs_train_and_predict(path, minitown_infos):
         assert sample.pred_flow.shape == (100, 100, 8, 2)
 
 
+def test_the_tiny_bevstereo_learns(minitown_infos):
+    cfg = load('bevstereo/bevstereo-tiny_minitown.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    data = samples(cfg, minitown_infos)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history = []
+    for _ in range(5):
+        optimizer.zero_grad()
+        losses = train_step(model, data)
+        optimizer.step()
+        history.append(float(losses['loss_occ']))
+    assert history[-1] < 0.85 * history[0]
+
+
 def test_warmup_reaches_every_parameter_too(minitown_infos):
     cfg = load(TINY)
     model = MODELS.build(cfg.model)

@@ -269,3 +269,15 @@ def test_a_wrong_number_of_frames_says_what_to_load(lifter, needed):
     imgs = torch.rand(1, 2, 2, 3, HEIGHT, WIDTH)
     with pytest.raises(ValueError, match=f'StereoLifter needs {needed}'):
         detector.image_encoder(imgs)
+
+
+def test_under_autocast_the_current_frame_still_learns():
+    """Weights cast without gradient, for the past, would cut it off."""
+    detector = make_detector(dict())
+    imgs = torch.rand(1, 3, 2, 3, HEIGHT, WIDTH)
+    with torch.autocast('cpu', torch.bfloat16):
+        now, *_ = detector.image_encoder(imgs)
+        assert now.context.dtype == torch.bfloat16
+    now.float().context.square().sum().backward()
+    for part in (detector.img_backbone, detector.img_neck):
+        assert all(p.grad is not None for p in part.parameters())
