@@ -56,11 +56,14 @@ class Run(NamedTuple):
         """The config's, which names its rows."""
         return Path(self.config).stem
 
+    def options(self) -> list[str]:
+        """What every tool takes at the end."""
+        seed = f'randomness.seed={self.seed}'
+        return ['--cfg-options', *self.cfg_options, seed]
+
     def arguments(self) -> list[str]:
         """What train.py and test.py take after the positional ones."""
-        options = [*self.cfg_options, f'randomness.seed={self.seed}']
-        work_dir = ['--work-dir', str(self.folder)]
-        return [*work_dir, '--cfg-options', *options]
+        return ['--work-dir', str(self.folder), *self.options()]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -90,6 +93,12 @@ def make_parser() -> argparse.ArgumentParser:
         '--metrics',
         nargs='+',
         help=f'columns (default: those there are of {" ".join(METRICS)})',
+    )
+    parser.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='before a test set the opacity threshold of heads that have '
+        'one, see calibrate_threshold.py; the tables are in the folders',
     )
     parser.add_argument(
         '--cfg-options',
@@ -176,8 +185,14 @@ def first_difference(old: Any, new: Any, path: str = '') -> str:
     return f'{path[1:]} (a key without a value)'
 
 
-def execute(run: Run) -> None:
-    """Train and test, unless that is done.
+def has_threshold(run: Run) -> bool:
+    """Whether the occupancy head decides by an opacity threshold."""
+    model = read_json(run.folder / RECORD)['config']['model']
+    return 'opacity_threshold' in model.get('occ_head', {})
+
+
+def execute(run: Run, calibrate: bool = False) -> None:
+    """Train, calibrate if asked to, and test, unless that is done.
 
     Raises:
         ConfigError: when training leaves no checkpoint.
@@ -187,17 +202,21 @@ def execute(run: Run) -> None:
         print(f'{run.folder} has its metrics', flush=True)
         return
     # goes on from the newest checkpoint, if there is one
-    call('train', [run.config, '--resume'], run)
+    call('train', [run.config, '--resume', *run.arguments()], run)
     checkpoint = latest_checkpoint(run.folder)
     if checkpoint is None:
         raise ConfigError(
             f'training left no checkpoint in {run.folder}: does the config '
             'have a CheckpointHook?'
         )
-    call('test', [run.config, str(checkpoint)], run)
+    trained = [run.config, str(checkpoint)]
+    if calibrate and has_threshold(run):
+        tables = ['--out', str(run.folder), *run.options()]
+        call('calibrate_threshold', [*trained, *tables], run)
+    call('test', [*trained, *run.arguments()], run)
 
 
-def call(tool: str, positional: Sequence[str], run: Run) -> None:
+def call(tool: str, arguments: Sequence[str], run: Run) -> None:
     """Run a tool to its end, with its output in a log.
 
     Raises:
@@ -206,8 +225,7 @@ def call(tool: str, positional: Sequence[str], run: Run) -> None:
     log = run.folder / f'{tool}.log'
     print(f'{tool} {run.name}, seed {run.seed}: see {log}', flush=True)
     script = str(TOOLS / f'{tool}.py')
-    command = [sys.executable, script, *positional, *run.arguments()]
-    status = run_child(command, log)
+    status = run_child([sys.executable, script, *arguments], log)
     if status != 0:
         raise SystemExit(
             f'error: {tool}.py of {run.name}, seed {run.seed}, failed with '
@@ -370,7 +388,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for run in runs:  # mistakes before hours of training
             prepare(run)
         for run in runs:
-            execute(run)
+            execute(run, args.calibrate)
         text = document(argv, runs, args.metrics)
     path = Path(args.out or Path(args.work_dir) / 'comparison.md')
     write_text(path, text)

@@ -137,6 +137,38 @@ def test_finished_runs_are_not_repeated(compare, children, tmp_path):
     ]  # fmt: skip
 
 
+def test_thresholds_are_set_between_training_and_test(
+    tool, children, monkeypatch, tmp_path
+):
+    commands = []
+
+    def child(command, log):
+        commands.append(command[1:])
+        if command[1].endswith('calibrate_threshold.py'):
+            return 0
+        return children(command, log)
+
+    monkeypatch.setattr(tool, 'run_child', child)
+    folder = ROOT / 'occupancy_configs'
+    configs = [
+        folder / 'bevstereo' / 'bevstereo-tiny_minitown.py',
+        folder / 'gsrender' / 'gsrender-1f_bevstereo-tiny_minitown.py',
+    ]
+    # train.py leaves this checkpoint, whatever the config says
+    where = ['--work-dir', str(tmp_path)]
+    tool.main([*map(str, configs), *where, '--seeds', '4', '--calibrate'])
+    scripts = [Path(script).stem for script, *_ in commands]
+    # the first head takes the likeliest class and has no threshold
+    expected = ['train', 'test', 'train', 'calibrate_threshold', 'test']
+    assert scripts == expected
+    parser = importlib.import_module('calibrate_threshold').make_parser()
+    args = parser.parse_args(commands[3][1:])
+    run = 'gsrender-1f_bevstereo-tiny_minitown_seed4'
+    assert Path(args.checkpoint) == tmp_path / run / 'epoch_2.pth'
+    assert args.cfg_options == {'randomness.seed': 4}
+    assert Path(args.out) == tmp_path / run
+
+
 def test_another_config_is_refused(compare, children, configs):
     compare()
     children.commands.clear()
