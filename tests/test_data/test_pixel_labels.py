@@ -14,7 +14,12 @@ from scipy.spatial import cKDTree
 from occsplat.data import DataError
 from occsplat.data.frame_records import frame_record
 from occsplat.data.info_files import read_infos
-from occsplat.data.pixel_files import SweepPixels, read_packed, write_packed
+from occsplat.data.pixel_files import (
+    SweepPixels,
+    read_packed,
+    read_renderocc,
+    write_packed,
+)
 from occsplat.data.transforms import LoadLidarPoints, LoadPixelLabels
 from occsplat.structures import LabelSpec, OccBatch
 
@@ -254,29 +259,34 @@ def changed_infos(root, change):
         pickle.dump(infos, file)
 
 
+def moving_pixels(root, **options):
+    """How many there are in all of train."""
+    dataset = make_dataset(root, **options)
+    return sum(
+        sample['data_samples'].pixel_labels.moving.sum() for sample in dataset
+    )
+
+
 def test_without_boxes_or_speeds_nothing_moves(minitown_lidar2d, tmp_path):
     root = small_root(minitown_lidar2d, tmp_path)
-    assert any(labels_of(root, i).moving.any() for i in range(4))
+    assert moving_pixels(root) > 0
 
     def forget_speeds(info):
         for thing in info['instances']:
             thing['velocity'] = [float('nan')] * 2
 
     changed_infos(root, forget_speeds)
-    assert not any(labels_of(root, i).moving.any() for i in range(4))
+    assert moving_pixels(root) == 0
     changed_infos(root, lambda info: info.pop('instances'))
-    assert not any(labels_of(root, i).moving.any() for i in range(4))
+    assert moving_pixels(root) == 0
 
 
 def test_speed_is_compared_with_the_option(minitown_lidar2d):
-    def count(speed):
-        options = dict(min_speed=speed)
-        return sum(
-            labels_of(minitown_lidar2d, i, **options).moving.sum()
-            for i in range(4)
-        )
-
-    assert count(0.5) > count(8.0) >= count(100.0) == 0
+    counts = [
+        moving_pixels(minitown_lidar2d, min_speed=speed)
+        for speed in (0.5, 8.0, 100.0)
+    ]
+    assert counts[0] > counts[1] >= counts[2] == 0
 
 
 def test_ids_of_other_label_sets_go_by_name(minitown_lidar2d):
@@ -352,13 +362,14 @@ def test_renderoccs_files_say_the_same(scale, renderocc, minitown_lidar2d):
 
 
 def test_damaged_files_of_renderocc_are_named(renderocc, minitown_lidar2d):
-    image = record_of(minitown_lidar2d, 0)['img_paths'][2].rsplit('/')[-1]
+    images = record_of(minitown_lidar2d, 0)['img_paths']
+    image = images[2].rsplit('/')[-1]
     depth = renderocc / 'depth_gt' / f'{image}.bin'
     label = renderocc / 'seg_gt_lidarseg' / f'{image}.bin'
     good = {path: path.read_bytes() for path in (depth, label)}
 
     def load():
-        labels_of(minitown_lidar2d, 0, renderocc_root=str(renderocc))
+        read_renderocc(renderocc, images, (160, 90))
 
     def table(path):
         return np.frombuffer(good[path], np.float32).reshape(-1, 3).copy()

@@ -173,19 +173,33 @@ class LoadPixelLabels(BaseTransform):
         # velocities that nobody knows are nan, and not above anything
         fast = np.linalg.norm(record['box_velocities'], axis=-1)
         boxes = record['boxes'][fast > self.min_speed]
-        camera, depth = pixels.camera[keep], pixels.depth[keep]
         moving = np.zeros(len(keep), bool)
         if not len(boxes):
             return moving
-        ray = np.column_stack([pixels.uv[keep], np.ones(len(keep))])
-        back = np.linalg.inv(record['cam2img'])[camera]
-        local = (back @ ray[..., None]) * depth[:, None, None]
-        cam2lidar = np.linalg.inv(record['ref2cam'] @ record['lidar2ref'])
-        turn, shift = cam2lidar[camera, :3, :3], cam2lidar[camera, :3, 3]
-        points = (turn @ local)[..., 0] + shift
+        points = _lidar_points(record, pixels, keep)
+        x = np.ascontiguousarray(points[:, 0])
         for box in boxes:
-            moving |= _inside(points, box)
+            reach = np.linalg.norm(box[3:5]) / 2 + 2 * MARGIN
+            near = np.flatnonzero(np.abs(x - box[0]) <= reach)
+            moving[near] |= _inside(points[near], box)
         return moving
+
+
+def _lidar_points(
+    record: dict[str, Any], pixels: SweepPixels, keep: np.ndarray
+) -> np.ndarray:
+    """Where returns are in the LiDAR frame of their key frame, (P, 3)."""
+    camera, depth = pixels.camera[keep], pixels.depth[keep]
+    rays = np.column_stack([pixels.uv[keep], np.ones(len(keep))])
+    points = np.empty_like(rays)
+    for n, (K, ref2cam) in enumerate(
+        zip(record['cam2img'], record['ref2cam'])
+    ):
+        mine = camera == n
+        local = rays[mine] @ np.linalg.inv(K).T * depth[mine, None]
+        cam2lidar = np.linalg.inv(ref2cam @ record['lidar2ref'])
+        points[mine] = local @ cam2lidar[:3, :3].T + cam2lidar[:3, 3]
+    return points
 
 
 def _ids(spec: LabelSpec, ignore_others: bool) -> np.ndarray:
