@@ -18,7 +18,7 @@ def cfg(repo):
     return Config.fromfile(repo / TINY)
 
 
-@pytest.mark.parametrize('folder', ['fbocc', 'voxelsplat'])
+@pytest.mark.parametrize('folder', ['bevstereo', 'fbocc', 'voxelsplat'])
 def test_own_configs_pass(repo, folder):
     paths = sorted((repo / 'occupancy_configs' / folder).glob('*.py'))
     assert paths

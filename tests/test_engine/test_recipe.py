@@ -61,6 +61,32 @@ def test_recipes_share_what_the_paper_fixes(name):
     assert batch == gpus * loader.batch_size
 
 
+@pytest.mark.parametrize(
+    'path', CONFIGS.glob('bevstereo/*_*xb*.py'), ids=lambda path: path.stem
+)
+def test_recipe_of_bevstereo(path):
+    cfg = Config.fromfile(path)
+    assert hook(cfg, 'EMAHook') == hook(load(R50), 'EMAHook')
+    assert cfg.param_scheduler == load(R50).param_scheduler
+    assert cfg.optim_wrapper == dict(
+        type='OptimWrapper',
+        optimizer=dict(type='AdamW', lr=1e-4, weight_decay=1e-2),
+        clip_grad=dict(max_norm=5, norm_type=2),
+    )
+    assert cfg.train_cfg.max_epochs == 24 and cfg.sync_bn == 'torch'
+    loader = cfg.train_dataloader
+    assert loader.batch_size == loader.sampler.batch_size
+    gpus = int(path.stem.split('_')[1].split('xb')[0])
+    assert gpus * loader.batch_size == 32 == cfg.auto_scale_lr.base_batch_size
+    # mirrors alone move the volume, in training
+    (moves,) = [s for s in loader.dataset.pipeline if s.type == 'VolumeAug']
+    assert moves == dict(type='VolumeAug', flip_x=0.5, flip_y=0.5)
+    for split in ('val', 'test'):
+        # whoever has no LiDAR files can predict
+        steps = cfg[f'{split}_dataloader'].dataset.pipeline
+        assert not any('Lidar' in step.type for step in steps)
+
+
 def test_published_fb_occ_trains_for_its_number_of_iterations():
     cfg = load(PUBLISHED)
     passes = cfg.train_cfg.max_epochs
