@@ -1,8 +1,12 @@
 """2D labels: the projection against the devkit's, files, loud failures."""
 
+import importlib
 import json
 import pickle
+import re
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -322,6 +326,22 @@ def test_the_filter_makes_files_of_its_own(minitown_lidar2d, tmp_path):
     # counts are those of the files, made now or before
     assert make(root, occlusion_filter=True) == {**fewer, 'written': 0}
     assert make(root) == {**every, 'written': 4}
+
+
+def test_the_tool_says_what_it_made(
+    minitown_infos, tmp_path, monkeypatch, capsys
+):
+    root = own_copy(minitown_infos, tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'tools'))
+    tool = importlib.import_module('create_data')
+    arguments = f'lidar2d --root {root} --version v1.0-mini --workers 1'
+    arguments = [*arguments.split(), '--split', 'val', '--occlusion-filter']
+    monkeypatch.setattr(sys, 'argv', ['create_data.py', *arguments])
+    tool.main()
+    said = capsys.readouterr().out
+    assert f'val: 4 files written; {root / "occsplat_infos_val.pkl"}' in said
+    assert re.search(r'dropped \d+ returns of \d+ \([1-9]\.\d%\)', said)
+    assert len(files(root)) == 4
 
 
 def lidarseg_root(source, target):
