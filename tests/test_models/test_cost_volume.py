@@ -160,13 +160,15 @@ def test_what_the_earlier_frame_does_not_show_costs_its_features_and_more():
     torch.testing.assert_close(cost, expected[:, :, None].expand_as(cost))
 
 
-def test_dark_features_inside_the_image_are_no_missing_ones():
-    """A zero is a value: only geometry says what is not shown."""
+@pytest.mark.parametrize('value', [0.0, 1.0])
+def test_only_geometry_says_what_is_not_shown(value):
+    """Dark features are features, and the image ends at its rim."""
     rig, previous_rig = make_rigs(motion=(0.1, 0.0, 0.0))
-    zeros = torch.zeros(1, 2, 6, HEIGHT, WIDTH)
-    cost = cost_volume(zeros, zeros, rig, previous_rig, BINS)
-    assert set(cost.unique().tolist()) == {0.0, UNSEEN_COST}
-    assert (cost == 0).float().mean() > 0.8
+    flat = torch.full((1, 2, 6, HEIGHT, WIDTH), value)
+    cost = cost_volume(flat, flat, rig, previous_rig, BINS)
+    shown = cost < 1e-4
+    assert 0.8 < shown.float().mean() < 1
+    assert set(cost[~shown].tolist()) == {6 * value + UNSEEN_COST}
 
 
 def test_samples_are_independent_and_nothing_is_differentiated():
