@@ -26,6 +26,7 @@ test_evaluator = [
     dict(type='ImageMetric', grid=grid),
     dict(type='BEVIoUMetric', grid=grid),
     dict(type='VisibleIoUMetric', grid=grid, stride=4),
+    dict(type='DuplicateMetric', grid=grid),
 ]
 test_cfg = dict()
 env_cfg = dict(dist_cfg=dict(backend='nccl'))
