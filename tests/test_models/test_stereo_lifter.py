@@ -6,6 +6,7 @@ from mmdet3d.registry import MODELS
 
 from occsplat.models.image_features import ImageFeatures
 from occsplat.models.lifting import FBOccLifter, StereoLifter
+from occsplat.models.lifting.cost_volume import cost_volume
 from occsplat.models.lifting.depth_net import DepthNet
 from occsplat.structures import CameraRig, OccBatch, VoxelGrid
 
@@ -141,6 +142,29 @@ def test_the_stereo_maps_change_the_depths():
     assert not torch.allclose(logits, other)
 
 
+def test_the_depth_net_is_told_how_well_each_depth_matches():
+    lifter, features, rig = make_lifter().eval(), make_features(), make_rig()
+    told = []
+    lifter.depth_net.register_forward_pre_hook(
+        lambda module, args: told.append(args[2])
+    )
+    with torch.no_grad():
+        lifter(features, rig)
+    assert len(told) == 2
+    for age, matches in enumerate(told):
+        cost = cost_volume(
+            features[age].stereo,
+            features[age + 1].stereo,
+            rig[:, age],
+            rig[:, age + 1],
+            lifter.bins,
+        )
+        assert matches.shape == (1, 2, 10, 8, 16)
+        torch.testing.assert_close(matches.sum(2), torch.ones(1, 2, 8, 16))
+        best = matches.argmax(2, keepdim=True)
+        assert torch.equal(cost.gather(2, best)[:, :, 0], cost.amin(2))
+
+
 def test_samples_of_a_batch_are_independent():
     lifter, rig = make_lifter().eval(), make_rig(batch=2)
     features = make_features(batch=2)
@@ -272,7 +296,7 @@ def test_a_wrong_number_of_frames_says_what_to_load(lifter, needed):
 
 
 def test_under_autocast_the_current_frame_still_learns():
-    """Weights cast without gradient, for the past, would cut it off."""
+    """Weights that were cast for the past must not cut it off."""
     detector = make_detector(dict())
     imgs = torch.rand(1, 3, 2, 3, HEIGHT, WIDTH)
     with torch.autocast('cpu', torch.bfloat16):

@@ -164,8 +164,8 @@ class OccDetector(BaseModel):
                 f'the images have T = {imgs.shape[1]}: set frames={needs} '
                 'of LoadMultiViewImages in all pipelines'
             )
-        # newest first: under autocast, weights that were cast without
-        # gradient would be kept for the frame that learns
+        # newest first: autocast keeps what it has cast, in older versions of
+        # PyTorch also weights without gradient for the frame that learns
         current, *past = imgs.unbind(dim=1)
         features = [self._encode(current)]
         with torch.no_grad():
