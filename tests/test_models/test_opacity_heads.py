@@ -115,9 +115,9 @@ def test_gaussians_stay_within_their_bound():
     limit = torch.tensor([3.0, 3.0, 1.5])  # metres
     assert (moved <= limit + 1e-5).all()
     assert (moved.amax(dim=0) > 0.99 * limit).all()
-    # half a voxel, four times smaller or larger
-    assert gaussians.scales[:, 2].min() == pytest.approx(0.0625)
-    assert gaussians.scales[:, 0].max() == pytest.approx(2.0)
+    # half a voxel, by half smaller or larger
+    assert gaussians.scales[:, 2].min() == pytest.approx(0.25 / 1.5)
+    assert gaussians.scales[:, 0].max() == pytest.approx(0.5 * 1.5)
 
 
 def test_gaussians_start_as_their_voxels():

@@ -32,7 +32,7 @@ model = dict(
         num_frames=num_frames,
         stereo=True,
         cost_strides=(2, 1),  # from stride 4 to 8
-        depth_weight=0.05,
+        depth_weight=1.0,  # 0.05 teaches too little in so short a training
         norm_cfg=norm,
     ),
     volume_encoder=dict(

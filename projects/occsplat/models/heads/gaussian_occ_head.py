@@ -31,8 +31,10 @@ from .voxel_mlp_head import voxel_mlp, with_free
 
 #: standard deviation of a Gaussian before anything is learned, in voxels
 START_SCALE = 0.5
-#: a standard deviation is at most so many times larger or smaller
-MAX_STRETCH = 4.0
+#: A standard deviation is at most so many times larger or smaller. What a
+#: Gaussian stops of the light grows with opacity times area: where scales
+#: are free, opacities need not learn what is occupied.
+MAX_STRETCH = 1.5
 
 
 @MODELS.register_module()
@@ -42,7 +44,7 @@ class GaussianOccHead(OpacityHead):
     GSRender (2024), section 3.3 and equation 6: (mu + d mu, s + d s, o,
     c) from two fully connected layers, no rotation. The paper leaves the
     activations open; chosen here: ``bound * tanh`` for the offset, ``s *
-    4^tanh`` around half a voxel for the scale, and a sigmoid that starts
+    1.5^tanh`` around half a voxel for the scale, and a sigmoid that starts
     at 0.03 for the opacity. All but the classes start at their middle.
 
     Args:
