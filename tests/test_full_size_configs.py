@@ -78,7 +78,7 @@ def shrink(cfg, backbone):
 def batch(cfg, root, split):
     dataset_cfg = cfg[f'{split}_dataloader'].dataset
     dataset_cfg.data_root = str(root)
-    return pseudo_collate([DATASETS.build(dataset_cfg)[0]])
+    return pseudo_collate([DATASETS.build(dataset_cfg)[2]])
 
 
 @pytest.mark.parametrize('name', CASES, ids=lambda name: Path(name).stem)

@@ -1,4 +1,4 @@
-"""Full-size models have the parameters that their papers' layers add up to.
+"""Full-size models have the parameters that their layers add up to.
 
 Every number follows from channels and kernel sizes alone: a layer that is
 missing, doubled or of another width shows.

@@ -137,6 +137,54 @@ def test_rate_rises_for_200_iterations_and_stays():
     assert rates[199:] == pytest.approx([2e-4] * 101)
 
 
+@pytest.mark.parametrize(
+    'path',
+    [
+        *CONFIGS.glob('gsrender/*8xb2*.py'),
+        *CONFIGS.glob('renderocc/*8xb2*.py'),
+    ],
+    ids=lambda path: path.stem,
+)
+def test_recipe_of_2d_methods(path):
+    cfg = Config.fromfile(path)
+    assert cfg.train_cfg.max_epochs == 12
+    assert hook(cfg, 'EMAHook') == hook(load(R50), 'EMAHook')
+    published = path.stem.startswith('renderocc-7f')
+    optimizer = dict(type='Adam', lr=2e-4, weight_decay=0.0)
+    if published:
+        optimizer = dict(type='AdamW', lr=1e-4, weight_decay=1e-2)
+    assert cfg.optim_wrapper.optimizer == optimizer
+    assert len(cfg.param_scheduler) == (1 if published else 2)
+    loader = cfg.train_dataloader
+    assert loader.batch_size == loader.sampler.batch_size == 2
+    assert cfg.auto_scale_lr.base_batch_size == 16
+
+
+def test_rate_of_gsrender_falls_in_a_line():
+    cfg = Config.fromfile(
+        CONFIGS / '_base_' / 'schedules' / 'gsrender_8xb2_12e.py'
+    )
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=2e-4)
+    warmup, decay = (dict(step) for step in cfg.param_scheduler)
+    assert decay.pop('convert_to_iter_based') and decay.pop('by_epoch')
+    # as the Runner converts it, with epochs of 100 iterations
+    decay.update(by_epoch=False, end=decay['end'] * 100)
+    schedules = [
+        PARAM_SCHEDULERS.build(s, default_args=dict(optimizer=optimizer))
+        for s in (warmup, decay)
+    ]
+    rates = []
+    for _ in range(1200):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for schedule in schedules:
+            schedule.step()
+    assert rates[0] == pytest.approx(2e-7)
+    expected = [2e-4 * (1 - i / 1199) for i in range(300, 1200, 100)]
+    assert rates[300::100] == pytest.approx(expected, rel=0.01)
+    assert rates[-1] < 1e-6
+
+
 def test_gradients_are_cut_to_a_length_of_five():
     cfg = load(R50).optim_wrapper
     cfg.optimizer = dict(type='SGD', lr=1.0)

@@ -234,7 +234,7 @@ def test_the_cost_volume_joins_the_depth_branch(strides, scale):
     assert not plain.state_dict().keys() - net.state_dict().keys()
 
 
-def make_detector(lifter):
+def make_detector(lifter, out_indices=(0, 2, 3)):
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -243,7 +243,7 @@ def make_detector(lifter):
                 type='mmdet.ResNet',
                 depth=18,
                 base_channels=8,
-                out_indices=(0, 2, 3),
+                out_indices=out_indices,
             ),
             img_neck=dict(
                 type='SingleMapFPN', in_channels=[32, 64], out_channels=6
@@ -295,13 +295,27 @@ def test_a_wrong_number_of_frames_says_what_to_load(lifter, needed):
         detector.image_encoder(imgs)
 
 
-def test_under_autocast_the_current_frame_still_learns():
+def test_matching_needs_the_first_stage():
+    with pytest.raises(ValueError, match=r'are \(2, 3\): let them start'):
+        make_detector(dict(), out_indices=(2, 3))
+
+
+def test_under_autocast_the_current_frame_still_learns(monkeypatch):
     """Weights that were cast for the past must not cut it off."""
     detector = make_detector(dict())
     imgs = torch.rand(1, 3, 2, 3, HEIGHT, WIDTH)
+    order, encode = [], detector._encode
+
+    def spy(frame):
+        order.append(torch.is_grad_enabled())
+        return encode(frame)
+
+    monkeypatch.setattr(detector, '_encode', spy)
     with torch.autocast('cpu', torch.bfloat16):
         now, *_ = detector.image_encoder(imgs)
         assert now.context.dtype == torch.bfloat16
+    # newer versions of PyTorch would forgive another order
+    assert order == [True, False]
     now.float().context.square().sum().backward()
     for part in (detector.img_backbone, detector.img_neck):
         assert all(p.grad is not None for p in part.parameters())

@@ -1,4 +1,4 @@
-# BEVStereo with Swin-B in place of ResNet-50: the published model.
+# BEVStereo with Swin-B in place of ResNet-50, as published.
 _base_ = ['./bevstereo_r50.py']
 
 model = dict(

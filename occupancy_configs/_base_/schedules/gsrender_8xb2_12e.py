@@ -1,6 +1,6 @@
 # GSRender's recipe: 8 GPUs x 2 samples, 12 epochs, a rate that falls to 0.
 # What the paper leaves out (warm-up, averages of weights, clipping) is as in
-# BEVStereo's.
+# BEVStereo's; Adam's weight decay is left at 0.
 _base_ = ['./bevstereo_24e.py']
 max_epochs = 12
 

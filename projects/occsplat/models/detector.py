@@ -47,6 +47,10 @@ class OccDetector(BaseModel):
             rest nor one bit of what is predicted.
         data_preprocessor (dict, optional): see OccDataPreprocessor.
         init_cfg (dict, optional): as in mmengine.
+
+    Raises:
+        ValueError: when the lifter matches frames and the backbone's
+            outputs do not start with its first stage.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class OccDetector(BaseModel):
         self.img_backbone = MODELS.build(img_backbone)
         self.img_neck = _build_optional(img_neck)
         self.lifter = MODELS.build(lifter)
+        _check_stereo_map(self.img_backbone, self.lifter)
         self.history = _build_optional(history)
         self.volume_encoder = _build_optional(volume_encoder)
         self.occ_head = MODELS.build(occ_head)
@@ -206,6 +211,17 @@ class OccDetector(BaseModel):
             if self.volume_encoder is not None:
                 levels = self.volume_encoder(volume)
             return volume, self.occ_head(levels), lifted
+
+
+def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:
+    """Frames are matched by one map: the backbone's first stage."""
+    stages = tuple(getattr(backbone, 'out_indices', (0,)))
+    if lifter.stereo and stages[0] != 0:
+        raise ValueError(
+            f'{type(lifter).__name__} matches frames by the first stage of '
+            f'{type(backbone).__name__}, whose out_indices are {stages}: '
+            'let them start with 0, or set stereo=False'
+        )
 
 
 def _build_optional(cfg: dict | None) -> nn.Module | None:

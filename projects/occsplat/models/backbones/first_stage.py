@@ -5,32 +5,33 @@ Shape letters: B images, S channels, H W image.
 
 from __future__ import annotations
 
-from mmdet.models.backbones import ResNet, SwinTransformer
+from mmdet.models.backbones import ResNet
 from torch import Tensor, nn
+
+from .stereo_swin import StereoSwin
 
 
 def first_stage(backbone: nn.Module, imgs: Tensor) -> Tensor:
     """The finest map that a backbone can give, at its first stage's cost.
 
     Args:
-        backbone (nn.Module): mmdet's ResNet or SwinTransformer, or made
-            of one of them.
+        backbone (nn.Module): mmdet's ResNet, StereoSwin, or made of one
+            of them.
         imgs (Tensor): (B, 3, H, W).
 
     Returns:
-        Tensor: (B, S, H/4, W/4), output 0 of the backbone; of a
-        SwinTransformer before any normalisation, as in StereoSwin.
+        Tensor: (B, S, H/4, W/4), output 0 of the backbone.
 
     Raises:
         TypeError: for any other backbone.
     """
     if isinstance(backbone, ResNet):
         return _first_of_resnet(backbone, imgs)
-    if isinstance(backbone, SwinTransformer):
+    if isinstance(backbone, StereoSwin):
         return _first_of_swin(backbone, imgs)
     raise TypeError(
-        'stereo matching reads the first stage of an mmdet ResNet or '
-        f'SwinTransformer, the backbone is {type(backbone).__name__}: set '
+        'stereo matching reads the first stage of an mmdet ResNet or of '
+        f'StereoSwin, the backbone is {type(backbone).__name__}: set '
         'stereo=False in the lifter or take one of these'
     )
 
@@ -43,7 +44,7 @@ def _first_of_resnet(backbone: ResNet, imgs: Tensor) -> Tensor:
     return getattr(backbone, backbone.res_layers[0])(backbone.maxpool(x))
 
 
-def _first_of_swin(backbone: SwinTransformer, imgs: Tensor) -> Tensor:
+def _first_of_swin(backbone: StereoSwin, imgs: Tensor) -> Tensor:
     x, shape = backbone.patch_embed(imgs)
     if backbone.use_abs_pos_embed:
         x = x + backbone.absolute_pos_embed
