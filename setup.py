@@ -31,7 +31,7 @@ setup(
     install_requires=requirements('requirements.txt'),
     extras_require={
         # the CUDA rasteriser; compiles itself on first use (needs nvcc)
-        'gsplat': ['gsplat>=1.5.3,<1.7'],
+        'gsplat': ['gsplat>=1.5.3,<1.6'],
         'dev': requirements('requirements-dev.txt'),
     },
 )

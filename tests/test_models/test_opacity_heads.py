@@ -115,7 +115,7 @@ def test_gaussians_stay_within_their_bound():
     limit = torch.tensor([3.0, 3.0, 1.5])  # metres
     assert (moved <= limit + 1e-5).all()
     assert (moved.amax(dim=0) > 0.99 * limit).all()
-    # half a voxel, by half smaller or larger
+    # half a voxel, two thirds or one and a half times as large
     assert gaussians.scales[:, 2].min() == pytest.approx(0.25 / 1.5)
     assert gaussians.scales[:, 0].max() == pytest.approx(0.5 * 1.5)
 
@@ -150,6 +150,42 @@ def test_every_switch_has_its_channels(switch, channels):
     if 'with_rotation' in switch:
         lengths = gaussians.quats.norm(dim=1)
         torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_rotations_turn_the_unit_quaternion():
+    head = make(GaussianOccHead, with_rotation=True)
+    with torch.no_grad():
+        head.mlp[-1].bias[-4:] = torch.tensor([0.0, 0, 0, 1])
+        quats = head(levels(1)).gaussians[0].quats
+    # a quarter turn about z
+    half = math.sqrt(0.5)
+    expected = torch.tensor([half, 0, 0, half]).expand_as(quats)
+    torch.testing.assert_close(quats, expected)
+
+
+def test_bevstereo_starts_from_the_class_frequencies():
+    head = make(MLPOccHead)
+    for part in (head.final_conv, head.mlp[0]):
+        for parameter in part.parameters():
+            torch.nn.init.zeros_(parameter)
+    torch.nn.init.zeros_(head.mlp[-1].weight)
+    probs = head(levels(1)).logits.softmax(1)[0, :, 0, 0, 0]
+    counts = torch.tensor(SPEC.counts, dtype=torch.float64)
+    torch.testing.assert_close(probs, (counts / counts.sum()).float())
+
+
+def test_rare_classes_weigh_more_in_the_voxel_loss():
+    head = make(DensityOccHead, loss_weights=dict(semantic=1.0))
+    occ = torch.full((1, *GRID.shape), FREE)
+    occ[0, 0, 0, :2] = torch.tensor([2, 11])  # a bicycle, a road
+    prediction = head(levels(1))
+    losses = head.loss(prediction, labelled(occ))
+    log_probs = prediction.logits[0, :17].log_softmax(0)[:, 0, 0]
+    weight = [1 / math.log(SPEC.counts[i] + 1e-3) for i in (2, 11)]
+    expected = -(
+        weight[0] * log_probs[2, 0] + weight[1] * log_probs[11, 1]
+    ) / sum(weight)
+    torch.testing.assert_close(losses['loss_occ_semantic'], expected)
 
 
 def test_voxel_losses_by_hand():

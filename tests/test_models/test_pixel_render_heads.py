@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from occsplat.models.heads import DensityOccHead, GaussianOccHead
+from occsplat.models.losses import log_count_weights
 from occsplat.models.render_heads import GSRenderHead, NeRFRenderHead
-from occsplat.models.render_heads.nerf_render_head import (
-    pixel_rays,
-    ray_weights,
+from occsplat.models.render_heads.nerf_render_head import ray_weights
+from occsplat.models.render_heads.pixel_render_head import (
+    FrameView,
+    labelled_rays,
 )
 from occsplat.models.render_heads.pixel_sampling import (
     draw_pixels,
@@ -19,6 +21,7 @@ from occsplat.models.render_heads.pixel_sampling import (
 from occsplat.models.render_heads.ray_compensation import compensate
 from occsplat.structures import (
     CameraRig,
+    Gaussians,
     LabelSpec,
     OccBatch,
     OccPrediction,
@@ -203,14 +206,158 @@ def test_levels_agree_where_frames_differ_by_whole_voxels(
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
 def test_what_nobody_has_seen_is_not_rendered(occ_head, render_head):
     _, prediction = predict(occ_head)
-    far_away = pixel_labels(
-        [shifted(), shifted(100.0)], [(1, 6, 8, 5.0, WALL, False)]
+    labels = pixel_labels([shifted()], [(0, 6, 8, 5.5, WALL, False)])
+    near, far = torch.zeros(2, *GRID.shape, dtype=torch.bool)
+    near[:12] = True  # up to x = 4 m
+    far[12:] = True
+    alphas = []
+    for inside in (None, near | far, near, far, near & far):
+        view = FrameView(
+            prediction,
+            0,
+            inside,
+            torch.eye(4),
+            labels.rig[0],
+            labels.index[:, 1:],
+        )
+        alphas.append(render_head(grid=GRID).render(view).alpha.item())
+    everything, both, first, second, nothing = alphas
+    assert everything == both > max(first, second)
+    assert min(first, second) > nothing == 0
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+@pytest.mark.parametrize('level', ['feature', 'logits'])
+def test_surfaces_beside_the_volume_teach_nothing(
+    occ_head, render_head, level
+):
+    _, prediction = predict(occ_head)
+    rows = [(0, 6, 8, 5.0, WALL, False), (1, 6, 8, 5.0, WALL, False)]
+    beyond = [(0, 6, 8, 9.0, CAR, False), (0, 1, 8, 5.0, CAR, False)]
+    frames = [shifted(), shifted(2.0)]
+    head = render_head(grid=GRID, level=level)
+    expected = head.loss(
+        None, prediction, batch_of(pixel_labels(frames, rows))
     )
-    head = render_head(grid=GRID)
+    labels = pixel_labels(frames, [*rows[:1], *beyond, *rows[1:]])
+    found = head.loss(None, prediction, batch_of(labels))
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)
+    far_away = pixel_labels([shifted(), shifted(100.0)], rows[1:])
     losses = head.loss(None, prediction, batch_of(far_away))
-    # no light is stopped, all classes are alike
-    key = f'loss_{head.name}_semantic_adjacent'
-    assert losses[key].item() == pytest.approx(0.8 * math.log(17), rel=1e-5)
+    assert losses[f'loss_{head.name}_semantic_adjacent'] == 0
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+def test_compensation_follows_turns_and_mirrors(occ_head, render_head):
+    # the turned grid's centres are the grid's: both levels see one field
+    grid = VoxelGrid(range=(-6, -6, -2, 6, 6, 2), shape=(12, 12, 4))
+    torch.manual_seed(0)
+    occ = occ_head(in_channels=5, grid=grid, channels=6)
+    for parameter in occ.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    prediction = occ([torch.randn(1, 5, *grid.shape)])
+    turned = torch.eye(4)
+    turned[:2, :2] = torch.tensor([[0.0, -1], [1, 0]])
+    mirrored = torch.diag(torch.tensor([1.0, -1, 1, 1]))
+    rows = [
+        (1, 6, 8, 4.0, WALL, False),
+        (1, 7, 5, 3.0, ROAD, False),
+        (2, 5, 10, 4.0, WALL, False),
+    ]
+    labels = pixel_labels([shifted(), turned, turned @ mirrored], rows)
+    feature, logits = (
+        render_head(grid=grid, level=level).loss(
+            None, prediction, batch_of(labels)
+        )
+        for level in ('feature', 'logits')
+    )
+    for key, value in feature.items():
+        torch.testing.assert_close(value, logits[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+def test_every_sample_has_its_own_frames_and_pixels(occ_head, render_head):
+    _, prediction = predict(occ_head, batch=2)
+    rows = [
+        [(0, 6, 8, 5.0, WALL, False), (1, 5, 9, 4.0, CAR, False)],
+        [(0, 9, 4, 3.0, ROAD, False), (1, 7, 6, 3.0, WALL, True)],
+    ]
+    labels = [
+        pixel_labels([shifted(), shifted(*where)], each)
+        for where, each in zip([(1.3, 0.2), (-2.6, 1.1)], rows)
+    ]
+    head = render_head(grid=GRID)
+
+    def only(b):
+        values = {
+            name: getattr(prediction, name)
+            for name in ('logits', 'gaussians', 'density', 'features')
+        }
+        return replace(
+            prediction,
+            **{
+                name: None if value is None else value[b : b + 1]
+                for name, value in values.items()
+            },
+        )
+
+    for m in (0, 1):
+        together = head._render_frame(prediction, labels, m)
+        alone = [
+            head._render_frame(only(b), labels[b : b + 1], m) for b in (0, 1)
+        ]
+        for key, value in together.items():
+            expected = torch.cat([each[key] for each in alone])
+            torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize('spec', ['occ3d', 'surroundocc', 'openocc'])
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+def test_ids_are_those_of_the_label_set(spec, occ_head, render_head):
+    """The free class may come first or last."""
+    spec = LabelSpec.named(spec)
+    label = spec.occupied[3]
+    head = render_head(label_spec=spec, grid=GRID)
+    labels = pixel_labels([shifted()], [(0, 6, 8, 3.5, label, False)])
+    channel = spec.occupied.index(label)
+    logits = torch.full((1, spec.num_classes, *GRID.shape), -30.0)
+    logits[:, label] = 0.0
+    semantic = logits[0, list(spec.occupied)].flatten(1).T
+    assert semantic[0].argmax() == channel
+    means = GRID.centers().view(-1, 3)
+    prediction = OccPrediction(
+        logits=logits,
+        density=torch.full((1, *GRID.shape), 5.0),
+        gaussians=[
+            Gaussians(
+                means, torch.full_like(means, 0.5),
+                torch.full_like(means[:, 0], 0.9), semantic,
+            )
+        ],
+    )  # fmt: skip
+    losses = head.loss(None, prediction, batch_of(labels))
+    assert losses[f'loss_{head.name}_semantic'] < 1e-3
+    counts = [spec.counts[i] for i in spec.occupied]
+    torch.testing.assert_close(head.balance, log_count_weights(counts))
+
+
+def test_a_ray_loses_light_by_its_length():
+    density = torch.full((1, *GRID.shape), 0.2)
+    prediction = OccPrediction(
+        logits=torch.zeros(1, 18, *GRID.shape), density=density
+    )
+    labels = pixel_labels([shifted()], [(0, 6, 1, 2.0, WALL, False)])
+    head = NeRFRenderHead(grid=GRID, step=0.01, far=4.0, near=0.0)
+    view = FrameView(
+        prediction, 0, None, torch.eye(4), labels.rig[0], labels.index[:, 1:]
+    )
+    out = head.render(view)
+    # pixel (1.5, 6.5) of focal length 8 and centre (8, 6)
+    length = 4.0 * math.hypot(1.0, 6.5 / 8, 0.5 / 8)
+    expected = 1 - math.exp(-0.2 * length)
+    assert out.alpha.item() == pytest.approx(expected, rel=1e-3)
+    assert out.costs['distortion'].item() > 0
 
 
 @pytest.mark.parametrize(
@@ -246,6 +393,13 @@ def test_dynamic_pixels_of_other_frames_count_less(
     torch.testing.assert_close(found[key], weight * full[key])
     key = 'loss_gsrender_semantic'
     torch.testing.assert_close(found[key], full[key])
+    # of one pixel: sqrt(w d^2 - 0.85 (w d)^2)
+    key = 'loss_gsrender_depth'
+    torch.testing.assert_close(found[key], full[key])
+    key = 'loss_gsrender_depth_adjacent'
+    w = 0.1 if weight < 1 or 'dynamic_terms' in options else 1.0
+    ratio = math.sqrt((w - 0.85 * w * w) / 0.15)
+    torch.testing.assert_close(found[key], ratio * full[key])
 
 
 def test_a_solid_wall_has_its_depth():
@@ -279,7 +433,7 @@ def test_rays_go_where_the_rig_projects():
     labels = two_frames()
     rig = labels.rig[1]
     pixels = torch.tensor([[0, 3, 5], [0, 11, 15]])
-    origins, directions = pixel_rays(rig, pixels)
+    origins, directions = labelled_rays(rig, pixels)
     depth = torch.tensor([2.0, 7.0])
     uv, z = rig.project(origins + depth[:, None] * directions)
     torch.testing.assert_close(z[0], depth)
@@ -317,6 +471,14 @@ def test_rare_classes_are_wanted_more():
     torch.testing.assert_close(weights, torch.tensor(expected))
 
 
+def test_other_frames_are_drawn_by_their_weight():
+    torch.manual_seed(0)
+    head = NeRFRenderHead(grid=GRID, num_pixels=2, frame_weight=1e-6)
+    for _ in range(5):
+        drawn = head._drawn(two_frames())
+        assert drawn.index[:, 0].tolist() == [0, 0]
+
+
 def test_drawn_pixels_enter_one_loss():
     _, prediction = predict(DensityOccHead)
     head = NeRFRenderHead(
@@ -340,6 +502,7 @@ def test_drawn_pixels_enter_one_loss():
         (dict(depth='z'), 'depth must be'),
         (dict(dynamic_terms=['flow']), 'dynamic_terms must be'),
         (dict(num_pixels=0), 'num_pixels must be at least 1, got 0'),
+        (dict(dynamic_classes=[99]), r"ids of 'occ3d', got \[99\]"),
     ],
 )
 def test_bad_options(options, message):
@@ -359,6 +522,8 @@ def test_heads_that_do_not_fit_say_so():
         GSRenderHead(grid=GRID).loss(
             None, replace(gaussians, decode=None), batch
         )
+    with pytest.raises(ValueError, match=r'expected shape \(200, 200, 16\)'):
+        GSRenderHead().loss(None, gaussians, batch)
     batch.pixel_labels = None
     with pytest.raises(ValueError, match='LoadPixelLabels'):
         GSRenderHead(grid=GRID).loss(None, gaussians, batch)

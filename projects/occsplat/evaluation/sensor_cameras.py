@@ -76,9 +76,8 @@ def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
     v = torch.arange(first, rig.height, stride, **kind) + 0.5
     v, u = torch.meshgrid(v, u, indexing='ij')
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
-    cam2ref = rig.cam2ref
-    turn = cam2ref[:, :3, :3] @ torch.linalg.inv(rig.image_K)
-    return cam2ref[:, :3, 3], torch.einsum('nij,hwj->nhwi', turn, pixels)
+    origins, turn = rig.pixel_rays()
+    return origins, torch.einsum('nij,hwj->nhwi', turn, pixels)
 
 
 def exit_depth(rig: CameraRig, grid: VoxelGrid) -> Tensor:

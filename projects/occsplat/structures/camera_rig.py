@@ -89,6 +89,19 @@ class CameraRig:
         safe = torch.where(depth.abs() < 1e-6, 1e-6, depth)
         return pixels[..., :2] / safe[..., None], depth
 
+    def pixel_rays(self) -> tuple[Tensor, Tensor]:
+        """How pixels turn into rays of the reference frame.
+
+        Returns:
+            tuple: origins, the centres of the cameras in metres,
+            (..., N, 3), and matrices (..., N, 3, 3) that turn (u, v, 1)
+            into a direction that gains one metre of depth: the point of
+            depth z seen at (u, v) is ``origin + z * matrix @ (u, v, 1)``.
+        """
+        cam2ref = self.cam2ref
+        turn = cam2ref[..., :3, :3] @ torch.linalg.inv(self.image_K)
+        return cam2ref[..., :3, 3], turn
+
     def scaled(self, factor: float) -> CameraRig:
         """The same cameras with images ``factor`` times as large."""
         scale = torch.diag(self.K.new_tensor([factor, factor, 1.0]))

@@ -38,6 +38,8 @@ class LabelSpec:
         speed_bins: lower edges (m/s) of the speed groups that sampling
             balances; the last group is open.
         speed_counts: voxels in each speed group.
+        image_returns: LiDAR returns of each class in images, free left
+            out; empty where nobody has counted them.
         has_flow: whether the label set ships flow.
         ignore: id that no loss and no metric looks at.
     """
@@ -52,6 +54,7 @@ class LabelSpec:
     frame: str = 'ego'
     speed_bins: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
     speed_counts: tuple[int, ...] = ()
+    image_returns: tuple[int, ...] = ()
     has_flow: bool = False
     ignore: int = 255
 
@@ -209,6 +212,27 @@ _OCC3D_COUNTS = (
     2307405309,
 )
 
+# LiDAR returns in the images of nuScenes, as RenderOcc draws rays by them
+_OCC3D_RETURNS = (
+    2854504,
+    7291443,
+    141614,
+    4239939,
+    32248552,
+    1583610,
+    364372,
+    2346381,
+    582961,
+    4829021,
+    14073691,
+    191019309,
+    6249651,
+    55095657,
+    58484771,
+    193834360,
+    131378779,
+)
+
 
 def _openocc_counts(classes: tuple[str, ...]) -> tuple[int, ...]:
     """OpenOcc's counts under other ids.
@@ -239,6 +263,7 @@ _SPECS = {
         movable=(2, 3, 4, 5, 6, 7, 9, 10),
         palette=tuple(_COLORS[name] for name in _OCC3D_CLASSES),
         counts=_OCC3D_COUNTS,
+        image_returns=_OCC3D_RETURNS,
         grid=NUSCENES_GRID,
     ),
     'surroundocc': LabelSpec(

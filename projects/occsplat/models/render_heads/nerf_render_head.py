@@ -16,10 +16,13 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
-from occsplat.structures import CameraRig
-
 from ..losses import distortion_loss
-from .pixel_render_head import FrameView, PixelRenderHead, RenderedPixels
+from .pixel_render_head import (
+    FrameView,
+    PixelRenderHead,
+    RenderedPixels,
+    labelled_rays,
+)
 
 #: samples that add less than this to a pixel are not asked for their class
 MIN_WEIGHT = 1e-4
@@ -79,7 +82,7 @@ class NeRFRenderHead(PixelRenderHead):
         density = view.prediction.density[view.sample]
         if view.inside is not None:
             density = density * view.inside
-        origins, directions = pixel_rays(view.rig, view.pixels)
+        origins, directions = labelled_rays(view.rig, view.pixels)
         # to the frame whose voxels the volumes stand for
         rotation = view.ref2lattice[:3, :3]
         directions = directions @ rotation.T
@@ -125,28 +128,6 @@ class NeRFRenderHead(PixelRenderHead):
         found = found.T * weights[ray, sample][:, None]  # (Q, S)
         total = found.new_zeros(len(weights), len(logits))
         return total.index_add(0, ray, found)
-
-
-def pixel_rays(rig: CameraRig, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays through the centres of pixels, reference frame.
-
-    Args:
-        rig (CameraRig): N cameras.
-        pixels (Tensor): camera, row and column, int64 (P, 3).
-
-    Returns:
-        tuple: origins (P, 3) in metres, and directions (P, 3) that advance
-        by one metre of camera z: a point at depth z is origin + z *
-        direction.
-    """
-    camera, row, column = pixels.unbind(dim=1)
-    to_camera = torch.linalg.inv(rig.image_K)
-    centre = torch.stack([column + 0.5, row + 0.5], dim=1).to(to_camera)
-    centre = torch.cat([centre, torch.ones_like(centre[:, :1])], dim=1)
-    cam2ref = rig.cam2ref
-    to_ref = (cam2ref[:, :3, :3] @ to_camera)[camera]
-    directions = (to_ref @ centre[:, :, None])[:, :, 0]
-    return cam2ref[camera, :3, 3], directions
 
 
 def ray_weights(density: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

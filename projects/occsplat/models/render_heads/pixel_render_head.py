@@ -33,10 +33,11 @@ from occsplat.structures import (
     PixelLabels,
     VoxelGrid,
     as_grid,
+    same_shape,
 )
 
 from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
-from .pixel_sampling import OCC3D_RETURNS, draw_pixels, rarity_weights
+from .pixel_sampling import draw_pixels, rarity_weights
 from .ray_compensation import compensate
 
 LEVELS = ('feature', 'logits')
@@ -108,8 +109,9 @@ class PixelRenderHead(nn.Module):
         num_pixels (int, optional): pixels drawn a sample, out of all
             frames, by rarity of their class times frame_weight times
             dynamic_weight (RenderOcc). These then say how often a pixel
-            counts instead of how much, and one loss takes in all frames.
-            By default all pixels count.
+            counts instead of how much, nothing where there are fewer
+            pixels than that and they are not 0, and one loss takes in all
+            frames. By default all pixels count.
         depth (str): 'accumulated' sums weight times depth, so that
             what a ray sees too little of seems near; 'expected' divides
             by the sum of the weights.
@@ -159,6 +161,14 @@ class PixelRenderHead(nn.Module):
                 f'num_pixels must be at least 1, got {num_pixels}'
             )
         self.spec = spec = LabelSpec.named(label_spec)
+        if dynamic_classes is None:
+            dynamic_classes = spec.movable
+        unknown = set(dynamic_classes) - set(spec.occupied)
+        if unknown:
+            raise ValueError(
+                f'dynamic_classes must be among {spec.occupied}, the ids of '
+                f'{spec.name!r}, got {sorted(unknown)}'
+            )
         self.grid = spec.grid if grid is None else as_grid(grid)
         self.level = level
         self.frame_weight = frame_weight
@@ -174,21 +184,14 @@ class PixelRenderHead(nn.Module):
         channels = torch.full((spec.num_classes,), -1)
         channels[occupied] = torch.arange(len(occupied))
         moves = torch.zeros(spec.num_classes, dtype=torch.bool)
-        moves[
-            list(spec.movable if dynamic_classes is None else dynamic_classes)
-        ] = True
+        moves[list(dynamic_classes)] = True
         balance = log_count_weights(spec.counts)[occupied]
         buffers = dict(channels=channels, moves=moves, balance=balance)
         if num_pixels is not None:
-            buffers['rarity'] = rarity_weights(self._returns())
+            counts = spec.image_returns or [spec.counts[i] for i in occupied]
+            buffers['rarity'] = rarity_weights(torch.tensor(counts))
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
-
-    def _returns(self) -> Tensor:
-        """LiDAR returns of each semantic class in images, (S,)."""
-        if self.spec.name == 'occ3d':
-            return torch.tensor(OCC3D_RETURNS)
-        return torch.tensor(self.spec.counts)[list(self.spec.occupied)]
 
     def render(self, view: FrameView) -> RenderedPixels:
         """Render one frame of one sample at its labelled pixels."""
@@ -219,7 +222,10 @@ class PixelRenderHead(nn.Module):
                 f'{type(self).__name__} learns from labelled pixels, got '
                 'none: add LoadPixelLabels to the training pipeline'
             )
-        labels = [self._drawn(one) for one in batch.pixel_labels]
+        same_shape('prediction', prediction.logits.shape[2:], self.grid.shape)
+        labels = [
+            self._drawn(self._in_volume(one)) for one in batch.pixel_labels
+        ]
         rendered = [
             self._render_frame(prediction, labels, m)
             for m in range(labels[0].num_frames)
@@ -240,6 +246,28 @@ class PixelRenderHead(nn.Module):
             moving = self.moves[labels.label]
         return moving & (labels.index[:, 0] > 0)
 
+    def _in_volume(self, labels: PixelLabels) -> PixelLabels:
+        """Those whose surface a voxel can stand for.
+
+        A label behind the volume, or above it, could only be met by an
+        opaque shell on the volume's rim.
+        """
+        keep = torch.zeros_like(labels.moving)
+        for m in range(labels.num_frames):
+            mine = (labels.index[:, 0] == m).nonzero()[:, 0]
+            origins, directions = labelled_rays(
+                labels.rig[m], labels.index[mine, 1:]
+            )
+            points = origins + labels.depth[mine, None] * directions
+            _, inside = self.grid.locate(points)
+            if self.level == 'feature':
+                # what is rendered is the overlap of both frames' volumes
+                ref2frame = torch.linalg.inv(labels.frame2ref[m])
+                points = points @ ref2frame[:3, :3].T + ref2frame[:3, 3]
+                inside &= self.grid.locate(points)[1]
+            keep[mine] = inside
+        return labels.chosen(keep)
+
     def _drawn(self, labels: PixelLabels) -> PixelLabels:
         if self.num_pixels is None:
             return labels
@@ -258,7 +286,9 @@ class PixelRenderHead(nn.Module):
     ) -> dict[str, Tensor]:
         """Frame m of all samples: one row a pixel."""
         inside = None
-        if m > 0 and self.level == 'feature':
+        pixels = sum(int((one.index[:, 0] == m).sum()) for one in labels)
+        # where no sample has such a frame there is nothing to ask
+        if m > 0 and self.level == 'feature' and pixels:
             frame2ref = torch.stack([one.frame2ref[m] for one in labels])
             seen = compensate(prediction, self.grid, frame2ref)
             prediction, inside = seen.prediction, seen.inside
@@ -318,6 +348,25 @@ class PixelRenderHead(nn.Module):
             f'loss_{self.name}_{key}{ending}': term
             for key, term in terms.items()
         }
+
+
+def labelled_rays(rig: CameraRig, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Rays through the centres of pixels, reference frame.
+
+    Args:
+        rig (CameraRig): N cameras.
+        pixels (Tensor): camera, row and column, int64 (P, 3).
+
+    Returns:
+        tuple: origins (P, 3) in metres, and directions (P, 3) that advance
+        by one metre of camera z: a point at depth z is origin + z *
+        direction.
+    """
+    origins, turn = rig.pixel_rays()
+    camera, row, column = pixels.unbind(dim=1)
+    centre = torch.stack([column + 0.5, row + 0.5], dim=1).to(turn)
+    centre = torch.cat([centre, torch.ones_like(centre[:, :1])], dim=1)
+    return origins[camera], (turn[camera] @ centre[:, :, None])[:, :, 0]
 
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

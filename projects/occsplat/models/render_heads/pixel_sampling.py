@@ -10,26 +10,6 @@ from torch import Tensor
 
 #: how steeply rarity counts, see rarity_weights
 RARITY = 0.005
-#: LiDAR returns of each of Occ3D's classes in the images of nuScenes
-OCC3D_RETURNS = (
-    2854504,
-    7291443,
-    141614,
-    4239939,
-    32248552,
-    1583610,
-    364372,
-    2346381,
-    582961,
-    4829021,
-    14073691,
-    191019309,
-    6249651,
-    55095657,
-    58484771,
-    193834360,
-    131378779,
-)
 
 
 def rarity_weights(counts: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ class Compensated:
         prediction (OccPrediction): Gaussians are in the current reference
             frame; volumes belong to the other frame's voxels.
         inside (Tensor): whether the current volume reaches there, bool
-            (B, X, Y, Z). Elsewhere the features are zeros, of which the
-            head makes Gaussians that nobody has seen.
+            (B, X, Y, Z). Elsewhere the features are made up.
     """
 
     prediction: OccPrediction
@@ -74,5 +73,6 @@ def compensate(
     # (1, X, Y, Z, 3) @ (B, 1, 1, 3, 3)
     points = centers[None] @ rotation.transpose(-1, -2) + offset
     _, inside = grid.locate(points)
-    read = grid.sample(features, points)
+    # half a voxel outside the outermost centres is still inside
+    read = grid.sample(features, points, padding_mode='border')
     return Compensated(prediction.decode(read, points), inside)
