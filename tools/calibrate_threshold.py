@@ -46,7 +46,7 @@ from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
 from visualize import add_run_options, build_split, load_model  # noqa: E402
 
 THRESHOLDS = (
-    *(0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
+    *(0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
     *(0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 )
 #: metrics of the config's test_evaluator that are scored, and what of them
@@ -296,7 +296,12 @@ def main(argv: Sequence[str] | None = None) -> float:
                 Path(args.out), scores, table, f'{args.checkpoint}: {found}'
             )
             print(f'the table is in {args.out}')
-        if args.dry_run:
+        if not scores[best][args.by]:
+            print(
+                f'{args.by} is 0 at every threshold, which says nothing about '
+                f'them: {args.checkpoint} is left as it is'
+            )
+        elif args.dry_run:
             print(f'{args.checkpoint} is left as it is')
         else:
             update_meta(args.checkpoint, threshold_meta(best, found))

@@ -432,6 +432,7 @@ def test_batches_keep_one_set_a_sample(minitown_lidar2d):
         dict(frames=()),
         dict(frames=(1, 0)),
         dict(frames=(0, 1, 0)),
+        dict(frames=(0, 1, 1)),
         dict(scale=0.0),
         dict(max_depth=-1.0),
         dict(label_spec='none'),

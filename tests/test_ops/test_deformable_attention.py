@@ -43,9 +43,9 @@ def naive(value, locations, weights):
                     image = levels[level][b, :, m].view(h, w, 3)
                     for j in range(3):
                         u, v = locations[b, q, m, level, j]
-                        out[b, q, m] += weights[
-                            b, q, m, level, j
-                        ] * bilinear(image, u * w, v * h)
+                        out[b, q, m] += weights[b, q, m, level, j] * bilinear(
+                            image, u * w, v * h
+                        )
     return out.flatten(2)
 
 

@@ -132,6 +132,16 @@ def test_a_dry_run_only_writes_the_table(calibrate, checkpoint, tmp_path):
     assert len(list(out.iterdir())) == 2
 
 
+def test_scores_that_say_nothing_choose_no_threshold(
+    calibrate, checkpoint, capsys
+):
+    before = checkpoint.read_bytes()
+    # everything is free from 0.5 on
+    calibrate('--thresholds', '0.6', '0.7', '--frames', '1')
+    assert 'RayIoU is 0 at every threshold' in capsys.readouterr().out
+    assert checkpoint.read_bytes() == before
+
+
 def test_validation_frames_on_demand(calibrate, minitown_infos):
     _, seen = calibrate('--thresholds', '0.3', '--split', 'val')
     assert seen == tokens(minitown_infos, 'val')
@@ -172,24 +182,41 @@ def test_mistakes_end_in_one_message(
     assert checkpoint.read_bytes() == before
 
 
-def test_a_real_network(tools, minitown_infos, tmp_path):
+@pytest.mark.parametrize(
+    ('config', 'last'),
+    [
+        ('gaussrender/gaussrender-2d_fbocc', 'occ_branch'),
+        ('gsrender/gsrender-1f_bevstereo', 'mlp'),
+        ('renderocc/renderocc-1f_bevstereo', 'semantic'),
+    ],
+)
+def test_a_real_network(tools, minitown_infos, tmp_path, config, last):
     from mmdet3d.registry import MODELS
 
     from occsplat.engine import load_config
 
-    config = str(
-        ROOT
-        / 'occupancy_configs/gaussrender'
-        / 'gaussrender-2d_fbocc-tiny_minitown.py'
-    )
+    path = tmp_path / 'a.pth'
+    config = str(ROOT / 'occupancy_configs' / f'{config}-tiny_minitown.py')
     torch.manual_seed(0)
     model = MODELS.build(load_config(config).model)
-    path = tmp_path / 'a.pth'
+    head = model.occ_head
+    road = head.spec.classes.index('driveable_surface')
+    with torch.no_grad():
+        # the road is everywhere, also two metres before it is hit
+        layer = getattr(head, last)[-1]
+        layer.weight.zero_()
+        layer.bias.zero_()
+        layer.bias[road + (last == 'mlp')] = 9.0
+        if last == 'occ_branch':
+            layer.bias[head.spec.free] = 9.0
+        if last == 'semantic':
+            head.density[-1].bias.fill_(1.0)
     torch.save(dict(state_dict=model.state_dict()), path)
     root = f'val_dataloader.dataset.data_root={minitown_infos}'
+    arguments = ['--device', 'cpu', '--frames', '1', '--cfg-options', root]
     best = tools[0].main(
-        [config, str(path), '--device', 'cpu', '--frames', '1']
-        + ['--thresholds', '0.3', '--cfg-options', root]
+        [config, str(path), '--thresholds', '0.3', '0.9', *arguments]
     )
-    assert best in (0.1, 0.3)
+    # about half opaque, whichever head it is
+    assert best in (0.1, 0.3, 0.5)
     assert meta_of(path)['opacity_threshold'] == best

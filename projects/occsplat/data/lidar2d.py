@@ -112,6 +112,12 @@ def create_lidar2d(
     )
     # the tables of the whole data set are large, and workers are copies
     del nusc
+    if not records:
+        raise DataError(
+            f'{Path(root) / info_file(split)} names no key frame: there is '
+            'nothing to label. Add scenes of this split and run '
+            'tools/create_data.py nuscenes again'
+        )
     done = list(each_frame(work, records, workers, progress))
     # last: the infos name no file that may not be there
     write_infos(Path(root) / info_file(split), infos)

@@ -46,7 +46,7 @@ class SweepPixels:
         camera: index of the camera, rising, int64 (P,).
         uv: raw pixels, the centre of the first one at 0.5, float64 (P, 2).
         depth: the camera's z in metres, float64 (P,).
-        label: ids of Occ3D, uint8 (P,).
+        label: ids of Occ3D, integers (P,).
         sizes: width and height of each camera's image, int64 (N, 2).
         dropped: returns that a filter took for hidden; -1: none was used.
     """

@@ -73,10 +73,11 @@ class LoadPixelLabels(BaseTransform):
         ignore_others: bool = False,
         renderocc_root: str | None = None,
     ) -> None:
-        if not frames or frames[0] != 0 or 0 in frames[1:]:
+        others = set(frames[1:])
+        if not frames or frames[0] != 0 or len(others - {0}) + 1 < len(frames):
             raise ValueError(
                 'frames must start with 0, the current key frame, and go on '
-                f'with others, got {tuple(frames)}'
+                f'with others, each once, got {tuple(frames)}'
             )
         for name, value in dict(scale=scale, max_depth=max_depth).items():
             if value <= 0:

@@ -45,7 +45,8 @@ class GaussianOccHead(OpacityHead):
     c) from two fully connected layers, no rotation. The paper leaves the
     activations open; chosen here: ``bound * tanh`` for the offset, ``s *
     1.5^tanh`` around half a voxel for the scale, and a sigmoid that starts
-    at 0.03 for the opacity. All but the classes start at their middle.
+    at 0.03 for the opacity. Every Gaussian starts in the middle of its
+    voxel.
 
     Args:
         in_channels, label_spec, grid, channels, opacity_threshold,
