@@ -43,10 +43,10 @@ class GaussianOccHead(OpacityHead):
 
     GSRender (2024), section 3.3 and equation 6: (mu + d mu, s + d s, o,
     c) from two fully connected layers, no rotation. The paper leaves the
-    activations open; chosen here: ``bound * tanh`` for the offset, ``s *
-    1.5^tanh`` around half a voxel for the scale, and a sigmoid that starts
-    at 0.03 for the opacity. Every Gaussian starts in the middle of its
-    voxel.
+    activations open; chosen here: ``bound * tanh(x / bound)`` for the
+    offset, ``s * 1.5^tanh(x)`` around half a voxel for the scale, and a
+    sigmoid that starts at 0.03 for the opacity. Every Gaussian starts in
+    the middle of its voxel.
 
     Args:
         in_channels, label_spec, grid, channels, opacity_threshold,
@@ -148,7 +148,9 @@ class GaussianOccHead(OpacityHead):
             return 0.0
         if math.isinf(self.max_offset):
             return out
-        return self.max_offset * out.tanh()
+        # slope 1 at first, whatever the bound: what moves easily need not
+        # learn to be transparent
+        return self.max_offset * (out / self.max_offset).tanh()
 
     def _scales(self, out: Tensor, count: int) -> Tensor:
         """In voxels, (G, 3)."""
