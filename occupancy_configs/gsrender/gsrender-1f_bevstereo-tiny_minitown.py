@@ -16,6 +16,7 @@ model = dict(
         channels=16,
         hidden_channels=32,
         opacity_threshold=0.5,  # tau; tools/calibrate_threshold.py finds it
+        max_offset=1.5,  # voxels of 0.8 m: the paper's 1.2 m
     ),
     render_heads=[
         dict(
