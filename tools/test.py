@@ -25,6 +25,7 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
+    leave_processes,
     load_config,
     load_model_weights,
     prepare_launcher,
@@ -121,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             about = dict(config=args.config, checkpoint=args.checkpoint)
             write_metrics(path, metrics, about)
             print(f'metrics are in {path}')
+        leave_processes()
     return metrics
 
 

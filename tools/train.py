@@ -26,6 +26,7 @@ from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
     latest_checkpoint,
+    leave_processes,
     load_config,
     prepare_launcher,
     read_checkpoint,
@@ -162,6 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prepare_launcher(cfg, args.launcher)
         allow_own_checkpoints()
         OccRunner.from_cfg(cfg).train()
+        leave_processes()
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from .checkpoint import (
 )
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
-from .launch import load_config, prepare_launcher
+from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .opacity_threshold import threshold_head, threshold_meta
 from .public_weights import PublicWeights
@@ -32,6 +32,7 @@ __all__ = [
     'WarmupSwitchHook',
     'check_config',
     'latest_checkpoint',
+    'leave_processes',
     'load_config',
     'load_model_weights',
     'prepare_launcher',

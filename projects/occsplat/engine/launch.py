@@ -94,6 +94,19 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
         torch.distributed.init_process_group('gloo')
 
 
+def leave_processes() -> None:
+    """Part from the other processes of a distributed run, if there are any.
+
+    A process that ends while threads of its group still wait is aborted
+    now and then ('terminate called without an active exception'), and
+    torchrun then calls a run failed that has done everything.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # whoever is the last has nobody left to wait for
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def _similar(path: Path) -> str:
     """Configs beside the missing one."""
     if not path.parent.is_dir():
