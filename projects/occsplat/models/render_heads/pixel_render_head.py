@@ -260,7 +260,7 @@ class PixelRenderHead(nn.Module):
             )
             points = origins + labels.depth[mine, None] * directions
             _, inside = self.grid.locate(points)
-            if self.level == 'feature':
+            if m > 0 and self.level == 'feature':
                 # what is rendered is the overlap of both frames' volumes
                 ref2frame = torch.linalg.inv(labels.frame2ref[m])
                 points = points @ ref2frame[:3, :3].T + ref2frame[:3, 3]
