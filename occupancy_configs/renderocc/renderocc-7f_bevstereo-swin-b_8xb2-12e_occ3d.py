@@ -1,4 +1,5 @@
-# RenderOcc as published: auxiliary rays of six key frames, drawn by weight.
+# RenderOcc's own recipe: auxiliary rays of six key frames, drawn by weight.
+# docs/methods/gsrender.md says what differs from the released code.
 _base_ = [
     '../_base_/datasets/lidar2d_nuscenes_512x1408.py',
     '../_base_/models/bevstereo_swin_b.py',
