@@ -82,3 +82,15 @@ def test_pooled_keeps_the_range():
 def test_bad_grids_are_refused(bad):
     with pytest.raises(ValueError, match='VoxelGrid'):
         VoxelGrid(**bad)
+
+
+@pytest.mark.parametrize('stride', [1, 2, 4])
+def test_strided_centres_are_those_of_every_sth_voxel(stride):
+    grid = VoxelGrid((-4, 2, 0, 12, 10, 6), (16, 8, 12))
+    every = grid.centers()[::stride, ::stride, ::stride]
+    torch.testing.assert_close(grid.strided(stride).centers(), every)
+
+
+def test_strided_needs_a_shape_that_divides():
+    with pytest.raises(ValueError, match=r'\(6, 4, 3\) grid by 2'):
+        VoxelGrid((0, 0, 0, 6, 4, 3), (6, 4, 3)).strided(2)

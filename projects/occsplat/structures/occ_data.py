@@ -27,6 +27,11 @@ class OccDataSample(BaseDataElement):
         gt_occ (Tensor): class ids, uint8 (X, Y, Z).
         gt_flow (Tensor): m/s along the reference axes, (X, Y, Z, 2).
         gt_visible (Tensor): seen by a camera, bool (X, Y, Z).
+        gt_offsets (Tensor): how far the run of its label reaches from a
+            cell, metres in the directions x+ x- y+ y- z+ z-, 0 where the
+            label is unknown, (6, X/s, Y/s, Z/s) for every s-th voxel.
+        gt_censored (Tensor): the run ended at an unknown voxel: its true
+            length is at least gt_offsets, bool (6, X/s, Y/s, Z/s).
         gt_depth (Tensor): LiDAR depth in network-input pixels, metres,
             0 where there is none, (N, H, W).
         render_rig (CameraRig): (V,) cameras of the render losses.
@@ -35,6 +40,7 @@ class OccDataSample(BaseDataElement):
         pixel_labels (PixelLabels): labelled pixels of key frames.
         pred_occ (Tensor): class ids, uint8 (X, Y, Z).
         pred_flow (Tensor): m/s, (X, Y, Z, 2).
+        pred_offsets (Tensor): metres, as gt_offsets.
 
     Meta fields: token, scene_token, scene_name, prev, next, timestamp
     (seconds), sample_idx, ref2global (4, 4) float64, ray_origins (R, 3).
@@ -53,6 +59,8 @@ class OccBatch:
     gt_occ: Tensor | None = None  # (B, X, Y, Z) int64
     gt_flow: Tensor | None = None  # (B, 2, X, Y, Z)
     gt_visible: Tensor | None = None  # (B, X, Y, Z) bool
+    gt_offsets: Tensor | None = None  # (B, 6, X/s, Y/s, Z/s)
+    gt_censored: Tensor | None = None  # (B, 6, X/s, Y/s, Z/s) bool
     gt_depth: Tensor | None = None  # (B, N, H, W)
     render_rig: CameraRig | None = None  # (B, V)
     render_dt: Tensor | None = None  # (B, V)
@@ -85,6 +93,8 @@ class OccBatch:
             gt_occ=None if occ is None else occ.long(),
             gt_flow=None if flow is None else flow.permute(0, 4, 1, 2, 3),
             gt_visible=stacked('gt_visible'),
+            gt_offsets=stacked('gt_offsets'),
+            gt_censored=stacked('gt_censored'),
             gt_depth=stacked('gt_depth'),
             render_rig=stacked('render_rig'),
             render_dt=stacked('render_dt'),
@@ -103,6 +113,9 @@ class OccPrediction:
         gaussians: one set a sample, where the head predicts them.
         features (Tensor | None): last voxel features at label
             resolution, what Gaussian decoders read, (B, F, X, Y, Z).
+        offsets (Tensor | None): how far the run of its class reaches from
+            a cell, metres in the directions x+ x- y+ y- z+ z-,
+            (B, 6, X/s, Y/s, Z/s) for every s-th voxel.
         density (Tensor | None): what absorbs light, per metre, where the
             head predicts it, (B, X, Y, Z).
         decode (callable, optional): the head's layers behind
@@ -116,5 +129,6 @@ class OccPrediction:
     flow: Tensor | None = None
     gaussians: list[Gaussians] | None = field(default=None)
     features: Tensor | None = None
+    offsets: Tensor | None = None
     density: Tensor | None = None
     decode: Callable[[Tensor, Tensor], OccPrediction] | None = None

@@ -166,10 +166,25 @@ class VoxelGrid:
         """
         if any(n % stride for n in self.shape):
             raise ValueError(
-                f'cannot pool a {self.shape} grid by {stride}: every '
+                f'cannot divide a {self.shape} grid by {stride}: every '
                 'dimension must be divisible'
             )
         return VoxelGrid(self.range, tuple(n // stride for n in self.shape))
+
+    def strided(self, stride: int) -> VoxelGrid:
+        """The grid of every ``stride``-th voxel along each axis.
+
+        Its centres are those of the voxels [::stride], where ``pooled``
+        has the centres of whole blocks: its range lies (stride - 1) / 2
+        voxels lower.
+
+        Raises:
+            ValueError: when a dimension is not divisible by ``stride``.
+        """
+        shift = [(stride - 1) / 2 * step for step in self.size]
+        low = [lo - by for lo, by in zip(self.min, shift)]
+        high = [hi - by for hi, by in zip(self.max, shift)]
+        return VoxelGrid((*low, *high), self.pooled(stride).shape)
 
 
 def as_grid(grid: VoxelGrid | dict) -> VoxelGrid:

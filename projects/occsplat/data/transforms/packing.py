@@ -28,6 +28,14 @@ _META = (
     'ref2global',
     'ray_origins',
 )
+_FIELDS = (
+    'gt_occ',
+    'gt_flow',
+    'gt_visible',
+    'gt_offsets',
+    'gt_censored',
+    'gt_depth',
+)
 
 
 @TRANSFORMS.register_module()
@@ -58,7 +66,7 @@ class PackOccInputs(BaseTransform):
         for key in ('rig', 'render_rig'):
             if key in results:
                 setattr(sample, key, results[key].to(torch.float32))
-        for key in ('gt_occ', 'gt_flow', 'gt_visible', 'gt_depth'):
+        for key in _FIELDS:
             if key in results:
                 setattr(sample, key, torch.as_tensor(results[key]))
         if 'render_dt' in results:
