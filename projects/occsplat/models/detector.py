@@ -10,12 +10,14 @@ K classes.
       -> lifter                   volume (B, C, X, Y, Z)
       -> history (optional)       volume, fused with its past
       -> volume_encoder           volume levels, finest first
+      -> offset_head (optional)   offsets, levels that have seen them
       -> occ_head                 OccPrediction
       -> render_heads (training)  losses on renders of the prediction
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Sequence
 
 import torch
@@ -42,6 +44,8 @@ class OccDetector(BaseModel):
         img_neck (dict, optional): image neck.
         history (dict, optional): streaming fusion of past volumes.
         volume_encoder (dict, optional): 3D network before the head.
+        offset_head (dict, optional): levels -> offsets to the ends of
+            runs, and levels for the occupancy head; see OffsetHead.
         render_heads (sequence of dict): train-only losses on renders of
             the prediction. They change neither the state dict of the
             rest nor one bit of what is predicted.
@@ -61,6 +65,7 @@ class OccDetector(BaseModel):
         img_neck: dict | None = None,
         history: dict | None = None,
         volume_encoder: dict | None = None,
+        offset_head: dict | None = None,
         render_heads: Sequence[dict] = (),
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -81,6 +86,8 @@ class OccDetector(BaseModel):
         self.occ_head = MODELS.build(occ_head)
         # a head with weights of its own draws them beside the generator:
         # with the same seed the rest starts like the baseline
+        with torch.random.fork_rng(devices=[]):
+            self.offset_head = _build_optional(offset_head)
         with torch.random.fork_rng(devices=[]):
             self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
 
@@ -119,7 +126,7 @@ class OccDetector(BaseModel):
     def loss(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> dict[str, Tensor]:
-        """Losses of the lifter, the occupancy head and the render heads."""
+        """Losses of the lifter and of all heads."""
         batch = OccBatch.collate(data_samples)
         volume, prediction, lifted = self._predict_volume(
             inputs['imgs'], batch
@@ -127,14 +134,19 @@ class OccDetector(BaseModel):
         with _full_precision(volume):
             losses = dict(self.occ_head.loss(prediction, batch))
             losses.update(self.lifter.loss(lifted, batch))
-            for head in self.render_heads:
+            heads = [self.offset_head] if self.offset_head else []
+            for head in [*heads, *self.render_heads]:
                 losses.update(head.loss(volume, prediction, batch))
         return losses
 
     def predict(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> list[OccDataSample]:
-        """Fill in ``pred_occ`` (X, Y, Z) and ``pred_flow`` (X, Y, Z, 2)."""
+        """Fill in what is predicted, one field each.
+
+        ``pred_occ`` (X, Y, Z), ``pred_flow`` (X, Y, Z, 2) and
+        ``pred_offsets`` (6, x, y, z), those that the heads predict.
+        """
         batch = OccBatch.collate(data_samples)
         prediction = self._predict_volume(inputs['imgs'], batch)[1]
         occ, flow = self.occ_head.predict(prediction)
@@ -142,6 +154,8 @@ class OccDetector(BaseModel):
             sample.pred_occ = occ[i]
             if flow is not None:
                 sample.pred_flow = flow[i]
+            if prediction.offsets is not None:
+                sample.pred_offsets = prediction.offsets[i]
         return data_samples
 
     def image_encoder(self, imgs: Tensor) -> list[ImageFeatures]:
@@ -210,7 +224,11 @@ class OccDetector(BaseModel):
             levels: Any = (volume,)
             if self.volume_encoder is not None:
                 levels = self.volume_encoder(volume)
-            return volume, self.occ_head(levels), lifted
+            offsets = None
+            if self.offset_head is not None:
+                levels, offsets = self.offset_head(levels)
+            prediction = replace(self.occ_head(levels), offsets=offsets)
+            return volume, prediction, lifted
 
 
 def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:

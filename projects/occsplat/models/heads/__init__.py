@@ -1,8 +1,17 @@
-"""Occupancy heads: volume levels in, occupancy and flow out."""
+"""Occupancy heads: volume levels in, occupancy, flow and offsets out."""
 
 from .density_occ_head import DensityOccHead
 from .gaussian_occ_head import GaussianOccHead
+from .instance_aggregation import InstanceAggregation
 from .mlp_occ_head import MLPOccHead
 from .occ_head import OccHead
+from .offset_head import OffsetHead
 
-__all__ = ['DensityOccHead', 'GaussianOccHead', 'MLPOccHead', 'OccHead']
+__all__ = [
+    'DensityOccHead',
+    'GaussianOccHead',
+    'InstanceAggregation',
+    'MLPOccHead',
+    'OccHead',
+    'OffsetHead',
+]

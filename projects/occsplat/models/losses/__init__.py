@@ -6,6 +6,7 @@ from .focal import log_count_weights, radial_focal_loss, radial_weight
 from .image import image_kl_loss, image_l1_loss, masked_depth_loss
 from .lidar import balanced_cross_entropy, distortion_loss, silog_loss
 from .lovasz import lovasz_softmax_loss
+from .offset import offset_l1_loss
 
 __all__ = [
     'balanced_cross_entropy',
@@ -17,6 +18,7 @@ __all__ = [
     'log_count_weights',
     'lovasz_softmax_loss',
     'masked_depth_loss',
+    'offset_l1_loss',
     'radial_focal_loss',
     'radial_weight',
     'sem_scal_loss',

@@ -1,5 +1,6 @@
 """Networks on the voxel volume: history fusion and the 3D encoder."""
 
+from .decoupled_encoder import SpatiallyDecoupledEncoder
 from .fpn3d import FPN3D
 from .history import StreamingHistory
 from .lss_fpn3d import LSSFPN3D
@@ -10,6 +11,7 @@ __all__ = [
     'FPN3D',
     'LSSFPN3D',
     'ResNet3D',
+    'SpatiallyDecoupledEncoder',
     'StreamingHistory',
     'VolumeEncoder',
 ]

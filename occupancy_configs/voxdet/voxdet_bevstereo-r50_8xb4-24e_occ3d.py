@@ -1,0 +1,46 @@
+# VoxDet on BEVStereo R50: the baseline plus the offset head.
+_base_ = ['../bevstereo/bevstereo-r50_8xb4-24e_occ3d.py']
+
+train_dataloader = dict(
+    dataset=dict(
+        extra_transforms=[
+            # neighbours whose labels run into one
+            dict(type='CleanOccLabels', max_scale=dict(car=6.0)),  # metres
+            # Occ3D calls free what nobody saw: such runs are censored
+            dict(type='VoxelRunLengths', stride=2, camera_mask=True),
+        ]
+    )
+)
+
+model = dict(
+    offset_head=dict(
+        type='OffsetHead',
+        label_spec='occ3d',
+        in_channels=32,
+        channels=64,
+        stride=2,  # label voxels from cell to cell: 0.8 m
+        encoder=dict(
+            type='SpatiallyDecoupledEncoder',
+            channels=32,
+            in_levels=1,
+            num_levels=3,
+        ),
+        aggregation=dict(
+            type='InstanceAggregation',
+            in_channels=32,
+            channels=32,
+            num_layers=4,
+            alpha=1.0,  # how far to go, of the offsets
+            with_cp=True,  # recompute layers: a fifth of the memory
+        ),
+        aux_head=dict(
+            type='MLPOccHead',
+            label_spec='occ3d',
+            in_channels=64,  # of the lifted volume, all frames
+            channels=32,
+            hidden_channels=64,
+        ),
+        loss_weight=1.0,
+        aux_weight=0.2,  # lambda
+    ),
+)
