@@ -10,7 +10,9 @@ from mmengine.evaluator import Evaluator
 
 from occsplat.evaluation import (
     BEVIoUMetric,
+    BoundaryIoUMetric,
     ImageMetric,
+    InstanceMetric,
     OccIoUMetric,
     RayCounts,
     RayIoUMetric,
@@ -89,6 +91,8 @@ KINDS = [
     ImageMetric,
     BEVIoUMetric,
     VisibleIoUMetric,
+    InstanceMetric,
+    BoundaryIoUMetric,
 ]
 
 
@@ -141,6 +145,8 @@ def test_through_the_evaluator():
         METRICS.build(dict(type='ImageMetric', grid=SMALL)),
         METRICS.build(dict(type='BEVIoUMetric', grid=SMALL)),
         METRICS.build(dict(type='VisibleIoUMetric', grid=SMALL)),
+        METRICS.build(dict(type='InstanceMetric', grid=SMALL)),
+        METRICS.build(dict(type='BoundaryIoUMetric', grid=SMALL)),
     ]
     evaluator = Evaluator(metrics)
     for start in (0, 2):
@@ -171,11 +177,17 @@ def test_through_the_evaluator():
         'visible_IoU',
         'visible_mIoU',
         'visible_mIoU_car',
+        'Completeness',
+        'Completeness_car',
+        'Found@0.5',
+        'Found@0.5_car',
+        'BoundaryIoU',
+        'BoundaryIoU_car',
     ):
         assert isinstance(scores[key], float), key
     assert 0 < scores['RayIoU@1'] <= scores['RayIoU@4'] < 1
     assert scores['mAVE'] > 0
-    for key in ('image_mIoU', 'bev_mIoU', 'visible_mIoU'):
+    for key in ('image_mIoU', 'bev_mIoU', 'visible_mIoU', 'BoundaryIoU'):
         assert 0 < scores[key] < 1
     assert 0 < scores['image_depth_L1'] < 20
     assert scores['mIoU'] == scores['all/mIoU']
@@ -260,6 +272,8 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     fill(BEVIoUMetric(grid=SMALL), SAMPLES[:2]).score()
     visible = VisibleIoUMetric(grid=SMALL, stride=4, image_size=(60, 30))
     fill(visible, SAMPLES[:2]).score()
+    fill(InstanceMetric(grid=SMALL), SAMPLES[:2]).score()
+    fill(BoundaryIoUMetric(grid=SMALL), SAMPLES[:2]).score()
     assert 'mask policy: none' in lines[0] and '2 frames' in lines[0]
     assert 'AVE_TP' in lines[0] and 'pedestrian' in lines[0]
     assert 'mask policy: camera' in lines[1] and '2 frames' in lines[1]
@@ -269,6 +283,8 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     assert 'mask policy: none' in lines[3] and '20000 columns' in lines[3]
     assert 'mask policy: rays of the cameras' in lines[4]
     assert 'one every 4 pixels of the 60x30 sensor images' in lines[4]
+    assert 'mask policy: none, every known voxel of a mov' in lines[5]
+    assert 'mask policy: none, known voxels within 0.8 m' in lines[6]
 
 
 def test_camera_mask_hides_voxels():

@@ -1,9 +1,16 @@
 """Metrics: counts a frame, pooled over the set, whatever the device."""
 
 from .bev_iou_metric import BEVIoUMetric, count_columns, top_classes
+from .boundary_iou_metric import (
+    BoundaryIoUMetric,
+    count_boundaries,
+    near_boundary,
+)
 from .duplicate_metric import DuplicateMetric
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
+from .instance_counts import InstanceCounts, count_instances
+from .instance_metric import InstanceMetric
 from .metric_files import write_frame_table, write_metrics
 from .occ_iou_metric import OccIoUMetric
 from .ray_counts import (
@@ -35,10 +42,13 @@ __all__ = [
     'CHALLENGE_INFO',
     'VOLUME_FILE',
     'BEVIoUMetric',
+    'BoundaryIoUMetric',
     'DuplicateMetric',
     'FrameRays',
     'ImageCounts',
     'ImageMetric',
+    'InstanceCounts',
+    'InstanceMetric',
     'OccIoUMetric',
     'RayCounts',
     'RayFile',
@@ -50,7 +60,9 @@ __all__ = [
     'cast_frame',
     'check_tokens',
     'compare_rays',
+    'count_boundaries',
     'count_columns',
+    'count_instances',
     'count_pixels',
     'count_ray_runs',
     'count_rays',
@@ -58,6 +70,7 @@ __all__ = [
     'exit_depth',
     'from_arrays',
     'lidar_rays',
+    'near_boundary',
     'pixel_rays',
     'read_challenge_info',
     'read_ray_file',
