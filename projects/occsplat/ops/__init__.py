@@ -3,6 +3,7 @@
 from .deformable_attention import deformable_attention
 from .deformable_conv import deformable_conv
 from .ray_casting import RayRuns, cast_rays, count_runs, visible_voxels
+from .run_lengths import known_run_lengths, run_lengths
 from .voxel_pooling import voxel_pooling
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     'count_runs',
     'deformable_attention',
     'deformable_conv',
+    'known_run_lengths',
+    'run_lengths',
     'visible_voxels',
     'voxel_pooling',
 ]

@@ -1,0 +1,157 @@
+"""How far runs of equal labels reach, on the CPU.
+
+Shape letters: X Y Z voxels, s stride, x y z every s-th of them.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from occsplat.structures import same_shape
+
+
+def run_lengths(labels: Tensor, stride: int = 1) -> Tensor:
+    """Count the voxels from each one to the end of its run of labels.
+
+    The VoxNT trick of VoxDet (NeurIPS 2025), algorithm 1: labels alone say
+    how far it is to the sides of the thing that a voxel belongs to. A run
+    is a stretch of equal labels along an axis. Every value makes runs,
+    'free' and 'ignore' too; the border of the volume ends them. The voxel
+    itself counts, so that a run of L voxels has L + 1 = ahead + behind.
+
+    ::
+
+        labels  5 5 5 2 2 5
+        ahead   3 2 1 2 1 1     x+
+        behind  1 2 3 1 2 1     x-
+
+    Args:
+        labels (Tensor): integers (X, Y, Z).
+        stride (int): lengths are given at voxels [::stride] along each
+            axis; they are those of the whole volume.
+
+    Returns:
+        Tensor: int16 (6, x, y, z) in the directions x+ x- y+ y- z+ z-,
+        with x = ceil(X / stride) and so on.
+
+    Raises:
+        ValueError: when labels are no integers, not (X, Y, Z), or longer
+            than int16 can count; or when stride is less than 1.
+    """
+    _check(labels, stride)
+    volume = labels.detach().cpu().numpy()
+    cells = [-(-n // stride) for n in volume.shape]
+    lengths = np.empty((6, *cells), np.int16)
+    for axis in range(3):
+        # only the axis along which runs are counted needs all voxels
+        steps = [stride] * 3
+        steps[axis] = 1
+        dense = np.ascontiguousarray(volume[tuple(np.s_[::n] for n in steps)])
+        for direction in range(2):
+            _scan(
+                _rows(dense, axis),
+                stride,
+                direction == 0,
+                _rows(lengths[2 * axis + direction], axis),
+            )
+    return torch.from_numpy(lengths).to(labels.device)
+
+
+def known_run_lengths(
+    labels: Tensor,  # (X, Y, Z)
+    known: Tensor,  # (X, Y, Z)
+    stride: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Run lengths where some labels are unknown.
+
+    An unknown voxel ends a run, which might in truth go on: its length is
+    censored, a lower bound. What lies behind the border of the volume
+    does not censor.
+
+    Args:
+        labels (Tensor): integers (X, Y, Z); any value where unknown.
+        known (Tensor): bool (X, Y, Z).
+        stride (int): as of :func:`run_lengths`.
+
+    Returns:
+        tuple: lengths, int16 (6, x, y, z), as :func:`run_lengths`, 0 at
+        unknown voxels; and whether an unknown voxel ended the run, bool
+        (6, x, y, z), False at unknown voxels.
+
+    Raises:
+        ValueError: when ``known`` is not bool or of another shape than
+            the labels; and as :func:`run_lengths`.
+    """
+    if known.dtype != torch.bool:
+        raise ValueError(
+            f'known_run_lengths: known must be bool, got {known.dtype}'
+        )
+    same_shape('known_run_lengths known', known.shape, labels.shape)
+    mask = known.to(torch.uint8)
+    reach = run_lengths(labels, stride)
+    # from a known voxel: to the first unknown one, or the border
+    clear = run_lengths(mask, stride)
+    border = run_lengths(torch.ones_like(mask), stride)
+    here = known[::stride, ::stride, ::stride]
+    lengths = torch.minimum(reach, clear) * here
+    return lengths, here & (clear <= reach) & (clear < border)
+
+
+def _check(labels: Tensor, stride: int) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dim() != 3:
+        raise ValueError(
+            'run_lengths: expected integer labels (X, Y, Z), got '
+            f'{labels.dtype} {tuple(labels.shape)}'
+        )
+    if max(labels.shape) > np.iinfo(np.int16).max:
+        raise ValueError(
+            'run_lengths: expected axes of at most '
+            f'{np.iinfo(np.int16).max} voxels, got {tuple(labels.shape)}'
+        )
+    if stride < 1:
+        raise ValueError(f'run_lengths: stride must be >= 1, got {stride}')
+
+
+def _rows(volume: np.ndarray, axis: int) -> np.ndarray:
+    """A view (blocks, along the axis, side by side) of a volume.
+
+    Side by side lies what can be scanned at once and is near in memory.
+    """
+    if axis == 0:
+        x, y, z = volume.shape
+        return volume.reshape(1, x, y * z)
+    return volume if axis == 1 else volume.swapaxes(1, 2)
+
+
+@numba.njit(cache=True)
+def _scan(
+    labels: np.ndarray,  # (blocks, length, width)
+    stride: int,
+    ahead: bool,
+    lengths: np.ndarray,  # (blocks, ceil(length / stride), width), written
+) -> None:
+    """Runs along the middle axis, towards its end or its beginning.
+
+    Algorithm 1 with its slices cut to what fits into the cache. It walks
+    against the direction that it looks in.
+    """
+    blocks, length, width = labels.shape
+    step = -1 if ahead else 1
+    run = np.empty(width, lengths.dtype)
+    for block in range(blocks):
+        run[:] = 1
+        i = length - 1 if ahead else 0
+        cell = lengths.shape[1] - 1 if ahead else 0
+        for n in range(length):
+            if n > 0:
+                for b in range(width):
+                    same = labels[block, i, b] == labels[block, i - step, b]
+                    run[b] = run[b] + 1 if same else 1
+            if i == cell * stride:
+                for b in range(width):
+                    lengths[block, cell, b] = run[b]
+                cell += step
+            i += step
