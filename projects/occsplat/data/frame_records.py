@@ -6,14 +6,14 @@ Shape letters: N cameras, R ray origins, J boxes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
 from occsplat.structures import VoxelGrid
 from occsplat.structures.label_spec import FRAMES
 
-from .layout import CAMERAS, LABEL_SETS
+from .layout import CAMERAS, CATEGORIES, LABEL_SETS
 
 #: at most so many ray origins a frame
 MAX_ORIGINS = 8
@@ -25,6 +25,7 @@ def frame_record(
     root: str | Path,
     frame: str = 'ego',
     cameras: Sequence[str] = CAMERAS,
+    categories: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """One entry of an info file, checked and in arrays.
 
@@ -37,6 +38,8 @@ def frame_record(
         frame: which frame at the LiDAR's key-frame time is the reference
             frame, 'ego' or 'lidar'; see ``LabelSpec.frame``.
         cameras: which cameras, and their order.
+        categories: numbers of the names of annotated objects, as the
+            file's metainfo has them; mmdetection3d's unless given.
 
     Returns:
         dict: ``token``, ``scene_token``, ``scene_name``, ``prev``,
@@ -47,7 +50,10 @@ def frame_record(
         are in the order of ``cameras``. Annotated objects are float32
         ``boxes`` (J, 7), x y z of the centre, length, width, height and
         yaw, and ``box_velocities`` (J, 2) in m/s, nan where unknown, both
-        in the LiDAR frame; none where the entry has no ``instances``.
+        in the LiDAR frame; their ``box_names``, '' for none of the
+        ``categories``; and ``box_points`` (J,), the LiDAR returns on each
+        (one where nobody has counted). All are empty where the entry has
+        no ``instances``.
 
     Raises:
         ValueError: when a field that must be there is not, or the frame
@@ -56,7 +62,7 @@ def frame_record(
     if frame not in FRAMES:
         raise ValueError(f'frame must be one of {FRAMES}, got {frame!r}')
     try:
-        return _record(info, Path(root), frame, cameras)
+        return _record(info, Path(root), frame, cameras, categories)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f'key frame {info.get("token", "?")!r}: no usable field '
@@ -67,7 +73,11 @@ def frame_record(
 
 
 def _record(
-    info: dict[str, Any], root: Path, frame: str, names: Sequence[str]
+    info: dict[str, Any],
+    root: Path,
+    frame: str,
+    names: Sequence[str],
+    categories: Mapping[str, int] | None,
 ) -> dict[str, Any]:
     lidar = info['lidar_points']
     cameras = [info['images'][name] for name in names]
@@ -94,6 +104,11 @@ def _record(
     objects = info.get('instances') or ()
     boxes = [thing['bbox_3d'] for thing in objects]
     velocities = [thing.get('velocity', _UNKNOWN) for thing in objects]
+    numbers = [thing.get('bbox_label_3d', -1) for thing in objects]
+    named = dict(enumerate(CATEGORIES))
+    if categories is not None:
+        named = {number: name for name, number in categories.items()}
+    points = [thing.get('num_lidar_pts', 1) for thing in objects]
     return dict(
         token=info['token'],
         # without a scene every frame stands alone
@@ -115,6 +130,8 @@ def _record(
         ref_frame=frame,
         boxes=np.array(boxes, np.float32).reshape(-1, 7),
         box_velocities=np.array(velocities, np.float32).reshape(-1, 2),
+        box_names=[named.get(number, '') for number in numbers],
+        box_points=np.array(points, np.int64),
         **{k: v and str(root / v) for k, v in labels.items()},
     )
 

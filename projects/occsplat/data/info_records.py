@@ -15,21 +15,7 @@ from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
-from .layout import LABEL_SETS
-
-#: the ten classes of mmdetection3d's nuScenes infos, in its order
-CATEGORIES = (
-    'car',
-    'truck',
-    'trailer',
-    'bus',
-    'construction_vehicle',
-    'bicycle',
-    'motorcycle',
-    'pedestrian',
-    'traffic_cone',
-    'barrier',
-)
+from .layout import CATEGORIES, LABEL_SETS
 
 
 def key_frame_info(

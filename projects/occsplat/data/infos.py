@@ -12,8 +12,8 @@ from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.splits import create_splits_scenes
 
 from .info_files import write_infos
-from .info_records import CATEGORIES, key_frame_info
-from .layout import LABEL_SETS, info_file
+from .info_records import key_frame_info
+from .layout import CATEGORIES, LABEL_SETS, info_file
 
 #: info splits of each version, with the devkit's names for them
 _SPLITS = {

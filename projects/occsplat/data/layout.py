@@ -13,6 +13,19 @@ CAMERAS = (
     'CAM_BACK',
     'CAM_BACK_RIGHT',
 )
+#: the ten classes of mmdetection3d's nuScenes infos, in its order
+CATEGORIES = (
+    'car',
+    'truck',
+    'trailer',
+    'bus',
+    'construction_vehicle',
+    'bicycle',
+    'motorcycle',
+    'pedestrian',
+    'traffic_cone',
+    'barrier',
+)
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,15 @@ class NuScenesOccDataset(BaseDataset):
                 'disk belongs to this split. Add scenes and run\n    '
                 f'{self._command()}'
             )
+        categories = content['metainfo'].get('categories')
         scenes: dict[str, list[dict[str, Any]]] = {}
         for info in content['data_list']:
-            record = frame_record(info, self.data_root, self.label_spec.frame)
+            record = frame_record(
+                info,
+                self.data_root,
+                self.label_spec.frame,
+                categories=categories,
+            )
             scenes.setdefault(record['scene_token'], []).append(record)
         data_list = []
         for records in scenes.values():

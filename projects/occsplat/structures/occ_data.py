@@ -34,6 +34,11 @@ class OccDataSample(BaseDataElement):
             length is at least gt_offsets, bool (6, X/s, Y/s, Z/s).
         gt_depth (Tensor): LiDAR depth in network-input pixels, metres,
             0 where there is none, (N, H, W).
+        gt_boxes (Tensor): annotated objects of movable classes, x y z of
+            the centre, length, width, height in metres, and yaw from x
+            to y, (J, 7).
+        gt_box_labels (Tensor): their class ids, int64 (J,).
+        gt_box_velocities (Tensor): m/s, nan where unknown, (J, 2).
         render_rig (CameraRig): (V,) cameras of the render losses.
         render_dt (Tensor): seconds after the key frame, (V,).
         adjacent (AdjacentFrames): other key frames and their labels.

@@ -35,6 +35,9 @@ _FIELDS = (
     'gt_offsets',
     'gt_censored',
     'gt_depth',
+    'gt_boxes',
+    'gt_box_labels',
+    'gt_box_velocities',
 )
 
 
