@@ -93,10 +93,11 @@ class InstanceAggregation(nn.Module):
         """
         if self.detach:
             offsets = offsets.detach()
+        if self.inside:
+            back = offsets.new_tensor(grid.size).repeat_interleave(2)
+            offsets = offsets - back.view(6, 1, 1, 1)
         cells = grid.strided(stride)
-        back = grid.size if self.inside else (0.0, 0.0, 0.0)
         ends = run_ends(cells.centers(offsets.device), offsets, self.alpha)
-        ends = ends - _along_axes(offsets.new_tensor(back))
         for layer in self.layers:
             if self.with_cp and torch.is_grad_enabled():
                 volume = checkpoint(
@@ -149,15 +150,9 @@ def run_ends(centers: Tensor, offsets: Tensor, alpha: float = 1.0) -> Tensor:
     Returns:
         Tensor: metres in the reference frame, (B, 6, x, y, z, 3).
     """
-    steps = _along_axes(offsets.new_ones(3))  # (6, 1, 1, 1, 3)
-    return centers + alpha * offsets[..., None] * steps
-
-
-def _along_axes(lengths: Tensor) -> Tensor:
-    """(3,) -> vectors of those lengths along x+ x- y+ y- z+ z-."""
-    plus = lengths.diag()
-    both = torch.stack([plus, -plus], dim=1)  # (3, 2, 3)
-    return both.reshape(6, 1, 1, 1, 3)
+    plus = torch.eye(3, dtype=offsets.dtype, device=offsets.device)
+    directions = torch.stack([plus, -plus], dim=1).view(6, 1, 1, 1, 3)
+    return centers + alpha * offsets[..., None] * directions
 
 
 def _read(grid: VoxelGrid, volume: Tensor, points: Tensor) -> Tensor:
