@@ -1,6 +1,7 @@
 """Transforms of the data pipelines, registered with mmdetection3d."""
 
 from .adjacent import LoadAdjacentFrames
+from .boxes import LoadBoxes
 from .image_aug import ImageAug
 from .lidar import LidarDepth, LoadLidarPoints
 from .loading import LoadMultiViewImages
@@ -8,12 +9,15 @@ from .occ_labels import LoadOccLabels
 from .packing import PackOccInputs
 from .pixel_labels import LoadPixelLabels
 from .render_views import RenderViews
+from .run_lengths import CleanOccLabels, VoxelRunLengths
 from .volume_aug import VolumeAug
 
 __all__ = [
+    'CleanOccLabels',
     'ImageAug',
     'LidarDepth',
     'LoadAdjacentFrames',
+    'LoadBoxes',
     'LoadLidarPoints',
     'LoadMultiViewImages',
     'LoadOccLabels',
@@ -21,4 +25,5 @@ __all__ = [
     'PackOccInputs',
     'RenderViews',
     'VolumeAug',
+    'VoxelRunLengths',
 ]

@@ -30,14 +30,17 @@ class VolumeAug(BaseTransform):
     The augmentation of BEVDet (2021), section 3, with flow. This transform
     only notes the 4x4 ``ref_aug``, old to new reference frame, on top of
     what is there; ``fold`` applies it to everything when the sample is
-    packed. So it may stand anywhere in a pipeline, and several of them
-    resample the labels once.
+    packed. So it may stand anywhere in a pipeline but behind
+    VoxelRunLengths, and several of them resample the labels once.
 
     Args:
         rotate (float): largest rotation about z, degrees, either way.
         scale (sequence): range of the scale factor.
         flip_x (float): probability of x -> -x.
         flip_y (float): probability of y -> -y.
+
+    Raises:
+        ValueError: when there are offsets, made for the frame before.
     """
 
     def __init__(
@@ -54,6 +57,11 @@ class VolumeAug(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Draw, and note the matrix."""
+        if 'gt_offsets' in results:
+            raise ValueError(
+                'VolumeAug would leave gt_offsets behind: put '
+                'VoxelRunLengths after it'
+            )
         angle = np.random.uniform(-self.rotate, self.rotate)
         scale = np.random.uniform(*self.scale)
         mirror_x = np.random.rand() < self.flip_x
@@ -87,11 +95,19 @@ def fold(results: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         dict: the same in the frame after it, without ``ref_aug``.
+
+    Raises:
+        ValueError: when there are boxes, which are for scoring.
     """
     results = dict(results)
     ref_aug = results.pop('ref_aug', None)
     if ref_aug is None:
         return results
+    if 'gt_boxes' in results:
+        raise ValueError(
+            'LoadBoxes and VolumeAug do not go together: boxes are scored '
+            'in the frame of the data set'
+        )
     back = np.linalg.inv(ref_aug)
     for key in ('rig', 'render_rig'):
         if key in results:
