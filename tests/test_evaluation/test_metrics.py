@@ -14,6 +14,7 @@ from occsplat.evaluation import (
     ImageMetric,
     InstanceMetric,
     OccIoUMetric,
+    OffsetMetric,
     RayCounts,
     RayIoUMetric,
     VisibleIoUMetric,
@@ -93,6 +94,7 @@ KINDS = [
     VisibleIoUMetric,
     InstanceMetric,
     BoundaryIoUMetric,
+    OffsetMetric,
 ]
 
 
@@ -147,6 +149,7 @@ def test_through_the_evaluator():
         METRICS.build(dict(type='VisibleIoUMetric', grid=SMALL)),
         METRICS.build(dict(type='InstanceMetric', grid=SMALL)),
         METRICS.build(dict(type='BoundaryIoUMetric', grid=SMALL)),
+        METRICS.build(dict(type='OffsetMetric', grid=SMALL)),
     ]
     evaluator = Evaluator(metrics)
     for start in (0, 2):
@@ -183,6 +186,10 @@ def test_through_the_evaluator():
         'Found@0.5_car',
         'BoundaryIoU',
         'BoundaryIoU_car',
+        'OffsetError',
+        'OffsetError_car',
+        'OffsetError_x+',
+        'OffsetError_z-_car',
     ):
         assert isinstance(scores[key], float), key
     assert 0 < scores['RayIoU@1'] <= scores['RayIoU@4'] < 1
@@ -274,6 +281,7 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     fill(visible, SAMPLES[:2]).score()
     fill(InstanceMetric(grid=SMALL), SAMPLES[:2]).score()
     fill(BoundaryIoUMetric(grid=SMALL), SAMPLES[:2]).score()
+    fill(OffsetMetric(grid=SMALL), SAMPLES[:2]).score()
     assert 'mask policy: none' in lines[0] and '2 frames' in lines[0]
     assert 'AVE_TP' in lines[0] and 'pedestrian' in lines[0]
     assert 'mask policy: camera' in lines[1] and '2 frames' in lines[1]
@@ -285,6 +293,8 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     assert 'one every 4 pixels of the 60x30 sensor images' in lines[4]
     assert 'mask policy: none, every known voxel of a mov' in lines[5]
     assert 'mask policy: none, known voxels within 0.8 m' in lines[6]
+    assert 'mask policy: none, every cell whose label' in lines[7]
+    assert '2 frames, 0 of them with predicted offsets' in lines[7]
 
 
 def test_camera_mask_hides_voxels():

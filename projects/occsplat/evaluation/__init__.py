@@ -13,6 +13,8 @@ from .instance_counts import InstanceCounts, count_instances
 from .instance_metric import InstanceMetric
 from .metric_files import write_frame_table, write_metrics
 from .occ_iou_metric import OccIoUMetric
+from .offset_counts import DIRECTIONS, OffsetCounts, count_offsets, run_offsets
+from .offset_metric import OffsetMetric
 from .ray_counts import (
     FrameRays,
     RayCounts,
@@ -40,6 +42,7 @@ from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 __all__ = [
     'CHALLENGE_INFO',
+    'DIRECTIONS',
     'VOLUME_FILE',
     'BEVIoUMetric',
     'BoundaryIoUMetric',
@@ -50,6 +53,8 @@ __all__ = [
     'InstanceCounts',
     'InstanceMetric',
     'OccIoUMetric',
+    'OffsetCounts',
+    'OffsetMetric',
     'RayCounts',
     'RayFile',
     'RayFileWriter',
@@ -63,6 +68,7 @@ __all__ = [
     'count_boundaries',
     'count_columns',
     'count_instances',
+    'count_offsets',
     'count_pixels',
     'count_ray_runs',
     'count_rays',
@@ -76,6 +82,7 @@ __all__ = [
     'read_ray_file',
     'read_volumes',
     'render_occ',
+    'run_offsets',
     'seen_by_cameras',
     'sensor_cameras',
     'to_arrays',
