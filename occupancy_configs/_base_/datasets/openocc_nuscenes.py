@@ -72,4 +72,7 @@ test_evaluator = [
     dict(type='BEVIoUMetric', label_spec=label_spec),
     dict(type='VisibleIoUMetric', label_spec=label_spec),
     dict(type='DuplicateMetric', label_spec=label_spec),
+    dict(type='OffsetMetric', label_spec=label_spec),
+    dict(type='InstanceMetric', label_spec=label_spec),
+    dict(type='BoundaryIoUMetric', label_spec=label_spec),
 ]

@@ -71,4 +71,7 @@ test_evaluator = [
     dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='DuplicateMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='OffsetMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='InstanceMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='BoundaryIoUMetric', label_spec=label_spec, grid=label_grid),
 ]
