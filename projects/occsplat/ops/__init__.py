@@ -2,16 +2,19 @@
 
 from .deformable_attention import deformable_attention
 from .deformable_conv import deformable_conv
+from .instance_boxes import InstanceBoxes, instance_boxes
 from .ray_casting import RayRuns, cast_rays, count_runs, visible_voxels
 from .run_lengths import known_run_lengths, run_lengths
 from .voxel_pooling import voxel_pooling
 
 __all__ = [
+    'InstanceBoxes',
     'RayRuns',
     'cast_rays',
     'count_runs',
     'deformable_attention',
     'deformable_conv',
+    'instance_boxes',
     'known_run_lengths',
     'run_lengths',
     'visible_voxels',
