@@ -3,6 +3,7 @@
 python tools/benchmark.py rasterize                  # every table
 python tools/benchmark.py rasterize --tables volume  # one of them
 python tools/benchmark.py rasterize --repeats 9 --threads 4
+python tools/benchmark.py run_lengths
 python tools/benchmark.py train BASELINE_CONFIG METHOD_CONFIG
 
 Each row runs in a process of its own, after a warm-up that compiles.
@@ -24,6 +25,7 @@ import torch  # noqa: E402
 
 from benchmarks.rasterizing import TABLES  # noqa: E402
 from benchmarks.rows import SEED, print_table  # noqa: E402
+from benchmarks.run_lengths import print_run_lengths_table  # noqa: E402
 from benchmarks.training import (  # noqa: E402
     WARMUP_STEPS,
     print_training_table,
@@ -52,6 +54,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_threads(command)
     command.set_defaults(run=run_rasterize)
+
+    command = commands.add_parser(
+        'run_lengths', help='how far runs of labels reach'
+    )
+    command.add_argument(
+        '--repeats', type=positive, default=9, help='whose median counts'
+    )
+    command.set_defaults(run=run_run_lengths)
 
     command = commands.add_parser('train', help='training steps of configs')
     command.add_argument(
@@ -117,6 +127,16 @@ def run_rasterize(args: argparse.Namespace) -> None:
         table = TABLES[name]
         print(f'\n{table.__doc__.splitlines()[0]}\n', flush=True)
         print_table(table(args.threads), args.repeats)
+
+
+def run_run_lengths(args: argparse.Namespace) -> None:
+    """A table of labels and strides, on one core."""
+    print(
+        f'{machine(1)}, a MiniTown frame, seed {SEED}, processor time, '
+        f'median of {args.repeats}\n',
+        flush=True,
+    )
+    print_run_lengths_table(args.repeats)
 
 
 def run_train(args: argparse.Namespace) -> None:

@@ -8,6 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from occsplat.structures import VoxelGrid
+
 ROOT = Path(__file__).parents[2]
 TOY = str(Path(__file__).with_name('toy_config.py'))
 
@@ -116,6 +118,46 @@ def test_labelled_pixels_lie_in_every_image(rasterizing):
     assert pixels[:, 0].bincount().tolist() == [500] * 6
     low, high = pixels.amin(0).tolist(), pixels.amax(0).tolist()
     assert min(low) >= 0 and high[1] < 900 and high[2] < 1600
+
+
+def test_both_run_lengths_are_the_same(tool):
+    module = tool('benchmarks.run_lengths')
+    grid = VoxelGrid(range=(-8, -4, -1, 8, 4, 2), shape=(16, 8, 3))
+    labels = module.town_labels(grid)
+    assert labels.shape == grid.shape and len(labels.unique()) > 1
+    times = module.measure_run_lengths(grid, 2, 3)
+    assert len(times) == 3 and min(map(min, times)) > 0
+
+
+def test_run_lengths_that_disagree_are_no_figures(tool, monkeypatch):
+    module = tool('benchmarks.run_lengths')
+    grid = VoxelGrid(range=(-8, -4, -1, 8, 4, 2), shape=(16, 8, 3))
+    monkeypatch.setattr(
+        module, 'by_slices', lambda x, s: module.run_lengths(x)
+    )
+    with pytest.raises(RuntimeError, match='disagree'):
+        module.measure_run_lengths(grid, 2, 1)
+
+
+def test_table_of_run_lengths(tool, monkeypatch, capsys):
+    module = tool('benchmarks.run_lengths')
+    calls = []
+
+    def measured(function, *arguments):
+        calls.append((function, *arguments))
+        return [(30.0, 1.0), (40.0, 2.0), (90.0, 3.0)]
+
+    monkeypatch.setattr(module, 'in_new_process', measured)
+    tool('benchmark').main(['run_lengths', '--repeats', '3'])
+    lines = capsys.readouterr().out.splitlines()
+    assert '1 threads' in lines[0] and 'median of 3' in lines[0]
+    assert lines[4:] == [
+        '| 256x256x32, 4 | 40 | 2.0 | 30 (20 to 30) |',
+        '| 256x256x32, 1 | 40 | 2.0 | 30 (20 to 30) |',
+        '| 200x200x16, 2 | 40 | 2.0 | 30 (20 to 30) |',
+    ]
+    assert {call[0] for call in calls} == {module.measure_run_lengths}
+    assert [call[2:] for call in calls] == [(4, 3), (1, 3), (2, 3)]
 
 
 def toy_steps(training, steps, **options):
@@ -240,6 +282,7 @@ def test_missing_data_name_the_command(tool, monkeypatch, tmp_path):
     [
         ['rasterize', '--repeats', '0'],
         ['rasterize', '--tables', 'x'],
+        ['run_lengths', '--repeats', '0'],
         ['train'],
         ['train', TOY, '--steps', '0'],
     ],
