@@ -167,7 +167,7 @@ def _votes(
     In voxels: the faces of voxel i are at i - 0.5 and i + 0.5.
     """
     runs = run_lengths(labels).numpy()
-    reach = runs[:, *index.T].T.astype(np.float64)  # (N, 6)
+    reach = runs[(slice(None), *index.T)].T.astype(np.float64)  # (N, 6)
     start = index.astype(np.float64)
     if offsets is not None:
         stride = grid.shape[0] // max(offsets.shape[1], 1)
@@ -178,8 +178,8 @@ def _votes(
         voxel = nearest * stride
         at = labels.numpy()
         same = at[tuple(voxel.T)] == at[tuple(index.T)]
-        told = offsets.detach().cpu().double().numpy()[:, *nearest.T].T
-        told = told / np.repeat(grid.size, 2)
+        metres = offsets.detach().cpu().double().numpy()
+        told = metres[(slice(None), *nearest.T)].T / np.repeat(grid.size, 2)
         reach[same], start[same] = told[same], voxel[same]
     # a vote holds at least the voxel that casts it
     low = np.minimum(start - reach[:, 1::2] + 0.5, index - 0.5)
