@@ -6,6 +6,8 @@ from .boundary_iou_metric import (
     count_boundaries,
     near_boundary,
 )
+from .box_counts import BoxCounts, box_ious, count_boxes
+from .box_metric import BoxMetric
 from .duplicate_metric import DuplicateMetric
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
@@ -46,6 +48,8 @@ __all__ = [
     'VOLUME_FILE',
     'BEVIoUMetric',
     'BoundaryIoUMetric',
+    'BoxCounts',
+    'BoxMetric',
     'DuplicateMetric',
     'FrameRays',
     'ImageCounts',
@@ -62,10 +66,12 @@ __all__ = [
     'RunCounts',
     'VisibleIoUMetric',
     'VoxelCounts',
+    'box_ious',
     'cast_frame',
     'check_tokens',
     'compare_rays',
     'count_boundaries',
+    'count_boxes',
     'count_columns',
     'count_instances',
     'count_offsets',

@@ -1,0 +1,140 @@
+"""Boxes of objects against annotated ones, as a metric of mmengine.
+
+Shape letters: X Y Z voxels, s stride, J boxes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Sequence
+
+import numpy as np
+import torch
+from mmdet3d.registry import METRICS
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from occsplat.ops import instance_boxes
+from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+
+from .box_counts import BoxCounts, count_boxes
+from .count_metric import CountMetric, report
+from .voxel_counts import check_ids
+
+
+@METRICS.register_module()
+class BoxMetric(CountMetric):
+    """Recall, precision and IoU of boxes that come out of occupancy.
+
+    No network here predicts boxes: :func:`~occsplat.ops.instance_boxes`
+    finds them in the predicted volume, by the predicted offsets (VoxDet)
+    or by the runs of its classes. ``docs/metrics.md`` has the definitions.
+
+    Args:
+        label_spec (str | LabelSpec): meaning of the class ids; boxes are
+            those of its movable classes.
+        grid (VoxelGrid | dict, optional): where the voxels of the
+            prediction are; the label spec's own grid unless given.
+        iou_threshold (float): IoU in 3D from which two boxes match.
+        prefix (str, optional): as in CountMetric.
+
+    Raises:
+        ValueError: for an unknown label spec, or a threshold that is not
+            in (0, 1].
+    """
+
+    required = ('token', 'pred_occ', 'gt_boxes', 'gt_box_labels')
+    optional = ('pred_offsets', 'pred_flow')
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        iou_threshold: float = 0.25,
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(prefix=prefix)
+        if not 0 < iou_threshold <= 1:
+            raise ValueError(
+                'BoxMetric: iou_threshold must be in (0, 1], got '
+                f'{iou_threshold}'
+            )
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        self.iou_threshold = iou_threshold
+
+    def add(
+        self,
+        token: str,
+        pred_occ: Tensor | ArrayLike,
+        gt_boxes: Tensor | ArrayLike,
+        gt_box_labels: Tensor | ArrayLike,
+        pred_offsets: Tensor | ArrayLike | None = None,
+        pred_flow: Tensor | ArrayLike | None = None,
+    ) -> None:
+        """Count one key frame, unless its token was counted before.
+
+        Args:
+            token (str): names the frame.
+            pred_occ: class ids, (X, Y, Z).
+            gt_boxes: x y z of the centre, length, width, height and yaw,
+                (J, 7); those whose centre is outside the grid, or whose
+                class does not move, are left out.
+            gt_box_labels: class ids, (J,).
+            pred_offsets: metres, (6, X/s, Y/s, Z/s).
+            pred_flow: m/s, (X, Y, Z, 2).
+
+        Raises:
+            ValueError: when shapes disagree, or an id is not in the label
+                spec.
+        """
+        if token in self.frames:
+            return
+        pred_occ = torch.as_tensor(pred_occ)
+        same_shape('pred_occ', pred_occ.shape, self.grid.shape)
+        check_ids('pred_occ', pred_occ, self.spec)
+        found = instance_boxes(
+            pred_occ,
+            None if pred_offsets is None else torch.as_tensor(pred_offsets),
+            self.grid,
+            self.spec.movable,
+            None if pred_flow is None else torch.as_tensor(pred_flow),
+        )
+        boxes = torch.as_tensor(gt_boxes).cpu()
+        labels = torch.as_tensor(gt_box_labels).cpu()
+        same_shape('gt_boxes', boxes.shape, (len(labels), 7))
+        inside = self.grid.locate(boxes[:, :3])[1].numpy()
+        kept = inside & np.isin(labels.numpy(), self.spec.movable)
+        self.frames[token] = count_boxes(
+            found.boxes.cpu().numpy(),
+            found.labels.cpu().numpy(),
+            boxes.numpy()[kept],
+            labels.numpy()[kept],
+            self.spec.num_classes,
+            self.iou_threshold,
+        )
+
+    def summary(self, counts: BoxCounts) -> dict[str, float]:
+        """The flat dictionary of metrics of any number of frames."""
+        return counts.summary(self.spec)
+
+    def compute_metrics(self, results: Sequence[BoxCounts]) -> dict[str, Any]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = sum(results, BoxCounts.zeros(self.spec.num_classes))
+        metrics = self.summary(total)
+        keys = ('BoxRecall', 'BoxPrecision', 'BoxIoU')
+        rows = [['class', 'annotated', 'predicted', *keys]]
+        for i in self.spec.movable:
+            name = self.spec.classes[i]
+            own = [metrics[f'{key}_{name}'] for key in keys]
+            numbers = int(total.annotated[i]), int(total.predicted[i])
+            rows.append([name, *numbers, *own])
+        numbers = int(total.annotated.sum()), int(total.predicted.sum())
+        rows.append(['mean', *numbers, *(metrics[key] for key in keys)])
+        report(
+            f'BoxRecall {metrics["BoxRecall"]:.4f}, BoxPrecision '
+            f'{metrics["BoxPrecision"]:.4f} on {self.spec.name}, IoU in 3D '
+            f'from {self.iou_threshold} on; mask policy: none, every '
+            f'annotated box with a LiDAR return; {total.frames} frames',
+            rows,
+        )
+        return metrics
