@@ -48,7 +48,7 @@ from visualize import (  # noqa: E402
 )
 
 #: transforms that read labels, which a frame of one's own has not
-_LABEL_TRANSFORMS = ('LoadOccLabels',)
+_LABEL_TRANSFORMS = ('LoadOccLabels', 'LoadBoxes')
 
 
 def make_parser() -> argparse.ArgumentParser:

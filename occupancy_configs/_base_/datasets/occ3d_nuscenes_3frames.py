@@ -30,6 +30,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadMultiViewImages', frames=frames),
     dict(type='LoadOccLabels', label_spec=label_spec),
+    dict(type='LoadBoxes', label_spec=label_spec),
     dict(type='ImageAug', size=image_size),
     dict(type='PackOccInputs'),
 ]
@@ -77,5 +78,6 @@ test_evaluator = [
     dict(type='DuplicateMetric', label_spec=label_spec),
     dict(type='OffsetMetric', label_spec=label_spec),
     dict(type='InstanceMetric', label_spec=label_spec),
+    dict(type='BoxMetric', label_spec=label_spec),
     dict(type='BoundaryIoUMetric', label_spec=label_spec),
 ]

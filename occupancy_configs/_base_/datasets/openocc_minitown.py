@@ -27,6 +27,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
+    dict(type='LoadBoxes', label_spec=label_spec),
     dict(type='ImageAug', size=image_size),
     dict(type='PackOccInputs'),
 ]
@@ -73,5 +74,6 @@ test_evaluator = [
     dict(type='DuplicateMetric', label_spec=label_spec, grid=label_grid),
     dict(type='OffsetMetric', label_spec=label_spec, grid=label_grid),
     dict(type='InstanceMetric', label_spec=label_spec, grid=label_grid),
+    dict(type='BoxMetric', label_spec=label_spec, grid=label_grid),
     dict(type='BoundaryIoUMetric', label_spec=label_spec, grid=label_grid),
 ]

@@ -28,6 +28,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadOccLabels', label_spec=label_spec),
+    dict(type='LoadBoxes', label_spec=label_spec),
     dict(type='ImageAug', size=image_size),
     dict(type='PackOccInputs'),
 ]
@@ -74,5 +75,6 @@ test_evaluator = [
     dict(type='DuplicateMetric', label_spec=label_spec),
     dict(type='OffsetMetric', label_spec=label_spec),
     dict(type='InstanceMetric', label_spec=label_spec),
+    dict(type='BoxMetric', label_spec=label_spec),
     dict(type='BoundaryIoUMetric', label_spec=label_spec),
 ]
