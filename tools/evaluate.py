@@ -53,7 +53,8 @@ from occsplat.structures import OccDataSample  # noqa: E402
 from train import add_cfg_options, set_work_dir  # noqa: E402
 
 _META = ('token', 'scene_name', 'ray_origins')
-_LABELS = ('gt_occ', 'gt_flow', 'gt_visible')
+_LABELS = ('gt_occ', 'gt_flow', 'gt_visible', 'gt_boxes', 'gt_box_labels')
+_LABEL_TRANSFORMS = ('LoadOccLabels', 'LoadBoxes')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -115,7 +116,7 @@ def build_dataset(cfg: Config, images: bool) -> Any:
         dataset.pipeline = [
             step
             for step in dataset.pipeline
-            if step['type'] == 'LoadOccLabels'
+            if step['type'] in _LABEL_TRANSFORMS
         ]
     return DATASETS.build(dataset)
 
@@ -173,9 +174,11 @@ def count_volumes(
             key = metric.spec.name, metric.grid
             if key not in volumes:
                 volumes[key] = read_volumes(path, metric.spec, metric.grid)
-            sample.pred_occ, flow = volumes[key]
+            sample.pred_occ, flow, offsets = volumes[key]
             if flow is not None:
                 sample.pred_flow = flow
+            if offsets is not None:
+                sample.pred_offsets = offsets
             with named(path):
                 metric.process(None, [sample])
     return scenes

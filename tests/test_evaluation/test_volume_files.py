@@ -40,7 +40,20 @@ def test_without_flow(tmp_path):
     occ = volumes()[0]
     write_volumes(tmp_path / 'preds.npz', occ, None, SPEC)
     back = read_volumes(tmp_path / 'preds.npz', SPEC, GRID)
-    assert torch.equal(back[0], occ) and back[1] is None
+    assert torch.equal(back[0], occ) and back[1:] == (None, None)
+
+
+def test_offsets_of_any_stride(tmp_path):
+    occ = volumes()[0]
+    # every other voxel along axes that two divides
+    grid = VoxelGrid(range=(0, 0, 0, 4, 6, 2), shape=(4, 6, 2))
+    occ = occ.repeat(1, 2, 1)
+    for shape in ((6, 4, 6, 2), (6, 2, 3, 1)):
+        offsets = torch.rand(shape) * 10
+        write_volumes(tmp_path / 'preds.npz', occ, None, SPEC, offsets)
+        back = read_volumes(tmp_path / 'preds.npz', SPEC, grid)
+        assert torch.equal(back[2], offsets) and back[1] is None
+        assert torch.equal(back[0], occ)
 
 
 def test_wrong_files_are_named(tmp_path):
@@ -54,6 +67,10 @@ def test_wrong_files_are_named(tmp_path):
         (
             dict(semantics=occ, flow=np.zeros((1, 2))),
             r'flow of shape \(\d+, 2\) or \(4, 3, 2, 2\).* got .*\(1, 2\)',
+        ),
+        (
+            dict(semantics=occ, offsets=np.zeros((6, 4, 3, 1))),
+            r'offsets of shape \(6, 4, 3, 2\) .* got .*\(6, 4, 3, 1\)',
         ),
         (dict(semantics=np.array([print])), 'damaged'),
     ):

@@ -8,12 +8,13 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import nn
 
+from occsplat.ops import run_lengths
 from occsplat.structures import LabelSpec, OccPrediction
 
 
 @MODELS.register_module(force=True)
 class EchoModel(BaseModel):
-    """Labels moved by a voxel along x; a flow that is never quite right."""
+    """Labels moved by a voxel along x; flow and offsets not quite right."""
 
     def __init__(self, data_preprocessor=None, init_cfg=None):
         super().__init__(data_preprocessor, init_cfg)
@@ -26,6 +27,8 @@ class EchoModel(BaseModel):
             moves = torch.isin(sample.pred_occ, self.movable)[..., None]
             flow = sample.gt_flow.roll(1, 0) * self.speed + 0.1
             sample.pred_flow = torch.where(moves, flow, 0)
+            runs = run_lengths(sample.gt_occ, stride=2)
+            sample.pred_offsets = runs * 0.8 + self.speed
         return data_samples
 
 

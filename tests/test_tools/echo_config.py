@@ -27,6 +27,9 @@ test_evaluator = [
     dict(type='BEVIoUMetric', grid=grid),
     dict(type='VisibleIoUMetric', grid=grid, stride=4),
     dict(type='DuplicateMetric', grid=grid),
+    dict(type='OffsetMetric', grid=grid),
+    dict(type='InstanceMetric', grid=grid),
+    dict(type='BoundaryIoUMetric', grid=grid),
 ]
 test_cfg = dict()
 env_cfg = dict(dist_cfg=dict(backend='nccl'))

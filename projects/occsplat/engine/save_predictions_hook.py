@@ -105,7 +105,10 @@ class SavePredictionsHook(Hook):
             for path in self._paths(token):
                 own = self._own(path, get_rank())
                 if path.name == VOLUME_FILE:
-                    write_volumes(own, sample.pred_occ, flow, self.spec)
+                    offsets = sample.get('pred_offsets')
+                    write_volumes(
+                        own, sample.pred_occ, flow, self.spec, offsets
+                    )
                     continue
                 own.parent.mkdir(parents=True, exist_ok=True)
                 with open(own, 'wb') as file:

@@ -5,9 +5,11 @@
 - ``semantics``, class ids, uint8 (X, Y, Z);
 - ``flow``, m/s, where a network predicts it: (M, 2) of the M voxels with a
   movable class, in the order of ``semantics`` (z fastest), and zero
-  elsewhere; or (X, Y, Z, 2).
+  elsewhere; or (X, Y, Z, 2);
+- ``offsets``, metres, where a network predicts them: (6, X/s, Y/s, Z/s) of
+  every s-th voxel, in the directions x+ x- y+ y- z+ z-.
 
-Shape letters: X Y Z voxels, M movable voxels.
+Shape letters: X Y Z voxels, M movable voxels, s stride of cells.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ def write_volumes(
     occ: Tensor,  # (X, Y, Z)
     flow: Tensor | None,  # (X, Y, Z, 2)
     spec: LabelSpec,
+    offsets: Tensor | None = None,  # (6, X/s, Y/s, Z/s)
 ) -> None:
     """Write a prediction, whole or not at all; folders are made as needed.
 
@@ -42,6 +45,7 @@ def write_volumes(
         occ: class ids.
         flow: m/s, on any device, in single precision or less.
         spec: says which classes are movable.
+        offsets: metres, on any device, in single precision or less.
     """
     path = Path(path)
     arrays = dict(semantics=occ.cpu().numpy().astype(np.uint8))
@@ -50,6 +54,8 @@ def write_volumes(
         movable = np.isin(arrays['semantics'], spec.movable)
         short = not dense[~movable].any()
         arrays['flow'] = dense[movable] if short else dense
+    if offsets is not None:
+        arrays['offsets'] = offsets.float().cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
     with open(part, 'wb') as file:
@@ -59,7 +65,7 @@ def write_volumes(
 
 def read_volumes(
     path: str | Path, spec: LabelSpec, grid: VoxelGrid
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Read a prediction; nothing in the file can act.
 
     Args:
@@ -68,8 +74,9 @@ def read_volumes(
         grid: of the prediction.
 
     Returns:
-        tuple: class ids, uint8 (X, Y, Z), and flow in m/s, (X, Y, Z, 2),
-        or None where the file has none.
+        tuple: class ids, uint8 (X, Y, Z); flow in m/s, (X, Y, Z, 2); and
+        offsets in metres, (6, X/s, Y/s, Z/s); None for what the file does
+        not have.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -85,7 +92,7 @@ def read_volumes(
     except Exception as error:
         raise DataError(
             f'{path} is damaged ({type(error).__name__}: {error}): expected '
-            'an .npz archive with semantics and perhaps flow'
+            'an .npz archive with semantics and perhaps flow and offsets'
         ) from error
     occ = _checked(path, arrays, 'semantics', 'iu', [grid.shape])
     if occ.size and not 0 <= int(occ.min()) <= int(occ.max()) <= 255:
@@ -94,17 +101,26 @@ def read_volumes(
             f'{occ.max()}'
         )
     occ = occ.astype(np.uint8)
-    if 'flow' not in arrays:
-        return torch.from_numpy(occ), None
-    movable = np.isin(occ, spec.movable)
-    whole = (*grid.shape, 2)
-    shapes = [(int(movable.sum()), 2), whole]
-    flow = _checked(path, arrays, 'flow', 'f', shapes)
-    if flow.shape != whole:
-        dense = np.zeros(whole, flow.dtype)
-        dense[movable] = flow
-        flow = dense
-    return torch.from_numpy(occ), torch.from_numpy(flow)
+    flow = offsets = None
+    if 'flow' in arrays:
+        movable = np.isin(occ, spec.movable)
+        whole = (*grid.shape, 2)
+        shapes = [(int(movable.sum()), 2), whole]
+        flow = _checked(path, arrays, 'flow', 'f', shapes)
+        if flow.shape != whole:
+            dense = np.zeros(whole, flow.dtype)
+            dense[movable] = flow
+            flow = dense
+        flow = torch.from_numpy(flow)
+    if 'offsets' in arrays:
+        shapes = [
+            (6, *grid.pooled(s).shape)
+            for s in range(1, min(grid.shape) + 1)
+            if not any(n % s for n in grid.shape)
+        ]
+        offsets = _checked(path, arrays, 'offsets', 'f', shapes)
+        offsets = torch.from_numpy(offsets)
+    return torch.from_numpy(occ), flow, offsets
 
 
 def _checked(
