@@ -18,7 +18,7 @@ ALLOWED = {
     'evaluation': {'structures', 'ops', 'rendering'},
     'models': {'structures', 'ops', 'rendering'},
     'visualization': {'structures', 'ops', 'rendering'},
-    'engine': {'structures', 'data', 'evaluation', 'visualization'},
+    'engine': {'structures', 'ops', 'data', 'evaluation', 'visualization'},
 }
 
 

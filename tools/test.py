@@ -2,6 +2,7 @@
 
 python tools/test.py CONFIG CHECKPOINT [--show-dir outputs/sheets]
 python tools/test.py CONFIG CHECKPOINT --save-predictions outputs/predictions
+python tools/test.py CONFIG CHECKPOINT --save-boxes outputs/boxes.json
 
 Prints the tables and writes metrics.json to the work dir: --work-dir, else
 the config's work_dir, else work_dirs/<name of the config>.
@@ -66,6 +67,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='FILE.json',
         help='method, team, authors ... of the file of --save-rays',
     )
+    parser.add_argument(
+        '--save-boxes',
+        metavar='FILE.json',
+        help='write the objects in them to this file, as boxes in '
+        "nuScenes' format for detection results",
+    )
     add_common(parser)
     return parser
 
@@ -74,24 +81,32 @@ def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Let the run write what the command line asks for."""
     if args.challenge_info and not args.save_rays:
         raise ConfigError('--challenge-info goes into the file of --save-rays')
-    if not args.save_rays and not args.save_predictions:
-        return
     evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
     # labels may be pooled: predictions are where RayIoU finds them
     scored = [e for e in evaluators if e['type'] == 'RayIoUMetric']
     scored = scored[0] if scored else dict()
-    hook = dict(
-        type='SavePredictionsHook',
+    where = dict(
         label_spec=scored.get('label_spec', cfg.get('label_spec', 'openocc')),
         grid=scored.get('grid'),
-        out_dir=args.save_predictions,
-        ray_file=args.save_rays,
     )
-    if args.challenge_info:
-        hook['info'] = read_challenge_info(args.challenge_info)
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+    hooks = list(cfg.get('custom_hooks', []))
+    if args.save_rays or args.save_predictions:
+        hook = dict(
+            type='SavePredictionsHook',
+            **where,
+            out_dir=args.save_predictions,
+            ray_file=args.save_rays,
+        )
+        if args.challenge_info:
+            hook['info'] = read_challenge_info(args.challenge_info)
+        hooks.append(hook)
+    if args.save_boxes:
+        hooks.append(
+            dict(type='SaveBoxesHook', **where, out_file=args.save_boxes)
+        )
+    cfg.custom_hooks = hooks
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

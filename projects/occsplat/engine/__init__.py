@@ -15,6 +15,7 @@ from .public_weights import PublicWeights
 from .resume_point_hook import ResumePointHook
 from .runner import OccRunner
 from .sample_sheet_hook import SampleSheetHook
+from .save_boxes_hook import SaveBoxesHook
 from .save_predictions_hook import SavePredictionsHook
 from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
@@ -28,6 +29,7 @@ __all__ = [
     'ResumableTrainLoop',
     'ResumePointHook',
     'SampleSheetHook',
+    'SaveBoxesHook',
     'SavePredictionsHook',
     'WarmupSwitchHook',
     'check_config',

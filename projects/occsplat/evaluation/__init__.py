@@ -7,6 +7,7 @@ from .boundary_iou_metric import (
     near_boundary,
 )
 from .box_counts import BoxCounts, box_ious, count_boxes
+from .box_files import detection_results, write_detections
 from .box_metric import BoxMetric
 from .duplicate_metric import DuplicateMetric
 from .image_counts import ImageCounts, count_pixels, render_occ
@@ -79,6 +80,7 @@ __all__ = [
     'count_ray_runs',
     'count_rays',
     'count_voxels',
+    'detection_results',
     'exit_depth',
     'from_arrays',
     'lidar_rays',
@@ -94,6 +96,7 @@ __all__ = [
     'to_arrays',
     'top_classes',
     'without_ignored',
+    'write_detections',
     'write_frame_table',
     'write_metrics',
     'write_volumes',

@@ -2,7 +2,7 @@
 
 from .deformable_attention import deformable_attention
 from .deformable_conv import deformable_conv
-from .instance_boxes import InstanceBoxes, instance_boxes
+from .instance_boxes import InstanceBoxes, instance_boxes, predicted_boxes
 from .ray_casting import RayRuns, cast_rays, count_runs, visible_voxels
 from .run_lengths import known_run_lengths, run_lengths
 from .voxel_pooling import voxel_pooling
@@ -16,6 +16,7 @@ __all__ = [
     'deformable_conv',
     'instance_boxes',
     'known_run_lengths',
+    'predicted_boxes',
     'run_lengths',
     'visible_voxels',
     'voxel_pooling',

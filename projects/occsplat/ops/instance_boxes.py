@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import VoxelGrid, same_shape
+from occsplat.structures import OccDataSample, VoxelGrid, same_shape
 
 from .run_lengths import run_lengths
 
 #: share of a voxel's vote that must lie in the box of what it joins: the
 #: votes of voxels where two objects touch reach over both
-_OVERLAP = 0.6
+_OVERLAP = 0.5
 #: metres between the centres of voxels that touch at an edge or a corner
 #: only, up to which they touch at all; small voxels do, large ones do not
 _TOUCH = 0.75
@@ -79,7 +79,7 @@ def instance_boxes(
        voxels of its class in it.
     2. The vote with the largest support opens an instance; its box is
        that vote. Voxels of the class in it join, then those that touch
-       members, as long as 0.6 of their own vote lies in the box, one
+       members, as long as half of their own vote lies in the box, one
        voxel wider, which grows with every member. So the ends of a
        rotated car join, whose votes are short chords, and voxels beyond
        a place where two cars touch do not. Voxels that joined no longer
@@ -145,6 +145,26 @@ def instance_boxes(
         scores=back(rows[:, 7]),
         velocities=back(rows[:, 8:]),
         ids=back(ids),
+    )
+
+
+def predicted_boxes(
+    sample: OccDataSample, grid: VoxelGrid, classes: Sequence[int]
+) -> InstanceBoxes:
+    """``instance_boxes`` of a sample's prediction, whatever it holds.
+
+    Args:
+        sample: with ``pred_occ``, and perhaps ``pred_offsets`` and
+            ``pred_flow``.
+        grid: where its voxels are.
+        classes: ids of the classes that have instances.
+    """
+    return instance_boxes(
+        sample.pred_occ,
+        sample.get('pred_offsets'),
+        grid,
+        classes,
+        sample.get('pred_flow'),
     )
 
 

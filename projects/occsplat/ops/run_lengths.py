@@ -49,10 +49,11 @@ def run_lengths(labels: Tensor, stride: int = 1) -> Tensor:
         # only the axis along which runs are counted needs all voxels
         steps = [stride] * 3
         steps[axis] = 1
-        dense = np.ascontiguousarray(volume[tuple(np.s_[::n] for n in steps)])
+        dense = _rows(volume[tuple(np.s_[::n] for n in steps)], axis)
+        dense = np.ascontiguousarray(dense)
         for direction in range(2):
             _scan(
-                _rows(dense, axis),
+                dense,
                 stride,
                 direction == 0,
                 _rows(lengths[2 * axis + direction], axis),
@@ -116,7 +117,7 @@ def _check(labels: Tensor, stride: int) -> None:
 
 
 def _rows(volume: np.ndarray, axis: int) -> np.ndarray:
-    """A view (blocks, along the axis, side by side) of a volume.
+    """(blocks, along the axis, side by side), a view of a whole volume.
 
     Side by side lies what can be scanned at once and is near in memory.
     """
