@@ -1,4 +1,4 @@
-"""Annotated 3D boxes in the reference frame.
+"""3D boxes in the reference frame.
 
 Shape letters: M boxes.
 """
@@ -97,13 +97,7 @@ class Boxes:
         """
         kept = [i for i in instances if i.get('bbox_3d_isvalid', True)]
         boxes = np.array([i['bbox_3d'][:7] for i in kept], dtype=np.float64)
-        boxes = boxes.reshape(-1, 7)
-        cos, sin = np.cos(boxes[:, 6]), np.sin(boxes[:, 6])
-        local = _UNIT * boxes[:, None, 3:6]
-        x = local[..., 0] * cos[:, None] - local[..., 1] * sin[:, None]
-        y = local[..., 0] * sin[:, None] + local[..., 1] * cos[:, None]
-        corners = np.stack([x, y, local[..., 2]], axis=-1)
-        corners += boxes[:, None, :3]
+        corners = _corners(boxes.reshape(-1, 7))
         velocity = np.zeros((len(kept), 3))
         for row, instance in enumerate(kept):
             # unknown velocities are NaN or absent
@@ -122,3 +116,34 @@ class Boxes:
             velocity @ rotation.T,
             np.array(colors, dtype=np.uint8).reshape(-1, 3),
         )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        boxes: np.ndarray,  # (M, 7)
+        labels: np.ndarray,  # (M,)
+        spec: LabelSpec,
+        velocities: np.ndarray | None = None,  # (M, 2)
+    ) -> Boxes:
+        """Boxes that are in the reference frame already.
+
+        Args:
+            boxes: x y z of the middle, length, width, height and yaw.
+            labels: class ids.
+            spec: palette.
+            velocities: m/s, nan where unknown; nothing moves unless given.
+        """
+        velocity = np.zeros((len(boxes), 3))
+        if velocities is not None:
+            velocity[:, :2] = np.nan_to_num(velocities)
+        colors = np.array(spec.palette, np.uint8)[labels]
+        return cls(_corners(np.float64(boxes)), velocity, colors)
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Corners (M, 8, 3) of boxes (M, 7)."""
+    cos, sin = np.cos(boxes[:, 6:]), np.sin(boxes[:, 6:])
+    local = _UNIT * boxes[:, None, 3:6]
+    x = local[..., 0] * cos - local[..., 1] * sin
+    y = local[..., 0] * sin + local[..., 1] * cos
+    return np.stack([x, y, local[..., 2]], axis=-1) + boxes[:, None, :3]

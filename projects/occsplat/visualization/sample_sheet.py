@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
+from occsplat.ops import predicted_boxes
 from occsplat.structures import (
     CameraRig,
     LabelSpec,
@@ -54,12 +55,14 @@ def sample_sheet(
     """Images, prediction and truth of a sample.
 
     Rows: the images; the prediction and, where there is one, the truth
-    from the same cameras; bird's-eye views with flow arrows and chase
-    views of both.
+    from the same cameras; bird's-eye views with flow arrows and boxes and
+    chase views of both. Boxes are those found in the prediction, see
+    ``instance_boxes``, and those annotated.
 
     Args:
-        sample: with ``pred_occ`` or ``gt_occ`` or both, and their flow
-            where it exists. They span the label set's range.
+        sample: with ``pred_occ`` or ``gt_occ`` or both, and their flow,
+            offsets and boxes where they exist. They span the label set's
+            range.
         images: RGB, uint8, one a camera.
         spec: the label set.
         rig: cameras of ``images``; by default the key frame's cameras of
@@ -95,7 +98,8 @@ def sample_sheet(
         views = render_occupancy(occ, grid, spec, small)
         rows.append([(name, view) for view in views])
         size = 960 // len(volumes)
-        below += volume_panels(name, occ, flow, grid, spec, size=size)
+        boxes = _boxes(sample, name, grid, spec, still=flow is not None)
+        below += volume_panels(name, occ, flow, grid, spec, boxes, size)
     has_flow = any(flow is not None for *_, flow in volumes)
     return contact_sheet(
         [*rows, below],
@@ -211,6 +215,31 @@ def volume_panels(
         (f"{name}: bird's-eye view", above),
         (f'{name}: from behind', behind),
     ]
+
+
+def _boxes(
+    sample: OccDataSample,
+    name: str,
+    grid: VoxelGrid,
+    spec: LabelSpec,
+    still: bool,
+) -> Boxes | None:
+    """Boxes of the prediction or the truth, None where there are none.
+
+    ``still``: without their velocities, since flow shows them.
+    """
+    if name == 'prediction':
+        found = predicted_boxes(sample, grid, spec.movable)
+        return Boxes.from_arrays(
+            found.boxes.numpy(), found.labels.numpy(), spec
+        )
+    if 'gt_boxes' not in sample:
+        return None
+    keys = 'gt_boxes', 'gt_box_labels', 'gt_box_velocities'
+    boxes, labels, velocities = (_array(sample, key) for key in keys)
+    return Boxes.from_arrays(
+        boxes, labels, spec, None if still else velocities
+    )
 
 
 def _camera_names(
