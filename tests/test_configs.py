@@ -16,6 +16,8 @@ CONFIGS = sorted(
 )
 FULL_SIZE = 'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
 TINY = 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
+#: what a method may add to its baseline's model
+HEADS = ('render_heads', 'offset_head')
 PAIRS = [
     ('fbocc/fbocc-r50_8xb2-48e_openocc.py', FULL_SIZE),
     ('fbocc/fbocc-tiny_minitown.py', TINY),
@@ -40,6 +42,16 @@ PAIRS = [
             ('r50_8xb2-48e_surroundocc', 'gaussrender'),
             ('tiny_minitown', 'gaussrender'),
             ('tiny_minitown-surroundocc', 'gaussrender'),
+        )
+    ),
+    *(
+        (f'{host.split("-")[0]}/{host}.py', f'voxdet/{variant}_{host}.py')
+        for host, variant in (
+            ('fbocc-r50_8xb2-48e_openocc', 'voxdet'),
+            ('bevstereo-r50_8xb4-24e_occ3d', 'voxdet'),
+            ('fbocc-tiny_minitown', 'voxdet'),
+            ('fbocc-tiny_minitown', 'voxdet-offsets'),
+            ('bevstereo-tiny_minitown', 'voxdet'),
         )
     ),
 ]
@@ -74,8 +86,9 @@ def test_every_config_builds_its_model(path, without_memory):
 @pytest.mark.parametrize('baseline, method', PAIRS)
 def test_a_method_is_its_baseline_plus_a_head(baseline, method):
     baseline, method = load(baseline), load(method)
-    assert method.model.pop('render_heads')
-    assert 'render_heads' not in baseline.model
+    added = [method.model.pop(name, None) for name in HEADS]
+    assert sum(map(bool, added)) == 1
+    assert not set(HEADS) & set(baseline.model)
     # what the head looks at beyond the baseline's own labels
     method.train_dataloader.dataset.pop('extra_transforms', None)
     assert method.to_dict() == baseline.to_dict()
@@ -158,7 +171,7 @@ def test_a_head_leaves_the_other_initial_weights_alone(baseline, method):
         model.init_weights()
         states.append(model.state_dict())
     one, two = states
-    two = {k: v for k, v in two.items() if not k.startswith('render_heads.')}
+    two = {k: v for k, v in two.items() if k.split('.')[0] not in HEADS}
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert torch.equal(two[name], value), name
@@ -208,6 +221,9 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     # RenderOcc's head is called after what it does
     term = dict(renderocc='nerf').get(method, method)
     assert (term in terms) == bool(cfg.model.get('render_heads', ()))
+    offset_head = cfg.model.get('offset_head', {})
+    assert ('offset' in terms) == bool(offset_head)
+    assert ('aux' in terms) == ('aux_head' in offset_head)
     for name, value in losses.items():
         assert torch.isfinite(value), name
     without = [
@@ -221,6 +237,36 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     assert sample.pred_occ.shape == (100, 100, 8)
     if cfg.model.occ_head.type == 'OccHead' and 'surroundocc' not in path.stem:
         assert sample.pred_flow.shape == (100, 100, 8, 2)
+    assert ('pred_offsets' in sample) == bool(offset_head)
+    if offset_head:
+        assert sample.pred_offsets.shape == (6, 50, 50, 4)
+        low, high = sample.pred_offsets.flatten(1).aminmax(dim=1)
+        assert (low > 0).all()
+        assert (high < torch.tensor([80, 80, 80, 80, 6.4, 6.4])).all()
+
+
+def test_an_offset_head_and_a_render_head_train_together(minitown_infos):
+    cfg = load('voxdet/voxdet_fbocc-tiny_minitown.py')
+    cfg.model.render_heads = load(TINY).model.render_heads
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    losses = train_step(model, samples(cfg, minitown_infos))
+    terms = {name.split('_')[1] for name in losses}
+    assert terms >= {'occ', 'depth', 'offset', 'aux', 'voxelsplat'}
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    'path',
+    [p for p in CONFIGS if p.parent.name == 'voxdet'],
+    ids=lambda p: p.stem,
+)
+def test_offsets_are_learned_at_the_cells_that_have_labels(path):
+    cfg = Config.fromfile(path)
+    steps = cfg.train_dataloader.dataset.extra_transforms
+    (step,) = [s for s in steps if s.type == 'VoxelRunLengths']
+    assert step.stride == cfg.model.offset_head.stride
 
 
 def test_the_tiny_bevstereo_learns(minitown_infos):

@@ -40,6 +40,8 @@ CASES = {
     'renderocc/renderocc-7f_bevstereo-swin-b_8xb2-12e_occ3d.py': dict(
         depths=(1, 1, 1, 1)
     ),
+    'voxdet/voxdet_fbocc-r50_8xb2-48e_openocc.py': dict(),
+    'voxdet/voxdet_bevstereo-r50_8xb4-24e_occ3d.py': dict(),
 }
 
 
@@ -60,6 +62,10 @@ def shrink(cfg, backbone):
     labels = dict(range=limits, shape=label_shape(model))
     if model.occ_head.type != 'OccHead':
         model.occ_head.grid = labels
+    if 'offset_head' in model:
+        model.offset_head.grid = labels
+        if model.offset_head.aux_head.type != 'OccHead':
+            model.offset_head.aux_head.grid = labels
     for head in model.get('render_heads', ()):
         head.grid = labels
         if head.type == 'VoxelSplatHead':
@@ -94,9 +100,9 @@ def test_it_learns_and_predicts_on_small_inputs(name, minitown_lidar2d):
     losses = model(**data, mode='loss')
     for term, value in losses.items():
         assert torch.isfinite(value), term
-    rendered = dict(voxelsplat='voxelsplat', gsrender='gsrender')
-    rendered['renderocc'] = 'nerf'
-    for method, term in rendered.items():
+    added = dict(voxelsplat='voxelsplat', gsrender='gsrender')
+    added |= dict(renderocc='nerf', voxdet='offset')
+    for method, term in added.items():
         assert any(term in t for t in losses) == name.startswith(method)
     model.parse_losses(losses)[0].backward()
     for parameter_name, parameter in model.named_parameters():
@@ -109,3 +115,7 @@ def test_it_learns_and_predicts_on_small_inputs(name, minitown_lidar2d):
     head = cfg.model.occ_head
     if head.type == 'OccHead' and head.get('with_flow', True):
         assert torch.isfinite(sample.pred_flow).all()
+    if 'offset_head' in cfg.model:
+        cells = tuple(n // 2 for n in label_shape(cfg.model))
+        assert sample.pred_offsets.shape == (6, *cells)
+        assert torch.isfinite(sample.pred_offsets).all()

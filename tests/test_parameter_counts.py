@@ -147,6 +147,38 @@ def occ_head(classes, flow):
     return total + branch(classes) + flow * branch(2)
 
 
+def plane_decoupling(c):
+    # 1x1, where a deformable convolution looks, and itself
+    plane = linear(c, c) + 9 * c * 18 + 18 + conv(c, c, 9)
+    # a weight of each voxel for each plane; what is spread is fused
+    return 3 * c + 3 * plane + conv(c, c, 1)
+
+
+def decoupled_encoder(c, host_levels):
+    """Three levels, of which the coarsest is not decoupled."""
+    fuse = conv(2 * c, c, 1) + conv(c, c, 27)
+    branch = 2 * (plane_decoupling(c) + fuse)
+    return (3 - host_levels) * conv(c, c, 27) + 2 * branch
+
+
+def instance_aggregation(c, d):
+    """Four layers: queries, keys, values, output and norm."""
+    return 4 * (3 * conv(c, d, 1) + linear(d, c) + 2 * c)
+
+
+def offset_branch(c):
+    return conv(c, 64, 27) + linear(64, 6)
+
+
+def aux_occ_head(classes):
+    """An OccHead of 32 channels on the 80 of the lifted volume."""
+
+    def branch(out):
+        return conv(32, 16, 1) + linear(16, out)
+
+    return conv(80, 32, 8) + conv(80, 32, 27) + branch(2) + branch(classes)
+
+
 R50 = dict(img_backbone=resnet50(), img_neck=neck(1024, 2048))
 VOLUME = dict(
     lifter=depth_net(256) + backward_projection(),
@@ -205,6 +237,25 @@ MODEL_PARTS |= {
     },
 }
 
+MODEL_PARTS |= {
+    'voxdet_fbocc-r50_8xb2-48e_openocc': {
+        **MODEL_PARTS['fbocc-r50_8xb2-48e_openocc'],
+        'offset_head': decoupled_encoder(256, host_levels=3)
+        + offset_branch(256)
+        + instance_aggregation(256, 64)
+        + aux_occ_head(17),
+    },
+    'voxdet_bevstereo-r50_8xb4-24e_occ3d': {
+        **MODEL_PARTS['bevstereo-r50_8xb4-24e_occ3d'],
+        'offset_head': decoupled_encoder(32, host_levels=1)
+        + offset_branch(32)
+        + instance_aggregation(32, 32)
+        # as the head, on two frames
+        + MLP_HEAD['occ_head']
+        + 27 * 32 * 32,
+    },
+}
+
 
 @pytest.mark.parametrize('name', MODEL_PARTS)
 def test_every_part_has_the_parameters_of_its_layers(name, without_memory):
@@ -226,6 +277,10 @@ def test_formulas_agree_with_published_sizes():
     assert swin_b() == (
         87_768_224 - 1_025_000 + 2 * 512 + (23 * 23 - 13 * 13) * heads
     )
+    # the released VoxDet of 128 channels: 0.572 million in a block that
+    # decouples, 4.19 million in two tasks of two levels
+    assert plane_decoupling(128) == pytest.approx(0.572e6, rel=1e-3)
+    assert decoupled_encoder(128, 3) == pytest.approx(4.19e6, rel=1e-3)
     # the paper's EVA-02-L: 304 million, classifier included
     assert eva02_l() == pytest.approx(304e6, rel=0.005)
 
