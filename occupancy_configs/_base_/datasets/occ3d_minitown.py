@@ -74,7 +74,12 @@ test_evaluator = [
     dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
     dict(type='DuplicateMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='OffsetMetric', label_spec=label_spec, grid=label_grid),
+    dict(
+        type='OffsetMetric',
+        label_spec=label_spec,
+        grid=label_grid,
+        stride=2,  # cells of the offset heads, also for networks without
+    ),
     dict(type='InstanceMetric', label_spec=label_spec, grid=label_grid),
     dict(type='BoxMetric', label_spec=label_spec, grid=label_grid),
     dict(type='BoundaryIoUMetric', label_spec=label_spec, grid=label_grid),

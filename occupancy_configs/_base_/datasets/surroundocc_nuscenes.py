@@ -73,7 +73,11 @@ test_evaluator = [
     dict(type='BEVIoUMetric', label_spec=label_spec),
     dict(type='VisibleIoUMetric', label_spec=label_spec),
     dict(type='DuplicateMetric', label_spec=label_spec),
-    dict(type='OffsetMetric', label_spec=label_spec),
+    dict(
+        type='OffsetMetric',
+        label_spec=label_spec,
+        stride=2,  # cells of the offset heads, also for networks without
+    ),
     dict(type='InstanceMetric', label_spec=label_spec),
     dict(type='BoxMetric', label_spec=label_spec),
     dict(type='BoundaryIoUMetric', label_spec=label_spec),
