@@ -26,8 +26,8 @@ _OVERLAP = 0.5
 _TOUCH = 0.75
 #: votes that are compared with a vote to score it, at most
 _COMPARED = 512
-#: of an object's votes, the share that may end above and below it
-_STRAY = 0.1
+#: of an object's columns, the share that may end above and below it
+_STRAY = 0.05
 #: m/s above which an object heads where it goes
 _MOVING = 0.5
 #: length by width below which a footprint shows no heading
@@ -86,8 +86,8 @@ def instance_boxes(
        count; the next vote opens the next instance.
     3. A rotated rectangle with the first and second moments of the
        instance's columns is its footprint. A hull would be as long as its
-       farthest voxels. Height comes from the votes, without the tenth
-       of them that end highest and lowest.
+       farthest voxels. Height comes from the votes, by their mean in
+       each column, of which a few may end above and below the box.
 
     Args:
         occ (Tensor): class ids.
@@ -350,7 +350,8 @@ def _fit(
     """Box, score and velocity of an instance of n voxels, 10 numbers."""
     size, corner = np.array(grid.size), np.array(grid.min)
     velocity = np.zeros(2) if speeds is None else speeds[own].mean(axis=0)
-    columns = np.unique(index[:, :2], axis=0)
+    columns, column = np.unique(index[:, :2], axis=0, return_inverse=True)
+    column = column.reshape(-1)  # numpy 2.0 keeps an axis
     points = (columns + 0.5) * size[:2] + corner[:2]  # (K, 2)
     center = points.mean(axis=0)
     spread = (points - center).T @ (points - center) / len(points)
@@ -368,9 +369,13 @@ def _fit(
     length, width = (
         np.sqrt(12 * axis @ spread @ axis) for axis in (heading, aside)
     )
-    bottom = np.quantile(low[:, 2], _STRAY) + 0.5
-    top = np.quantile(high[:, 2], 1 - _STRAY) + 0.5
-    bottom, top = (corner[2] + size[2] * face for face in (bottom, top))
+    bottom, top = (
+        np.quantile(
+            np.bincount(column, weights=faces) / np.bincount(column), share
+        )
+        for faces, share in ((low[:, 2], _STRAY), (high[:, 2], 1 - _STRAY))
+    )
+    bottom, top = (corner[2] + size[2] * (z + 0.5) for z in (bottom, top))
     filled = len(index) * size.prod() / (length * width * (top - bottom))
     score = min(filled, 1.0) * len(index) / (len(index) + _DOUBT)
     yaw = np.arctan2(heading[1], heading[0])
