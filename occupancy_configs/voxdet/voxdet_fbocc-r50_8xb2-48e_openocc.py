@@ -23,6 +23,7 @@ model = dict(
             channels=256,
             in_levels=3,
             num_levels=3,
+            width=128,  # of planes and pyramids
         ),
         aggregation=dict(
             type='InstanceAggregation',

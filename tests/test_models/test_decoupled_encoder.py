@@ -262,3 +262,18 @@ def test_errors_name_expected_and_actual():
             make_encoder(in_levels=in_levels, num_levels=3)
     with pytest.raises(ValueError, match='expects 3 levels, got 1'):
         make_encoder()(make_levels((4, 3, 2)))
+
+
+def test_a_width_of_its_own_changes_no_shape_and_leaves_nothing_unused():
+    torch.manual_seed(0)
+    encoder = SpatiallyDecoupledEncoder(
+        8, 2, 3, width=4, norm_cfg=dict(type='GN', num_groups=2)
+    )
+    levels = [torch.randn(1, 8, 8, 6, 4), torch.randn(1, 8, 4, 3, 2)]
+    classes, offsets = encoder(levels)
+    assert [x.shape for x in classes] == [x.shape for x in levels]
+    assert offsets.shape == levels[0].shape
+    narrow = encoder.branches['offsets'].decouple[0].weights
+    assert narrow.in_channels == 4
+    (sum(x.square().sum() for x in classes) + offsets.sum()).backward()
+    assert all(p.grad is not None for p in encoder.parameters())

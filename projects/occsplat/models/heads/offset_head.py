@@ -66,6 +66,9 @@ class OffsetHead(nn.Module):
             (equation 8).
         norm_cfg (dict, optional): normalisation, GroupNorm of 32 groups
             by default.
+
+    Raises:
+        ValueError: when ``stride`` does not divide the grid.
     """
 
     def __init__(

@@ -1,17 +1,18 @@
 """VoxDet's spatially-decoupled voxel encoder: a volume for each task.
 
-Shape letters: B batch, C channels, X Y Z voxels, L levels.
+Shape letters: B batch, C channels, W channels of a task, X Y Z voxels,
+L levels.
 
 ::
 
     levels (B, C, Xl, Yl, Zl), l = 1..L, of an encoder that tasks share
-      -> for each task, levels 1..L-1:
-           dense projection onto three planes   (B, C, X, Y) (B, C, X, Z)
-                                                (B, C, Y, Z)
+      -> for each task, at W channels, levels 1..L-1:
+           dense projection onto three planes   (B, W, X, Y) (B, W, X, Z)
+                                                (B, W, Y, Z)
            1x1 and deformable 3x3 convolution of each plane
            spread along the lost axis, summed, fused, added to the level
       -> for each task, a feature pyramid from coarse to fine
-      -> levels for the classes, the finest level for the offsets
+      -> levels for the classes, the finest level for the offsets, at C
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ class SpatiallyDecoupledEncoder(nn.Module):
         channels (int): C, of every level.
         in_levels (int): levels of the host.
         num_levels (int): L.
-        norm_cfg (dict, optional): normalisation of planes and volumes
-            alike, GroupNorm of 32 groups by default.
+        width (int, optional): W, C by default. 1x1x1 convolutions lead
+            from C to W and back where they differ; the paper has 128.
+        norm_cfg (dict, optional): normalisation that takes planes and
+            volumes alike, GroupNorm of 32 groups by default.
 
     Raises:
         ValueError: when ``in_levels`` is not in 1..num_levels.
@@ -57,6 +60,7 @@ class SpatiallyDecoupledEncoder(nn.Module):
         channels: int,
         in_levels: int = 3,
         num_levels: int = 3,
+        width: int | None = None,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
@@ -71,8 +75,14 @@ class SpatiallyDecoupledEncoder(nn.Module):
             conv3d(channels, channels, 3, stride=2, norm_cfg=norm_cfg)
             for _ in range(num_levels - in_levels)
         )
+        # the classes are told from as many levels as the host's
         self.branches = nn.ModuleDict(
-            {task: _Branch(channels, num_levels, norm_cfg) for task in TASKS}
+            {
+                task: _Branch(
+                    channels, width or channels, num_levels, count, norm_cfg
+                )
+                for task, count in zip(TASKS, (in_levels, 1))
+            }
         )
 
     def forward(
@@ -99,27 +109,45 @@ class SpatiallyDecoupledEncoder(nn.Module):
         for conv in self.coarser:
             levels.append(conv(levels[-1]))
         classes, offsets = (self.branches[task](levels) for task in TASKS)
-        return tuple(classes[: self.in_levels]), offsets[0]
+        return classes, offsets[0]
 
 
 class _Branch(nn.Module):
     """What one task has for itself: planes and a light pyramid."""
 
-    def __init__(self, channels: int, num_levels: int, norm_cfg: dict) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        num_levels: int,
+        out_levels: int,
+        norm_cfg: dict,
+    ) -> None:
         super().__init__()
+        self.narrow = nn.ModuleList(
+            _to_width(channels, width, norm_cfg) for _ in range(num_levels)
+        )
+        self.widen = nn.ModuleList(
+            _to_width(width, channels, norm_cfg) for _ in range(out_levels)
+        )
         self.decouple = nn.ModuleList(
-            PlaneDecoupling(channels, norm_cfg)
+            PlaneDecoupling(width, norm_cfg)
             for _ in range(max(num_levels - 1, 1))
         )
         self.fuse = nn.ModuleList(
             nn.Sequential(
-                conv3d(2 * channels, channels, norm_cfg=norm_cfg),
-                conv3d(channels, channels, 3, norm_cfg=norm_cfg),
+                conv3d(2 * width, width, norm_cfg=norm_cfg),
+                conv3d(width, width, 3, norm_cfg=norm_cfg),
             )
             for _ in range(num_levels - 1)
         )
 
-    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+    def forward(self, levels: list[Tensor]) -> tuple[Tensor, ...]:
+        levels = [conv(level) for conv, level in zip(self.narrow, levels)]
+        levels = self._pyramid(levels)
+        return tuple(conv(level) for conv, level in zip(self.widen, levels))
+
+    def _pyramid(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.fuse:  # one level alone: nothing to pass down
             return [self.decouple[0](levels[0])]
         out = [levels[-1]]
@@ -133,6 +161,12 @@ class _Branch(nn.Module):
             )
             out.insert(0, fuse(torch.cat([decouple(level), coarse], dim=1)))
         return out
+
+
+def _to_width(channels: int, width: int, norm_cfg: dict) -> nn.Module:
+    if channels == width:
+        return nn.Identity()
+    return conv3d(channels, width, norm_cfg=norm_cfg)
 
 
 class PlaneDecoupling(nn.Module):
