@@ -218,7 +218,7 @@ def naive(occ, grid):
         queue = [seed]
         for u in within(seed):
             part = common(low[u], high[u], low[seed], high[seed])
-            if u not in instance and part >= 0.5 * volume(low[u], high[u]):
+            if u not in instance and part > 0.5 * volume(low[u], high[u]):
                 instance[u] = count
                 queue.append(u)
         box = low[seed] - 1, high[seed] + 1
@@ -235,7 +235,7 @@ def naive(occ, grid):
                 if not touches or u in instance or label.get(u) != label[v]:
                     continue
                 part = common(low[u], high[u], *box)
-                if part >= 0.5 * volume(low[u], high[u]):
+                if part > 0.5 * volume(low[u], high[u]):
                     instance[u] = count
                     queue.append(u)
         count += 1

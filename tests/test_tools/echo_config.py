@@ -14,6 +14,7 @@ test_dataloader = dict(
         pipeline=[
             dict(type='LoadMultiViewImages'),
             dict(type='LoadOccLabels', grid=grid),
+            dict(type='LoadBoxes'),
             dict(type='ImageAug', size=(128, 48)),
             dict(type='PackOccInputs'),
         ],
@@ -29,6 +30,7 @@ test_evaluator = [
     dict(type='DuplicateMetric', grid=grid),
     dict(type='OffsetMetric', grid=grid),
     dict(type='InstanceMetric', grid=grid),
+    dict(type='BoxMetric', grid=grid),
     dict(type='BoundaryIoUMetric', grid=grid),
 ]
 test_cfg = dict()
