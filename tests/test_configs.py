@@ -277,7 +277,7 @@ def test_the_tiny_bevstereo_learns(minitown_infos):
     data = samples(cfg, minitown_infos)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history = []
-    for _ in range(5):
+    for _ in range(8):
         optimizer.zero_grad()
         losses = train_step(model, data)
         optimizer.step()
