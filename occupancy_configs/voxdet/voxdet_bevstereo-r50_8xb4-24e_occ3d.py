@@ -1,9 +1,6 @@
 # VoxDet on BEVStereo R50: the baseline plus the offset head.
 _base_ = ['../bevstereo/bevstereo-r50_8xb4-24e_occ3d.py']
 
-# four channels a group, as the paper's 32 groups of 128 channels
-norm = dict(type='GN', num_groups=8)
-
 train_dataloader = dict(
     dataset=dict(
         extra_transforms=[
@@ -27,7 +24,7 @@ model = dict(
             channels=32,
             in_levels=1,
             num_levels=3,
-            norm_cfg=norm,
+            norm_cfg=dict(type='GN', num_groups=8),
         ),
         aggregation=dict(
             type='InstanceAggregation',
@@ -36,7 +33,7 @@ model = dict(
             num_layers=4,
             alpha=1.0,  # how far to go, of the offsets
             with_cp=True,  # recompute layers: a fifth of the memory
-            norm_cfg=norm,
+            norm_cfg=dict(type='GN', num_groups=8),
         ),
         aux_head=dict(
             type='MLPOccHead',
@@ -47,6 +44,7 @@ model = dict(
         ),
         loss_weight=1.0,
         aux_weight=0.2,  # lambda
-        norm_cfg=norm,
+        # four channels a group, as the paper's 32 groups of 128 channels
+        norm_cfg=dict(type='GN', num_groups=8),
     ),
 )
