@@ -99,13 +99,15 @@ def test_what_is_outside_or_does_not_move_is_not_looked_for(corridor):
 
 
 def test_predicted_offsets_are_used(corridor):
-    occ, box = a_car(corridor)
-    occ[4:8, 9:11, 3:5] = CAR
-    neighbour = [6.0, 2.0, *box[2:]]
-    truth = torch.tensor([box, neighbour]), torch.tensor([CAR, CAR])
+    occ, _ = a_car(corridor)
+    occ[4:8, 6:12, 3:5] = CAR
+    boxes = [[6.0, y, 0.0, 4.0, 3.0, 2.0, 0.0] for y in (-0.5, 2.5)]
+    truth = torch.tensor(boxes), torch.tensor([CAR, CAR])
     apart = torch.ones(6, *corridor.grid.shape)
     # how far it is to the ends of each of the two along y
-    apart[2, :, [7, 9]], apart[3, :, [8, 10]] = 2.0, 2.0
+    for j in range(3):
+        apart[2, :, [6 + j, 9 + j]] = 3.0 - j
+        apart[3, :, [6 + j, 9 + j]] = 1.0 + j
     for i in range(4):
         apart[0, 4 + i], apart[1, 4 + i] = 4.0 - i, 1.0 + i
     apart[4, :, :, 3], apart[5, :, :, 4] = 2.0, 2.0

@@ -18,7 +18,7 @@ from occsplat.structures import OccDataSample, VoxelGrid, same_shape
 
 from .run_lengths import run_lengths
 
-#: a voxel joins an instance if more than this share of its vote lies in the
+#: a voxel joins an instance if at least this share of its vote lies in the
 #: box: the votes of voxels where two objects touch reach over both
 _OVERLAP = 0.5
 #: metres between the centres of voxels that touch at an edge or a corner
@@ -26,8 +26,6 @@ _OVERLAP = 0.5
 _TOUCH = 0.75
 #: votes that are compared with a vote to score it, at most
 _COMPARED = 512
-#: of an object's columns, the share that may end above and below it
-_STRAY = 0.05
 #: m/s above which an object heads where it goes
 _MOVING = 0.5
 #: length by width below which a footprint shows no heading
@@ -79,15 +77,15 @@ def instance_boxes(
        voxels of its class in it.
     2. The vote with the largest support opens an instance; its box is
        that vote. Voxels of the class in it join, then those that touch
-       members, as long as more than half of their own vote lies in the
-       box, one voxel wider, which grows with every member. So the ends
+       members, as long as at least half of their own vote lies in
+       the box, one voxel wider, which grows with every member. So the ends
        of a rotated car join, whose votes are short chords, and voxels
        beyond a place where two cars touch do not. Voxels that joined no
        longer count; the next vote opens the next instance.
     3. A rotated rectangle with the first and second moments of the
        instance's columns is its footprint. A hull would be as long as its
        farthest voxels. Height comes from the votes, by their mean in
-       each column, of which a few may end above and below the box.
+       each column.
 
     Args:
         occ (Tensor): class ids.
@@ -298,7 +296,7 @@ def _grow(
                     if u < 0 or instance[u] >= 0 or label[u] != label[seed]:
                         continue
                     common = _overlap(low[u], high[u], low[seed], high[seed])
-                    if common > _OVERLAP * _volume(low[u], high[u]):
+                    if common >= _OVERLAP * _volume(low[u], high[u]):
                         instance[u] = count
                         queue[tail] = u
                         tail += 1
@@ -331,7 +329,7 @@ def _grow(
                         if label[u] != label[seed]:
                             continue
                         common = _overlap(low[u], high[u], box_low, box_high)
-                        if common > _OVERLAP * _volume(low[u], high[u]):
+                        if common >= _OVERLAP * _volume(low[u], high[u]):
                             instance[u] = count
                             queue[tail] = u
                             tail += 1
@@ -373,9 +371,7 @@ def _fit(
         np.bincount(column, weights=faces) / np.bincount(column)
         for faces in (low[:, 2], high[:, 2])
     )
-    # where there are few columns, none is stray
-    bottom = np.quantile(bottoms, _STRAY, method='lower')
-    top = np.quantile(tops, 1 - _STRAY, method='higher')
+    bottom, top = bottoms.min(), tops.max()
     bottom, top = (corner[2] + size[2] * (z + 0.5) for z in (bottom, top))
     filled = len(index) * size.prod() / (length * width * (top - bottom))
     score = min(filled, 1.0) * len(index) / (len(index) + _DOUBT)
