@@ -32,7 +32,7 @@ model = dict(
             channels=32,
             num_layers=4,
             alpha=1.0,  # how far to go, of the offsets
-            with_cp=True,  # recompute layers: a fifth of the memory
+            with_cp=True,  # recompute layers in the backward pass
             norm_cfg=dict(type='GN', num_groups=8),
         ),
         aux_head=dict(

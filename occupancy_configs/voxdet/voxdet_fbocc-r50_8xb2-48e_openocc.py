@@ -31,7 +31,7 @@ model = dict(
             channels=64,
             num_layers=4,
             alpha=1.0,  # how far to go, of the offsets
-            with_cp=True,  # recompute layers: a fifth of the memory
+            with_cp=True,  # recompute layers in the backward pass
         ),
         aux_head=dict(
             type='OccHead',
