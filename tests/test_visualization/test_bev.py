@@ -133,6 +133,19 @@ def test_boxes_turn_into_the_reference_frame():
     assert boxes.colors.tolist() == [[255, 255, 255]]
 
 
+def test_boxes_from_arrays_are_those_of_an_info():
+    box = [4.0, 6.0, 0.5, 4.0, 2.0, 1.5, 0.4]
+    info = dict(bbox_3d=box, bbox_label_3d=0, velocity=[1.0, float('nan')])
+    known = Boxes.from_instances([info], np.eye(4), dict(car=0), SPEC)
+    car = np.array([SPEC.classes.index('car')])
+    velocity = np.array([[1.0, np.nan]])
+    boxes = Boxes.from_arrays(np.array([box]), car, SPEC, velocity)
+    np.testing.assert_allclose(boxes.corners, known.corners)
+    np.testing.assert_allclose(boxes.velocity, known.velocity)
+    assert boxes.colors.tolist() == known.colors.tolist()
+    assert not Boxes.from_arrays(np.array([box]), car, SPEC).velocity.any()
+
+
 def test_flow_colors_tell_headings_apart():
     occ, flow = empty(), np.zeros((*GRID.shape, 2), dtype=np.float32)
     occ[:4, 0, 0], occ[4, 0, 0] = CAR, TREE
