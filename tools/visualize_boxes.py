@@ -1,0 +1,182 @@
+"""Draw the boxes that come out of occupancy beside the annotated ones.
+
+python tools/visualize_boxes.py CONFIG --out outputs/boxes
+python tools/visualize_boxes.py CONFIG --checkpoint CHECKPOINT --out DIR
+
+Writes one sheet a frame: instances from behind, boxes found from above,
+annotated boxes from above. Without a checkpoint the labels stand for a
+prediction: what a perfect one would give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Sequence
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
+
+import numpy as np  # noqa: E402
+
+import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
+from occsplat.engine import (  # noqa: E402
+    ConfigError,
+    load_config,
+    user_errors,
+)
+from occsplat.ops import predicted_boxes  # noqa: E402
+from occsplat.structures import (  # noqa: E402
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
+from occsplat.visualization import contact_sheet, write_png  # noqa: E402
+from occsplat.visualization.bev import BevView, bev_image  # noqa: E402
+from occsplat.visualization.boxes import Boxes  # noqa: E402
+from occsplat.visualization.colors import volume_colors  # noqa: E402
+from occsplat.visualization.voxel_views import (  # noqa: E402
+    chase_rig,
+    render_occupancy,
+)
+from visualize import (  # noqa: E402
+    add_run_options,
+    build_split,
+    load_model,
+    predict,
+)
+
+#: height of a panel in pixels
+SIZE = 640
+#: how much of its colour everything keeps that is no instance
+FADED = 0.35
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--checkpoint', help='draw what it predicts')
+    parser.add_argument('--out', required=True, help='folder for pictures')
+    parser.add_argument(
+        '--frames', type=int, default=1, help='how many, from the first on'
+    )
+    add_run_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> list[Path]:
+    """Draw as the command line says; returns the files."""
+    args = make_parser().parse_args(argv)
+    if args.frames < 1:
+        raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
+    with user_errors():
+        cfg = load_config(args.config, args.cfg_options)
+        model = load_model(cfg, args) if args.checkpoint else None
+        dataset = build_split(cfg, 'val')
+        spec = LabelSpec.named(dataset.label_spec)
+        paths = []
+        for index in range(min(args.frames, len(dataset))):
+            packed = dataset[index]
+            if model is None:
+                sample = labels_as_prediction(packed['data_samples'])
+            else:
+                sample = predict(model, packed)
+            source = 'labels' if model is None else 'prediction'
+            sheet = boxes_sheet(sample, spec, source)
+            name = f'{sample.scene_name}_{index:03d}.png'
+            paths.append(write_png(Path(args.out) / name, sheet))
+            print(paths[-1])
+        return paths
+
+
+def labels_as_prediction(sample: OccDataSample) -> OccDataSample:
+    """The sample, as if its labels had been predicted.
+
+    Raises:
+        ConfigError: when the test pipeline loads no labels.
+    """
+    if 'gt_occ' not in sample:
+        raise ConfigError(
+            'there is nothing to draw without --checkpoint: the test '
+            'pipeline loads no labels, add LoadOccLabels'
+        )
+    sample.pred_occ = sample.gt_occ
+    if 'gt_flow' in sample:
+        sample.pred_flow = sample.gt_flow
+    return sample
+
+
+def boxes_sheet(
+    sample: OccDataSample, spec: LabelSpec, source: str
+) -> np.ndarray:
+    """Instances, boxes found, annotated boxes.
+
+    Args:
+        sample: with ``pred_occ`` (X, Y, Z), perhaps ``pred_offsets``,
+            ``pred_flow`` and annotated ``gt_boxes``.
+        spec: meaning of the ids.
+        source: what ``pred_occ`` is, for the titles.
+
+    Returns:
+        ndarray: RGB, uint8 (H, W, 3).
+    """
+    occ = sample.pred_occ.numpy()
+    grid = VoxelGrid(spec.grid.range, occ.shape)
+    found = predicted_boxes(sample, grid, spec.movable)
+    chase = chase_rig(round(1.4 * SIZE), SIZE)
+    colors = instance_colors(occ, found.ids.numpy(), spec)
+    view = BevView(grid, SIZE / (grid.max[0] - grid.min[0]))
+    boxes = Boxes.from_arrays(
+        found.boxes.numpy(),
+        found.labels.numpy(),
+        spec,
+        found.velocities.numpy(),
+    )
+    panels = [
+        (
+            f'{source}: {len(found)} instances, colours at random',
+            render_occupancy(occ, grid, spec, chase, colors)[0],
+        ),
+        (
+            f'{source}: boxes found',
+            bev_image(occ, spec, view, boxes=boxes),
+        ),
+    ]
+    if 'gt_boxes' in sample:
+        annotated = Boxes.from_arrays(
+            sample.gt_boxes.numpy(),
+            sample.gt_box_labels.numpy(),
+            spec,
+            sample.gt_box_velocities.numpy(),
+        )
+        panels.append(
+            (
+                'annotated boxes with a LiDAR return',
+                bev_image(occ, spec, view, boxes=annotated),
+            )
+        )
+    return contact_sheet([panels], title='Boxes', spec=spec)
+
+
+def instance_colors(
+    occ: np.ndarray,  # (X, Y, Z)
+    ids: np.ndarray,  # (X, Y, Z)
+    spec: LabelSpec,
+) -> np.ndarray:
+    """A colour of its own for each instance, the rest faded.
+
+    Returns:
+        ndarray: RGB, uint8 (X, Y, Z, 3).
+    """
+    drawn = np.random.default_rng(0).integers(80, 256, (ids.max() + 1, 3))
+    gray = volume_colors(occ, spec).mean(axis=-1, keepdims=True)
+    faded = np.broadcast_to(FADED * gray, (*occ.shape, 3))
+    return np.where(ids[..., None] > 0, drawn[ids], faded).astype(np.uint8)
+
+
+if __name__ == '__main__':
+    main()
