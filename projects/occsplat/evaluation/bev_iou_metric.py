@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import LabelSpec, same_shape
 
 from .count_metric import CountMetric, iou_rows, report
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
@@ -37,16 +37,6 @@ class BEVIoUMetric(CountMetric):
     """
 
     required = ('token', 'pred_occ', 'gt_occ')
-
-    def __init__(
-        self,
-        label_spec: str | LabelSpec = 'openocc',
-        grid: VoxelGrid | dict | None = None,
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
 
     def add(
         self,

@@ -14,7 +14,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import CountMetric, iou_rows, mean_of_defined, report
 from .voxel_counts import VoxelCounts, check_ids, count_voxels
@@ -57,9 +57,7 @@ class BoundaryIoUMetric(CountMetric):
         width: float | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        super().__init__(label_spec, grid, prefix)
         longest = max(self.grid.size)
         self.width = longest if width is None else float(width)
         if not self.width * _SLACK >= longest:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.ops import instance_boxes
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .box_counts import BoxCounts, count_boxes
 from .count_metric import CountMetric, report
@@ -52,14 +52,12 @@ class BoxMetric(CountMetric):
         iou_threshold: float = 0.25,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(label_spec, grid, prefix)
         if not 0 < iou_threshold <= 1:
             raise ValueError(
                 'BoxMetric: iou_threshold must be in (0, 1], got '
                 f'{iou_threshold}'
             )
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.iou_threshold = iou_threshold
 
     def add(

@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from terminaltables import AsciiTable
 
-from occsplat.structures import LabelSpec
+from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 
 
 class CountMetric(BaseMetric):
@@ -32,19 +32,31 @@ class CountMetric(BaseMetric):
     ``compute_metrics``.
 
     Args:
+        label_spec (str | LabelSpec): meaning of the class ids.
+        grid (VoxelGrid | dict, optional): where the voxels of truth and
+            prediction are; the label spec's own grid unless given.
         prefix (str, optional): put before every key, with a '/', to tell
             two metrics of the same type apart.
+
+    Raises:
+        ValueError: for an unknown label spec.
     """
 
     # Not None: the keys are the names of published metrics, and mmengine
     # warns about a missing prefix.
     default_prefix = ''
-    spec: LabelSpec
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
-    def __init__(self, prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        prefix: str | None = None,
+    ) -> None:
         super().__init__(prefix=prefix)
+        self.spec = LabelSpec.named(label_spec)
+        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.frames: dict[str, Any] = {}
 
     @abstractmethod

@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import CameraRig, LabelSpec, VoxelGrid, as_grid
+from occsplat.structures import CameraRig, LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, report
 from .run_counts import RunCounts, count_ray_runs
@@ -53,13 +53,11 @@ class DuplicateMetric(CountMetric):
         image_size: Sequence[int] | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(label_spec, grid, prefix)
         if stride < 1:
             raise ValueError(
                 f'DuplicateMetric: stride must be 1 or more, got {stride}'
             )
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.stride = stride
         self.image_size = image_size
 

@@ -16,7 +16,6 @@ from occsplat.structures import (
     CameraRig,
     LabelSpec,
     VoxelGrid,
-    as_grid,
     same_shape,
 )
 
@@ -66,7 +65,7 @@ class ImageMetric(CountMetric):
         empty_depth: str = 'exit',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(label_spec, grid, prefix)
         for name, value in dict(scale=scale, resize=resize).items():
             if value is not None and value <= 0:
                 raise ValueError(
@@ -77,8 +76,6 @@ class ImageMetric(CountMetric):
                 f'ImageMetric: empty_depth must be one of {EMPTY_DEPTHS}, '
                 f'got {empty_depth!r}'
             )
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.scale = scale
         self.resize = resize
         self.image_size = image_size

@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import same_shape
 
 from .count_metric import CountMetric, report
 from .instance_counts import InstanceCounts, count_instances
@@ -38,16 +38,6 @@ class InstanceMetric(CountMetric):
     """
 
     required = ('token', 'pred_occ', 'gt_occ')
-
-    def __init__(
-        self,
-        label_spec: str | LabelSpec = 'openocc',
-        grid: VoxelGrid | dict | None = None,
-        prefix: str | None = None,
-    ) -> None:
-        super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
 
     def add(
         self,

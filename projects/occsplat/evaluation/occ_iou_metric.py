@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import CountMetric, iou_rows, report
 from .voxel_counts import VoxelCounts, count_voxels
@@ -48,13 +48,11 @@ class OccIoUMetric(CountMetric):
         mask: str = 'none',
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(label_spec, grid, prefix)
         if mask not in ('none', 'camera'):
             raise ValueError(
                 f"OccIoUMetric: mask must be 'none' or 'camera', got {mask!r}"
             )
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.mask = mask
 
     def add(

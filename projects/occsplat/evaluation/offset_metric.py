@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import CountMetric, report
 from .offset_counts import (
@@ -55,9 +55,7 @@ class OffsetMetric(CountMetric):
         stride: int = 1,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        super().__init__(label_spec, grid, prefix)
         if stride < 1 or any(n % stride for n in self.grid.shape):
             raise ValueError(
                 'OffsetMetric: stride must divide the shape of the grid, '

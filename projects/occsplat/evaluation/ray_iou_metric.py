@@ -13,7 +13,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, as_grid
+from occsplat.structures import LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, report
 from .ray_counts import (
@@ -64,9 +64,7 @@ class RayIoUMetric(CountMetric):
         flow: bool | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        super().__init__(label_spec, grid, prefix)
         if flow and not self.spec.has_flow:
             raise ValueError(
                 f'flow=True, but label spec {self.spec.name} has no flow'

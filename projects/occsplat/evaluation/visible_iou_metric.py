@@ -17,7 +17,6 @@ from occsplat.structures import (
     CameraRig,
     LabelSpec,
     VoxelGrid,
-    as_grid,
     same_shape,
 )
 
@@ -59,13 +58,11 @@ class VisibleIoUMetric(CountMetric):
         image_size: Sequence[int] | None = None,
         prefix: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(label_spec, grid, prefix)
         if stride < 1:
             raise ValueError(
                 f'VisibleIoUMetric: stride must be 1 or more, got {stride}'
             )
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.stride = stride
         self.image_size = image_size
 
