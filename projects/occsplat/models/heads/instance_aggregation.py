@@ -125,6 +125,7 @@ class _Layer(nn.Module):
     def forward(
         self, volume: Tensor, ends: Tensor, grid: VoxelGrid, cells: VoxelGrid
     ) -> Tensor:
+        """(B, C, X, Y, Z) and ends (B, 6, x, y, z, 3) -> (B, C, X, Y, Z)."""
         # keys and values are made at the cells and read at the ends: a
         # sixth of the work of making them at the ends
         here = _read(grid, volume, cells.centers(volume.device))
