@@ -12,9 +12,9 @@ from occsplat.structures import VoxelGrid
 GRID = VoxelGrid(range=(-4, -4, -1, 4, 4, 2), shape=(8, 8, 3))
 
 
-def make_history(num_frames=2, channels=3):
+def make_history(num_frames=2, channels=3, grid=GRID):
     torch.manual_seed(0)
-    return StreamingHistory(channels, GRID, num_frames).eval()
+    return StreamingHistory(channels, grid, num_frames).eval()
 
 
 def meta(token, prev='', pose=None, timestamp=0.0):
@@ -101,8 +101,10 @@ def test_alignment_is_exact_at_voxel_centres(before, now):
 
     past_volume = to_global(before).permute(3, 0, 1, 2).float()
     history._remember(past_volume[None], [meta('a', pose=before)], [[]])
-    past = history._streams[False]['a'][0]
-    aligned = history._align(past, meta('b', 'a', pose=now))
+    pasts = [history._streams[False]['a']]
+    now_volume = torch.zeros(1, *past_volume.shape)
+    frames, _ = history._align(now_volume, [meta('b', 'a', pose=now)], pasts)
+    aligned = frames[0, 1]
     expected = to_global(now)
     back = (expected - torch.from_numpy(before)[:3, 3]) @ torch.from_numpy(
         before
@@ -124,7 +126,9 @@ def test_ages_come_from_timestamps():
     history = make_history(num_frames=2)
     seen = []
     history.time_conv.register_forward_hook(
-        lambda module, args, output: seen.append(float(args[0][0, -1].mean()))
+        lambda module, args, output: seen.extend(
+            float(age) for age in args[0][:, -1].mean(dim=(1, 2, 3))
+        )
     )
     volume = torch.rand(1, 3, *GRID.shape)
     with torch.no_grad():
@@ -136,15 +140,66 @@ def test_ages_come_from_timestamps():
 
 
 def test_warmup_stands_copies_in_and_stores_nothing():
-    history = make_history()
+    history = make_history().train()
     volumes = torch.rand(2, 1, 3, *GRID.shape)
     history.warmup = True
     with torch.no_grad():
         history(volumes[0], [meta('a')])
         warm = history(volumes[1], [meta('b', 'a')])
-    assert not history._streams[False]
+    assert not history._streams[True]
+    fresh = make_history().train()
     with torch.no_grad():
-        assert torch.equal(warm, make_history()(volumes[1], [meta('x')]))
+        fresh(volumes[0], [meta('a')])  # the same running statistics
+        assert torch.equal(warm, fresh(volumes[1], [meta('x')]))
+
+
+def test_evaluation_has_its_past_during_the_warmup():
+    volumes = torch.rand(2, 1, 3, *GRID.shape)
+    warm, trained = make_history(), make_history()
+    warm.warmup = True
+    with torch.no_grad():
+        for history in (warm, trained):
+            history(volumes[0], [meta('a')])
+        inputs = volumes[1], [meta('b', 'a')]
+        assert torch.equal(warm(*inputs), trained(*inputs))
+
+
+def stream(history, steps):
+    """The last output for volumes of equal statistics, 0.5 s apart."""
+    generator = torch.Generator().manual_seed(1)
+    shape = history.grid.shape
+    for i in range(steps):
+        volume = torch.randn(1, 3, *shape, generator=generator)
+        prev = f'{i - 1}' if i else ''
+        output = history(volume, [meta(f'{i}', prev, timestamp=0.5 * i)])
+    return output
+
+
+def test_training_and_evaluation_compute_the_same_function():
+    # a call per frame gave each age statistics of its own: evaluation,
+    # which has one set, was 1.6 standard deviations away
+    grid = VoxelGrid(GRID.range, (32, 32, 4))  # enough for statistics
+    history = make_history(num_frames=16, grid=grid).train()
+    with torch.no_grad():
+        trained = stream(history, 60)
+        evaluated = stream(history.eval(), 60)
+    assert trained.shape == evaluated.shape
+    difference = (trained - evaluated).square().mean().sqrt()
+    difference = difference / trained.std()
+    assert difference < 0.05
+
+
+def test_the_age_channel_learns():
+    # normalised frame by frame, the age was subtracted with the mean
+    history = make_history(num_frames=4).train()
+    stream(history, 5)
+    volume = torch.randn(1, 3, *GRID.shape)
+    out = history(volume, [meta('5', '4', timestamp=2.5)])
+    target = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
+    (out * target).sum().backward()
+    gradient = history.time_conv.conv.weight.grad.abs().flatten(1).mean(0)
+    # the last channel is the age; the others are volumes
+    assert gradient[-1] > 0.1 * gradient[:-1].mean()
 
 
 def test_only_the_last_frames_and_live_streams_are_kept():

@@ -33,9 +33,9 @@ class StreamingHistory(nn.Module):
 
     A sequence is found by the token of the frame that it ended at: a
     sample whose ``prev`` is the key of a stored sequence continues it,
-    any other sample starts afresh. Nothing hangs on the batch slot, on
-    the batch size or on the number of processes. Training and evaluation
-    keep separate sequences, so that validating in the middle of an epoch
+    any other sample starts afresh. The batch slot, the batch size and the
+    number of processes do not matter. Training and evaluation keep
+    separate sequences, so that validating in the middle of an epoch
     leaves the training streams alone.
 
     Every past volume stays in the frame that it was computed in and is
@@ -43,8 +43,14 @@ class StreamingHistory(nn.Module):
     no error builds up over repeated warps, and a volume augmentation that
     changes from frame to frame cancels exactly.
 
+    All T + 1 frames pass the first convolution in one call, so that its
+    norm has one set of statistics for all ages. A call per frame would
+    subtract each frame's own mean, and with it the age, which is the same
+    in all voxels of a frame.
+
     While ``warmup`` is set (see ``OccDetector.set_warmup``) T copies of
-    the current volume stand in for the past.
+    the current volume stand in for the past. That is so in training;
+    evaluation reads its past at any time.
 
     Args:
         channels (int): C.
@@ -133,37 +139,62 @@ class StreamingHistory(nn.Module):
             Tensor: (B, C, X, Y, Z).
         """
         pasts = [self._past(meta) for meta in metas]
-        frames, ages = [volume], [volume.new_zeros(len(metas))]
-        for step in range(1, self.num_frames + 1):
-            warped, age = [], []
-            for b, (past, meta) in enumerate(zip(pasts, metas)):
-                if step <= len(past):
-                    warped.append(self._align(past[-step], meta))
-                    age.append(meta['timestamp'] - past[-step].timestamp)
-                else:  # the sequence is younger than T frames
-                    warped.append(volume[b])
-                    age.append(0.0)
-            frames.append(torch.stack(warped))
-            ages.append(volume.new_tensor(age))
+        frames, ages = self._align(volume, metas, pasts)
         self._remember(volume, metas, pasts)
-        fused = [
-            self.time_conv(_with_age(frame, age))
-            for frame, age in zip(frames, ages)
-        ]
-        return self.fuse_conv(torch.cat(fused, dim=1))
+        aged = _with_age(frames.flatten(0, 1), ages.flatten())
+        fused = self.time_conv(aged).view_as(frames)
+        return self.fuse_conv(fused.flatten(1, 2))
+
+    @property
+    def _without_past(self) -> bool:
+        """The warm-up is a stage of training; evaluation has a past."""
+        return self.warmup and self.training
 
     def _past(self, meta: dict[str, Any]) -> list[_PastVolume]:
-        if self.warmup:
+        if self._without_past:
             return []
         return self._streams[self.training].pop(meta['prev'], [])
 
-    def _align(self, past: _PastVolume, meta: dict[str, Any]) -> Tensor:
-        """Read a past volume at the current voxel centres."""
-        now2past = np.linalg.inv(past.ref2global) @ meta['ref2global']
-        transform = past.volume.new_tensor(now2past)
-        points = self.grid.centers(past.volume.device, past.volume.dtype)
-        points = points @ transform[:3, :3].T + transform[:3, 3]
-        return self.grid.sample(past.volume[None], points[None])[0]
+    def _align(
+        self,
+        volume: Tensor,
+        metas: Sequence[dict[str, Any]],
+        pasts: list[list[_PastVolume]],
+    ) -> tuple[Tensor, Tensor]:
+        """The current volumes and their pasts at the current voxel centres.
+
+        Where a sequence is younger than T frames the current volume stands
+        in, at age 0.
+
+        Returns:
+            tuple: volumes, newest first, (B, T + 1, C, X, Y, Z), and their
+            ages in seconds (B, T + 1).
+        """
+        centers = self.grid.centers(volume.device, volume.dtype)
+        ages = np.zeros((len(metas), self.num_frames + 1))
+        frames = []
+        for b, (past, meta) in enumerate(zip(pasts, metas)):
+            newest_first = past[::-1]
+            aligned = [volume[b]]
+            if past:
+                # one copy to the device for all of them
+                now2past = volume.new_tensor(
+                    np.stack(
+                        [
+                            np.linalg.inv(frame.ref2global)
+                            @ meta['ref2global']
+                            for frame in newest_first
+                        ]
+                    )
+                )
+            for step, frame in enumerate(newest_first):
+                rotation, shift = now2past[step, :3, :3], now2past[step, :3, 3]
+                points = centers @ rotation.T + shift
+                aligned += self.grid.sample(frame.volume[None], points[None])
+                ages[b, step + 1] = meta['timestamp'] - frame.timestamp
+            aligned += [volume[b]] * (self.num_frames - len(past))
+            frames.append(torch.stack(aligned))
+        return torch.stack(frames), volume.new_tensor(ages)
 
     def _remember(
         self,
@@ -171,7 +202,7 @@ class StreamingHistory(nn.Module):
         metas: Sequence[dict[str, Any]],
         pasts: list[list[_PastVolume]],
     ) -> None:
-        if self.warmup:
+        if self._without_past:
             return
         streams = self._streams[self.training]
         for current, meta, past in zip(volume, metas, pasts):
@@ -186,6 +217,7 @@ class StreamingHistory(nn.Module):
             streams.popitem(last=False)
 
 
-def _with_age(frame: Tensor, age: Tensor) -> Tensor:
-    channel = age.view(-1, 1, 1, 1, 1).expand(-1, 1, *frame.shape[2:])
-    return torch.cat([frame, channel], dim=1)
+def _with_age(frames: Tensor, ages: Tensor) -> Tensor:
+    """Volumes (M, C, X, Y, Z) with their ages (M,) as a last channel."""
+    channel = ages.view(-1, 1, 1, 1, 1).expand(-1, 1, *frames.shape[2:])
+    return torch.cat([frames, channel], dim=1)
