@@ -9,6 +9,12 @@ _base_ = ['./fbocc-r50_8xb2-48e_occ3d.py']
 iters_per_epoch = 28130 // 64
 max_epochs = 91
 published_epoch = int(iters_per_epoch * 4.554)  # 1999 iterations
+# voxels of each class, others to free, by which FB-Occ weighs its loss; the
+# label set has the counts of BEVDet, which are a fifth larger
+counts = [944004, 1897170, 152386, 2391677, 16957802, 724139, 189027, 2074468]
+counts += [413451, 2384460, 5916653, 175883646, 4275424, 51393615, 61411620]
+counts += [105975596, 116424404, 1892500630]
+model = dict(occ_head=dict(class_counts=counts))
 
 train_pipeline = [
     dict(step, use_camera_mask=True)

@@ -1,5 +1,6 @@
 """The training recipe of the full-size configs, in numbers and in effect."""
 
+import math
 import os
 import socket
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from occsplat.engine import OccRunner, load_config, prepare_launcher
+from occsplat.models.heads import OccHead
 from occsplat.models.lifting.depth_net import DepthNet
 from occsplat.models.render_heads import voxelsplat_head
 from occsplat.structures import CameraRig
@@ -29,6 +31,20 @@ RECIPES = sorted(
 
 def load(name):
     return Config.fromfile(CONFIGS / name)
+
+
+def test_the_published_fbocc_weighs_classes_by_its_own_counts():
+    # BEVDet's, which the label set has, are a fifth larger
+    head = load(PUBLISHED).model.occ_head
+    head = OccHead(**{k: v for k, v in head.items() if k != 'type'})
+    assert head.spec.name == 'occ3d'
+    counts = dict(others=944004, car=16957802, free=1892500630)
+    for name, count in counts.items():
+        weight = head.class_weight[head.spec.classes.index(name)]
+        assert float(weight) == pytest.approx(1 / math.log(count + 1e-3))
+    assert float(head.occ_branch[-1].bias[-1]) == pytest.approx(
+        torch.logit(torch.tensor(1892500630 / 2441910172)).item(), abs=1e-3
+    )
 
 
 def hook(cfg, kind):

@@ -404,15 +404,31 @@ def test_pillars_read_their_neighbours_along_the_right_axes():
     torch.testing.assert_close(attend()[:, :-2], query[:, 2:])
 
 
-def test_offsets_start_as_the_same_star_around_every_reference():
-    layer = StarAttention(8, 4, num_references=3, points_per_reference=2)
-    star = layer.offsets.bias.view(4, 3, 2, 2)
+def test_offsets_start_as_a_star_whose_points_all_differ_in_distance():
+    layer = StarAttention(8, 4, num_references=4, points_per_reference=2)
+    star = layer.offsets.bias.view(4, 4, 2, 2)
     expected = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
-    for k in range(3):
+    # FB-Occ's eight points: anchors first, 1 to 4 cells, then 5 to 8
+    for a in range(4):
         for j in range(2):
-            torch.testing.assert_close(star[:, k, j], expected * (j + 1))
+            torch.testing.assert_close(
+                star[:, a, j], expected * (4 * j + a + 1)
+            )
     with pytest.raises(ValueError, match='6 channels'):
         StarAttention(6, 4, 1, 1)
+
+
+def test_attention_starts_as_in_fb_occ():
+    torch.manual_seed(0)
+    layer = StarAttention(80, 8, num_references=4, points_per_reference=2)
+    # Xavier's bound, which torch's own start (1 / sqrt(80)) stays below
+    bound = (6 / 160) ** 0.5
+    for linear in (layer.value, layer.output):
+        assert 0.99 * bound < linear.weight.abs().max() <= bound
+        assert not linear.bias.any()
+    # all points count the same at first, wherever the query is
+    assert not layer.weights.weight.any() and not layer.weights.bias.any()
+    assert not layer.offsets.weight.any()
 
 
 def test_the_camera_vector_follows_the_volume_augmentation():

@@ -63,6 +63,9 @@ class OccHead(nn.Module):
         loss_weights (dict, optional): weights of the occupancy losses
             focal, sem_scal, geo_scal and lovasz that differ from FB-Occ's
             100, 1, 1 and 1; a term of weight 0 is not computed.
+        class_counts (sequence of int, optional): voxels of each class, by
+            which the focal loss weighs classes and the first predictions
+            are set; default the label set's.
         flow_loss_weight (float): weight of the flow loss; with 0 it is not
             computed, and no flow label is needed.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
@@ -72,8 +75,9 @@ class OccHead(nn.Module):
             have trained: a surface of many faint voxels renders well.
 
     Raises:
-        ValueError: for an unknown loss name, an upsample factor below 1 or
-            a threshold outside (0, 1).
+        ValueError: for an unknown loss name, an upsample factor below 1,
+            another number of counts than of classes or a threshold outside
+            (0, 1).
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class OccHead(nn.Module):
         upsample: int = 2,
         with_flow: bool = True,
         loss_weights: dict[str, float] | None = None,
+        class_counts: Sequence[int] | None = None,
         flow_loss_weight: float = 0.5,
         norm_cfg: dict | None = None,
         opacity_threshold: float | None = None,
@@ -141,15 +146,17 @@ class OccHead(nn.Module):
                 nn.Softplus(),
                 nn.Conv3d(hidden, 2, 1),
             )
-        self._start_from_the_statistics()
+        counts = spec.counts if class_counts is None else class_counts
+        same_shape('class_counts', (len(counts),), (spec.num_classes,))
+        self._start_from(counts)
         movable = torch.zeros(spec.num_classes, dtype=torch.bool)
         movable[list(spec.movable)] = True
         self.register_buffer('movable', movable, persistent=False)
         self.register_buffer(
-            'class_weight', log_count_weights(spec.counts), persistent=False
+            'class_weight', log_count_weights(counts), persistent=False
         )
 
-    def _start_from_the_statistics(self) -> None:
+    def _start_from(self, counts: Sequence[int]) -> None:
         """First predictions: each class as likely as it is frequent, as the
         focal loss reads the logits, and everything at rest (the prior of Lin
         et al., 2017, section 4.1).
@@ -157,7 +164,7 @@ class OccHead(nn.Module):
         Without it the first hundreds of steps do nothing but learn that
         most of space is free.
         """
-        share = torch.tensor(self.spec.counts, dtype=torch.float64)
+        share = torch.tensor(counts, dtype=torch.float64)
         prior = torch.logit(share / share.sum())
         with torch.no_grad():
             self.occ_branch[-1].bias.copy_(prior)

@@ -162,8 +162,10 @@ class StarAttention(nn.Module):
     """The learned parts of single-level deformable attention.
 
     Offsets, in cells of the map, start as a star: head m looks in
-    direction 2 pi m / M, and its j-th point around a reference is j + 1
-    cells away (Deformable DETR, Zhu et al. 2021).
+    direction 2 pi m / M (Deformable DETR, Zhu et al. 2021). As in
+    BEVFormer and FB-Occ the distances of all A * J points differ: point j
+    around reference a is j * A + a + 1 cells away. Values and outputs
+    start as Xavier's uniform weights without bias.
 
     Args:
         channels (int): C, divisible by the number of heads.
@@ -195,14 +197,18 @@ class StarAttention(nn.Module):
         self.output = nn.Linear(channels, channels)
         for layer in (self.offsets, self.weights):
             nn.init.zeros_(layer.weight)
+        for layer in (self.value, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+        for layer in (self.weights, self.value, self.output):
             nn.init.zeros_(layer.bias)
         angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
         star = torch.stack([angle.cos(), angle.sin()], dim=-1)
         star = star / star.abs().amax(dim=-1, keepdim=True)
-        reach = torch.arange(1, points_per_reference + 1)
-        star = star[:, None, None] * reach[:, None]
+        points = torch.arange(num_references * points_per_reference)
+        reach = 1 + points.view(points_per_reference, num_references).T
+        star = star[:, None, None] * reach[:, :, None]  # (M, A, J, 2)
         with torch.no_grad():
-            self.offsets.bias.copy_(star.expand(*self.layout, 2).reshape(-1))
+            self.offsets.bias.copy_(star.flatten())
 
     def read(
         self,
