@@ -13,7 +13,6 @@ from occsplat.minitown import build_world, camera_rig, voxelise
 from occsplat.minitown.classes import EMPTY, occupancy_ids
 from occsplat.rendering import (
     LabelCache,
-    LabelImages,
     RenderOutput,
     rasterize,
     rasterize_labels,
@@ -289,20 +288,21 @@ def label_truth(
 def cached_truth(
     occupied: dict[str, Tensor], labels: Tensor, views: list[dict]
 ) -> Callable:
-    """Class and depth images, read from files; no flow."""
+    """Images read from files; no flow."""
     outputs = label_truth(occupied, labels, views)()
     folder = tempfile.TemporaryDirectory()
     cache = LabelCache(folder.name, {})
 
     def read(keep: object = folder) -> None:
-        for name, view, output in zip('cb', views, outputs):
-            images = LabelImages(output.class_image(NUM_CLASSES), output.depth)
+        for view, output in zip(views, outputs):
+            cameras = {key: view[key] for key in ('viewmats', 'Ks')}
             cache.fetch(
-                'frame',
-                [f'{name}{n}' for n in range(len(view['Ks']))],
-                view['width'],
-                view['height'],
-                lambda missing, images=images: images,
+                labels,
+                **cameras,
+                width=view['width'],
+                height=view['height'],
+                camera_model=view.get('camera_model', 'pinhole'),
+                render=lambda missing, output=output: output,
             )
 
     return read

@@ -1,6 +1,6 @@
 """Gaussians and cameras in, images out, differentiably."""
 
-from .label_cache import LabelCache, LabelImages
+from .label_cache import LabelCache
 from .output import RenderOutput
 from .pixels import rasterize_pixels, render_pixels
 from .rasterize import (
@@ -14,7 +14,6 @@ from .rasterize import (
 
 __all__ = [
     'LabelCache',
-    'LabelImages',
     'RenderOutput',
     'rasterize',
     'rasterize_labels',

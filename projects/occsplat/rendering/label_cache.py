@@ -1,49 +1,43 @@
 """Rendered ground truth, kept on disk.
 
-Ground truth from fixed cameras does not change between epochs. Nor does
-the volume augmentation change it: that turns the labels and the cameras
-together.
+The images of the same labels from the same cameras are the same in every
+epoch. They are found again by what they show: by the labels' content and
+the cameras' matrices. A volume augmentation, a mask or cleaning gives other
+labels, hence other images. Mirrored labels come back after some steps;
+those of a random rotation never do, and fill the disk.
 
-Shape letters: N cameras, H W pixels.
+Shape letters: N cameras, X Y Z voxels, H W pixels, C channels.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
 from pathlib import Path
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .output import RenderOutput
+
 #: what says how the images of a folder were made
 SETTINGS = 'settings.json'
 
 
-class LabelImages(NamedTuple):
-    """Ground truth of N cameras.
-
-    Attributes:
-        classes (Tensor): ids, uint8 (N, H, W), see
-            :meth:`~occsplat.rendering.RenderOutput.class_image`.
-        depth (Tensor): metres, float16 (N, H, W).
-    """
-
-    classes: Tensor
-    depth: Tensor
-
-
 class LabelCache:
-    """A folder of class and depth images: sample / camera_WxH.npz.
+    """A folder of rendered labels: <labels' digest>/<camera's digest>.npz.
+
+    A file holds what :class:`RenderOutput` holds of one camera, to the last
+    bit: a loss is the same with and without the cache.
 
     Args:
         folder (str | Path): made when missing.
-        settings (Mapping): everything the images depend on besides sample,
-            camera and size, such as label set, grid, scale, near and far;
-            plain JSON values.
+        settings (Mapping): everything else that the images depend on, such
+            as label set, grid, scale, near and far; plain JSON values.
 
     Raises:
         ValueError: when the folder holds images of other settings.
@@ -65,78 +59,124 @@ class LabelCache:
 
     def fetch(
         self,
-        sample: str,
-        cameras: Sequence[str],
+        labels: Tensor,
+        viewmats: Tensor,
+        Ks: Tensor,
         width: int,
         height: int,
-        render: Callable[[list[int]], LabelImages],
-    ) -> LabelImages:
-        """Images of a sample; those that are missing are rendered and kept.
+        render: Callable[[list[int]], RenderOutput],
+        camera_model: str = 'pinhole',
+    ) -> RenderOutput:
+        """Images of labels; those that are missing are rendered and kept.
 
         Args:
-            sample (str): a name that is valid in a path, such as a token.
-            cameras (Sequence[str]): N such names.
+            labels (Tensor): class ids as the loss sees them, after every
+                augmentation and mask, integers of any shape.
+            viewmats (Tensor): reference frame -> camera, (N, 4, 4).
+            Ks (Tensor): (N, 3, 3).
             width, height (int): of the images, in pixels.
             render (Callable): makes the images of the cameras at some
                 indices.
+            camera_model (str): 'pinhole' or 'ortho'.
 
         Returns:
-            LabelImages: of the N cameras, on the CPU.
+            RenderOutput: of the N cameras, on the labels' device, without
+            a gradient.
 
         Raises:
             ValueError: when a file is damaged or does not fit, or when
                 ``render`` returns another shape.
         """
+        folder = self.folder / _digest(labels)
+        kind = f'{camera_model} {width}x{height}'.encode()
         paths = [
-            self.folder / sample / f'{camera}_{width}x{height}.npz'
-            for camera in cameras
+            folder / f'{_digest(view, K, extra=kind)}.npz'
+            for view, K in zip(viewmats, Ks)
         ]
         missing = [n for n, path in enumerate(paths) if not path.exists()]
-        images: dict[int, LabelImages] = {}
+        images: dict[int, RenderOutput] = {}
         if missing:
-            made = LabelImages(*(x.cpu() for x in render(missing)))
-            made = LabelImages(made.classes, made.depth.half())
-            for name, x, dtype in zip(
-                made._fields, made, (torch.uint8, torch.float16)
-            ):
-                shape = (len(missing), height, width)
-                if x.shape != shape or x.dtype != dtype:
-                    raise ValueError(
-                        f'rendered {name}: expected {dtype} {shape}, got '
-                        f'{x.dtype} {tuple(x.shape)}'
-                    )
-            for n, *image in zip(missing, *made):
-                images[n] = LabelImages(*image)
+            made = render(missing)
+            shape = (len(missing), height, width)
+            if made.alpha.shape != shape:
+                raise ValueError(
+                    f'rendered labels: expected images {shape}, got '
+                    f'{tuple(made.alpha.shape)}'
+                )
+            for i, n in enumerate(missing):
+                images[n] = RenderOutput(
+                    made.features[i].detach(),
+                    made.depth[i].detach(),
+                    made.alpha[i].detach(),
+                )
                 _save(paths[n], images[n])
         for n, path in enumerate(paths):
             if n not in images:
-                images[n] = _load(path, (height, width))
-        ordered = (images[n] for n in range(len(paths)))
-        return LabelImages(*map(torch.stack, zip(*ordered)))
+                images[n] = _load(path, (height, width), labels.device)
+        return RenderOutput.stack([images[n] for n in range(len(paths))])
 
 
-def _save(path: Path, image: LabelImages) -> None:
+def _digest(*tensors: Tensor, extra: bytes = b'') -> str:
+    """What stands for the content of tensors: their numbers and shapes."""
+    found = hashlib.sha256(extra)
+    for tensor in tensors:
+        array = tensor.detach().cpu().numpy()
+        # a narrow type says as much of class ids as a wide one
+        kind = np.float32 if array.dtype.kind == 'f' else np.int32
+        found.update(str(array.shape).encode())
+        found.update(np.ascontiguousarray(array, kind).tobytes())
+    return found.hexdigest()[:32]
+
+
+def _save(path: Path, image: RenderOutput) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: x.numpy() for name, x in image._asdict().items()}
+    features = image.features.cpu().numpy()
+    # a view shows few of the classes
+    shown = np.flatnonzero(features.any(axis=(0, 1)))
+    arrays = dict(
+        num_channels=np.int64(features.shape[-1]),
+        shown=shown,
+        features=features[..., shown],
+        depth=image.depth.cpu().numpy(),
+        alpha=image.alpha.cpu().numpy(),
+    )
     _write(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _load(path: Path, shape: tuple[int, int]) -> LabelImages:
+def _load(
+    path: Path, shape: tuple[int, int], device: torch.device
+) -> RenderOutput:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = [file[name] for name in LabelImages._fields]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            shown = file['shown']
+            features = np.zeros(
+                (*shape, int(file['num_channels'])), np.float32
+            )
+            found = {key: file[key] for key in ('features', 'depth', 'alpha')}
+            expected = dict(
+                features=(*shape, len(shown)), depth=shape, alpha=shape
+            )
+            for key, array in found.items():
+                if array.shape != expected[key] or array.dtype != np.float32:
+                    raise ValueError(
+                        f'{key}: expected float32 {expected[key]}, got '
+                        f'{array.dtype} {array.shape}'
+                    )
+            features[..., shown] = found['features']
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(
             f'{path} is damaged ({error}): delete it, and it will be '
             'rendered again'
         ) from error
-    for x, dtype in zip(arrays, (np.uint8, np.float16)):
-        if x.shape != shape or x.dtype != dtype:
-            raise ValueError(
-                f'{path}: expected {np.dtype(dtype)} {shape}, got {x.dtype} '
-                f'{x.shape}: delete it, and it will be rendered again'
-            )
-    return LabelImages(*map(torch.from_numpy, arrays))
+    arrays = features, found['depth'], found['alpha']
+    return RenderOutput(*(torch.from_numpy(x).to(device) for x in arrays))
 
 
 def _write(path: Path, write: Callable) -> None:

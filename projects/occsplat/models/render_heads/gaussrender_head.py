@@ -26,7 +26,6 @@ from torch import Tensor, nn
 
 from occsplat.rendering import (
     LabelCache,
-    LabelImages,
     RenderOutput,
     rasterize,
     rasterize_labels,
@@ -105,10 +104,11 @@ class GaussRenderHead(nn.Module):
         in_channels (int, optional): F, for 'learned'.
         semantic_loss (str): 'l1' or 'kl'.
         near (float): depth in metres at which renders begin.
-        cache (str, optional): folder that keeps the label images of the
-            sensors' own views, see LabelCache. With hard classes; for a
-            volume augmentation that only mirrors (a rotation resamples
-            the labels).
+        cache (str, optional): folder that keeps the label images of fixed
+            views (the sensors' own, planes), see LabelCache. The losses
+            stay the same to the last bit. Worth it without a volume
+            augmentation, or with one that only mirrors: rotated at random,
+            labels never come back.
         backend (str): see rasterize.
 
     Raises:
@@ -240,36 +240,34 @@ class GaussRenderHead(nn.Module):
         )
         terms = []
         for sampler, views in zip(self.views, drawn):
-            pair = self._render(gaussians, labels, views, batch.metas[b])
-            for term, value in self._compare(sampler, *pair):
+            pair = self._render(gaussians, labels, views, occ)
+            for term, value in self._compare(
+                sampler.weights, views.depth_range, *pair
+            ):
                 weight = sampler.weights[term]
                 terms.append((f'{sampler.name}_{term}', weight * value))
         return terms
 
     def _render(
-        self, gaussians: Gaussians, labels: Tensor, views: Views, meta: dict
+        self, gaussians: Gaussians, labels: Tensor, views: Views, occ: Tensor
     ) -> tuple[RenderOutput, RenderOutput]:
         """Images of the prediction and of the labels."""
         options = views.cameras() | self.options
-        if self.cache is None or not views.names:
+        if self.cache is None or not views.fixed:
             return rasterize_pair(
                 **vars(gaussians),
                 labels=labels,
                 num_classes=self.spec.num_classes,
                 **options,
             )
-        images = self.cache.fetch(
-            meta['token'],
-            views.names,
-            views.width,
-            views.height,
-            lambda missing: self._label_images(
+        truth = self.cache.fetch(
+            occ,
+            render=lambda missing: self._label_images(
                 gaussians, labels, views, missing
             ),
+            **views.cameras(),
         )
-        return rasterize(**vars(gaussians), **options), self._cached(
-            images, gaussians.means.device
-        )
+        return rasterize(**vars(gaussians), **options), truth
 
     def _label_images(
         self,
@@ -277,13 +275,13 @@ class GaussRenderHead(nn.Module):
         labels: Tensor,
         views: Views,
         missing: list[int],
-    ) -> LabelImages:
+    ) -> RenderOutput:
         """Of some of the views, for the cache."""
         there = labels >= 0
         some = replace(
             views, viewmats=views.viewmats[missing], Ks=views.Ks[missing]
         )
-        out = rasterize_labels(
+        return rasterize_labels(
             gaussians.means[there],
             gaussians.scales[there],
             torch.ones_like(gaussians.opacities[there]),
@@ -292,24 +290,11 @@ class GaussRenderHead(nn.Module):
             **some.cameras(),
             **self.options,
         )
-        return LabelImages(out.class_image(self.spec.num_classes), out.depth)
-
-    def _cached(
-        self, images: LabelImages, device: torch.device
-    ) -> RenderOutput:
-        """Class ids as one-hot images; 255 is nothing."""
-        classes = images.classes.to(device).long()
-        hit = classes < self.spec.num_classes
-        one_hot = nn.functional.one_hot(
-            torch.where(hit, classes, 0), self.spec.num_classes
-        )
-        alpha = hit.float()
-        depth = images.depth.to(device).float()
-        return RenderOutput(one_hot * alpha[..., None], depth, alpha)
 
     def _compare(
         self,
-        sampler: CameraViews | PlaneView | PinholeFromAbove,
+        weights: dict[str, float],
+        depth_range: float,
         predicted: RenderOutput,
         true: RenderOutput,
     ) -> list[tuple[str, Tensor]]:
@@ -319,11 +304,11 @@ class GaussRenderHead(nn.Module):
                 self._with_free(predicted), self._with_free(true)
             ),
             depth=lambda: masked_depth_loss(
-                predicted.depth, true.depth, sampler.depth_range
+                predicted.depth, true.depth, depth_range
             ),
             alpha=lambda: image_l1_loss(predicted.alpha, true.alpha),
         )
-        return [(k, f()) for k, f in terms.items() if sampler.weights[k]]
+        return [(k, f()) for k, f in terms.items() if weights[k]]
 
     def _with_free(self, out: RenderOutput) -> Tensor:
         """Class probabilities of pixels; the background is free space."""

@@ -27,21 +27,30 @@ class Views:
         viewmats (Tensor): reference frame -> camera, (V, 4, 4).
         Ks (Tensor): (V, 3, 3).
         width, height (int): pixels.
+        depth_range (float): metres that count as a depth error of 1, a
+            constant of the data set (the paper's d_range).
         camera_model (str): 'pinhole' or 'ortho'.
-        names (tuple of str): what to call the cameras that are the same in
-            each step of a sample; empty where they are not.
+        fixed (bool): whether the views are the same in each step of a
+            sample, so that images of its labels can be kept.
     """
 
     viewmats: Tensor
     Ks: Tensor
     width: int
     height: int
+    depth_range: float
     camera_model: str = 'pinhole'
-    names: tuple[str, ...] = ()
+    fixed: bool = False
 
     def cameras(self) -> dict:
         """Arguments of the rasteriser."""
-        return {k: v for k, v in vars(self).items() if k != 'names'}
+        return dict(
+            viewmats=self.viewmats,
+            Ks=self.Ks,
+            width=self.width,
+            height=self.height,
+            camera_model=self.camera_model,
+        )
 
 
 @dataclass
@@ -118,7 +127,7 @@ class CameraViews:
         tries (int): draws, after which the sensor's own view is taken.
         semantic, depth, alpha (float): weights of the terms.
         depth_range (float, optional): metres that count as a depth error
-            of 1; by default the largest true depth in the view.
+            of 1; by default the diagonal of the grid.
 
     Raises:
         ValueError: for an unknown strategy or a count below 1.
@@ -179,13 +188,13 @@ class CameraViews:
         rig = scene.rig
         drawn = self._draw_cameras(rig.num_cameras, generator)
         viewmats = [self._place(rig, n, scene, generator) for n in drawn]
-        fixed = self.strategy == 'sensor'
         return Views(
             torch.stack(viewmats),
             rig.image_K[drawn],
             rig.width,
             rig.height,
-            names=tuple(f'camera{n}' for n in drawn) if fixed else (),
+            self.depth_range or math.dist(scene.grid.min, scene.grid.max),
+            fixed=self.strategy == 'sensor',
         )
 
     def _draw_cameras(
@@ -283,7 +292,7 @@ class PlaneView:
         pixels_per_voxel (float): resolution.
         semantic, depth, alpha (float): weights of the terms.
         depth_range (float, optional): metres that count as a depth error
-            of 1; by default the largest true depth in the view.
+            of 1; by default the depth of the grid's far side.
 
     Raises:
         ValueError: for another axis.
@@ -325,7 +334,8 @@ class PlaneView:
         view = torch.eye(4).to(like)
         view[:3, :3] = rotation
         # a metre above the grid, since depths have to be positive
-        view[2, 3] = grid.max[self.axis] + 1
+        eye = grid.max[self.axis] + 1
+        view[2, 3] = eye
         sizes, ks, lengths = grid.size, [], []
         for row in range(2):
             k = int(rotation[row].abs().argmax())
@@ -337,7 +347,14 @@ class PlaneView:
             lengths.append(round(scale * (max(ends) - min(ends))))
         (fx, cx), (fy, cy) = ks
         K = like.new_tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        return Views(view[None], K[None], *lengths, camera_model='ortho')
+        return Views(
+            view[None],
+            K[None],
+            *lengths,
+            self.depth_range or eye - grid.min[self.axis],
+            camera_model='ortho',
+            fixed=True,
+        )
 
 
 @TASK_UTILS.register_module()
@@ -364,7 +381,7 @@ class PinholeFromAbove:
         semantic: float = 1.0,
         depth: float = 1.0,
         alpha: float = 0.0,
-        depth_range: float | None = 100.0,
+        depth_range: float = 100.0,
     ) -> None:
         self.name = name
         self.focal = focal
@@ -383,7 +400,14 @@ class PinholeFromAbove:
         K = like.new_tensor(
             [[self.focal, 0, c], [0, self.focal, c], [0, 0, 1]]
         )
-        return Views(view[None], K[None], self.size, self.size)
+        return Views(
+            view[None],
+            K[None],
+            self.size,
+            self.size,
+            self.depth_range,
+            fixed=True,
+        )
 
 
 def moved(ref2cam: Tensor, offset: Tensor, pitch: float, yaw: float) -> Tensor:
