@@ -21,6 +21,10 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import torch  # noqa: E402
 
 from benchmarks.rasterizing import TABLES  # noqa: E402

@@ -21,6 +21,10 @@ from typing import Any, Callable, Mapping, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import torch  # noqa: E402
 from mmdet3d.registry import METRICS, MODELS  # noqa: E402
 from mmengine.config import Config  # noqa: E402

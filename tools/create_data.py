@@ -14,6 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 
 def add_minitown(commands: argparse._SubParsersAction) -> None:
     """The subcommand that makes the synthetic town."""

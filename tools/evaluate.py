@@ -23,6 +23,10 @@ from typing import Any, Iterator, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import torch  # noqa: E402
 from mmdet3d.registry import DATASETS, METRICS  # noqa: E402
 from mmengine.config import Config  # noqa: E402

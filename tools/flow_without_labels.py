@@ -24,6 +24,10 @@ from typing import Callable, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import torch  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 from torch import Tensor, nn  # noqa: E402

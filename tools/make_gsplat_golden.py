@@ -18,11 +18,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Sequence
 
-import numpy as np
-import torch
-from torch import Tensor
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'projects'))
+
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment(('torch', 'numpy'))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
 FOLDER = ROOT / 'tests' / 'test_rendering' / 'golden'
 WIDTH, HEIGHT = 36, 28  # neither is a multiple of 16
 NEAR, FAR, EPS2D = 0.1, 1e10, 0.3

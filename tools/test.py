@@ -18,6 +18,10 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 from mmengine.config import Config  # noqa: E402
 from mmengine.dist import is_main_process  # noqa: E402
 from mmengine.model import is_model_wrapper  # noqa: E402

@@ -17,6 +17,10 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 

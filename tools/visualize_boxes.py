@@ -17,6 +17,10 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import numpy as np  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims

@@ -16,6 +16,10 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
+from occsplat_environment import check_environment  # noqa: E402
+
+check_environment()
+
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402

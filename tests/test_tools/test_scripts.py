@@ -89,6 +89,29 @@ def test_scripts_parse(script):
         assert os.access(script, os.X_OK), 'not executable'
 
 
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
+def test_a_checkout_with_crlf_leaves_scripts_alone(script):
+    if shutil.which('git') is None or not (ROOT / '.git').exists():
+        pytest.skip('no git, or no clone')
+    name = str(script.relative_to(ROOT))
+    done = subprocess.run(
+        ['git', '-c', 'core.autocrlf=true', 'check-attr', 'eol', '--', name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f'{name}: eol: lf' in done.stdout.splitlines()
+    assert b'\r' not in script.read_bytes()
+
+
+def test_pictures_and_arrays_are_binary_to_git():
+    wanted = dict.fromkeys(('png', 'npz', 'npy', 'pth', 'jpg', 'pkl'))
+    lines = (ROOT / '.gitattributes').read_text().splitlines()
+    assert '* text=auto eol=lf' in lines
+    assert {f'*.{name} binary' for name in wanted} <= set(lines)
+
+
 def test_dist_train_hands_everything_on(shell):
     done = shell.run(
         'dist_train.sh',
