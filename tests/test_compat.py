@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,71 @@ def test_numpy_of_either_major_version_is_admitted():
     for package in ('numpy.core', 'numpy._core'):
         assert f'{package}.multiarray.scalar' in names
         assert f'{package}.multiarray._reconstruct' in names
+
+
+RESNET = dict(
+    type='mmdet.ResNet', base_channels=8, stem_channels=8, num_stages=2
+)
+RESNET.update(strides=(1, 2), dilations=(1, 1), out_indices=(0, 1))
+SWIN = dict(embed_dims=8, depths=(2, 2), num_heads=(1, 2), strides=(4, 2))
+SWIN.update(window_size=4, mlp_ratio=2, drop_path_rate=0.4)
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(RESNET, depth=18),
+        dict(RESNET, depth=50),
+        dict(SWIN, type='mmdet.SwinTransformer', out_indices=(0, 1)),
+        dict(SWIN, type='StereoSwin', out_indices=(0, 1)),
+    ],
+    ids=lambda b: f'{b["type"]}{b.get("depth", "")}',
+)
+def test_recomputing_backbones_warn_of_nothing(backbone):
+    from mmdet3d.registry import MODELS
+
+    import occsplat  # noqa: F401
+
+    results = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        model = MODELS.build(dict(backbone, with_cp=with_cp))
+        model.train()
+        images = torch.randn(2, 3, 32, 32, requires_grad=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            outputs = model(images)
+            sum((o * o).sum() for o in outputs).backward()
+        gradients = [p.grad for p in model.parameters()]
+        results.append([*outputs, images.grad, *gradients])
+    plain, recomputed = results
+    for a, b in zip(plain, recomputed, strict=True):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_checkpoints_of_the_mm_packages_do_not_reenter():
+    """Every module that holds torch's function, whatever it calls it."""
+    import mmcv.cnn.resnet
+    from mmdet.models.necks import hrfpn
+    from mmdet.models.utils import vlfuse_helper
+
+    import occsplat
+
+    functions = [
+        mmcv.cnn.resnet.cp.checkpoint,
+        hrfpn.checkpoint,
+        vlfuse_helper.checkpoint.checkpoint,
+    ]
+    occsplat.compat.recompute_without_reentry()  # a second time is harmless
+    functions.append(mmcv.cnn.resnet.cp.checkpoint)
+    x = torch.ones(2, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for function in functions:
+            function(torch.exp, x).sum().backward()
+    # torch's own is left alone, for everybody else
+    with pytest.warns(UserWarning, match='use_reentrant'):
+        torch.utils.checkpoint.checkpoint(torch.exp, x)
 
 
 def test_the_version_report_names_what_a_bug_report_needs():

@@ -10,4 +10,7 @@ compat.install_ops_stub()
 
 from . import data, engine, evaluation, models  # noqa: E402
 
+# after the mm packages, whose modules it looks through
+compat.recompute_without_reentry()
+
 __all__ = ['compat', 'data', 'engine', 'evaluation', 'models']

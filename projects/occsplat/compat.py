@@ -10,6 +10,7 @@ import importlib.util
 import pickle
 import platform
 import sys
+from functools import partial
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -17,6 +18,7 @@ from typing import Any, Callable
 
 import numpy as np
 import torch
+import torch.utils.checkpoint
 from mmengine.logging import HistoryBuffer
 
 _PACKAGES = (
@@ -151,6 +153,35 @@ def _safe_globals() -> list[Any]:
 
 # made once: torch keeps them in a set
 _SAFE = _safe_globals()
+
+
+#: packages whose calls of torch's checkpoint leave the variant open
+_UNDECIDED = ('mmcv', 'mmdet', 'mmdet3d')
+
+
+def recompute_without_reentry() -> None:
+    """Let ``with_cp`` of the mm packages use torch's newer variant.
+
+    They call ``torch.utils.checkpoint.checkpoint`` without
+    ``use_reentrant``, at which torch warns and which it means to make an
+    error (pytorch/pytorch#100551). The newer variant,
+    ``use_reentrant=False``, gives the same values and gradients. Only the
+    modules of these packages that are loaded are given it; every other
+    caller keeps torch's own. Can go when mmdet passes the argument (its
+    last release, 3.3.0, does not).
+    """
+    original = torch.utils.checkpoint
+    decided = partial(original.checkpoint, use_reentrant=False)
+    stand_in = ModuleType(original.__name__, original.__doc__)
+    vars(stand_in).update(vars(original), checkpoint=decided)
+    for name, module in list(sys.modules.items()):
+        if name.partition('.')[0] not in _UNDECIDED:
+            continue
+        for key, value in list(vars(module).items()):
+            if value is original:
+                setattr(module, key, stand_in)
+            elif value is original.checkpoint:
+                setattr(module, key, decided)
 
 
 def version_report() -> str:
