@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -99,3 +100,48 @@ def test_named_checkpoints_are_written(document):
         # the last one: earlier ones are deleted as training goes on
         cfg = Config.fromfile(path, import_custom_modules=False)
         assert int(epoch) == cfg.train_cfg.max_epochs, path
+
+
+BLOCK = re.compile(r'^ *```bash\n(.*?)^ *```', re.MULTILINE | re.DOTALL)
+NEEDS_ENVIRONMENT = re.compile(r'^(python3? tools/|pip |pytest )')
+
+
+def test_the_readme_activates_before_its_first_python():
+    text = (ROOT / 'README.md').read_text()
+    activated = text.index('source .venv/bin/activate')
+    assert activated < re.search(r'^python', text, re.MULTILINE).start()
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda p: str(p.name))
+def test_what_installs_also_activates(document):
+    for block in BLOCK.findall(document.read_text()):
+        inactive = False
+        for line in map(str.strip, block.splitlines()):
+            if line.startswith(('bash tools/install', 'bash tools/quick')):
+                inactive = 'activate' not in block.partition(line)[0]
+            elif 'bin/activate' in line:
+                inactive = False
+            elif NEEDS_ENVIRONMENT.match(line):
+                assert not inactive, f'{line}: nothing is active yet'
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda p: str(p.name))
+def test_named_checkpoints_are_trained_before(document):
+    """By a command of the same document."""
+    text = document.read_text()
+    trained = r'(?:tools/dist_train\.sh|tools/train\.py) \S*/{}\.py'
+    for match in re.finditer(r'work_dirs/([\w.-]+)/epoch_\d+\.pth', text):
+        before = text[: match.start()]
+        assert re.search(trained.format(re.escape(match[1])), before), match
+
+
+def test_a_build_of_torch_without_cuda_is_kept():
+    """tools/install.sh asks for versions that PyTorch's CPU wheels have."""
+    lines = (ROOT / 'requirements.txt').read_text().splitlines()
+    pinned = [Requirement(x) for x in lines if re.match(r'torch\w*==', x)]
+    assert {r.name for r in pinned} == {'torch', 'torchvision'}
+    for requirement in pinned:
+        (version,) = (s.version for s in requirement.specifier)
+        assert requirement.specifier.contains(f'{version}+cpu')
+        text = (ROOT / 'docs' / 'install.md').read_text()
+        assert f'{requirement.name}=={version}' in text

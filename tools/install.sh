@@ -69,7 +69,7 @@ install_all() {
         echo "OccSplat is installed in $ENV_DIR"
         return
     fi
-    say "1/3 PyTorch and other libraries, into $ENV_DIR (about 5 GB)"
+    say "1/3 PyTorch and other libraries, into $ENV_DIR (about 6 GB)"
     pip_install -r requirements.txt
     say '2/3 The mm packages'
     if "$PYTHON" -m pip show --quiet mmcv 2>/dev/null; then

@@ -5,6 +5,7 @@ Shape letters: X Y Z voxels, H W image, P points, M boxes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +15,7 @@ from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .boxes import Boxes
 from .colors import BACKGROUND, occupied_mask, volume_colors
+from .heading import forward_left, from_forward_left, reach, turned_volume
 
 #: sub-pixel bits of opencv's drawing functions
 _SHIFT = 4
@@ -23,6 +25,13 @@ ARROW_SECONDS = 1.0
 _STILL = 0.4
 #: metres of an object that one arrow stands for
 _ARROW_PATCH = 6.0
+#: metres from ring to ring
+_RING = 20
+#: degrees from ahead to the right at which a ring's metres are written, the
+#: first at which there is room
+_LABEL_TURNS = sorted(range(-180, 180, 15), key=lambda turn: abs(turn - 45))
+#: borders of lines and letters, and what is drawn of no class
+_INK, _LIGHT = (15, 15, 18), (245, 245, 245)
 
 
 @dataclass(frozen=True)
@@ -31,38 +40,40 @@ class BevView:
 
     ::
 
-        (x1, y1) ---------+        x, forward, is up
-           |    x up      |        y, left, is left
-           |     ^        |
-           | y <-+ ego    |        the image's first pixel is the far
-           |              |        left corner of the grid
-           +------- (x0, y0)
+        +-----------------+
+        |      ahead      |        ahead of the car is up
+        |        ^        |        left of it is left
+        | left <-+        |
+        |                 |        the image's first pixel is the far
+        +-----------------+        left corner of the grid
 
     Args:
         grid: the volume's grid.
         pixels_per_metre: scale.
+        frame: the grid's, see ``LabelSpec.frame``.
     """
 
     grid: VoxelGrid
     pixels_per_metre: float = 6.0
+    frame: str = 'ego'
 
     @property
     def width(self) -> int:
-        """Pixels; spans the grid's y range."""
-        extent = self.grid.max[1] - self.grid.min[1]
-        return round(extent * self.pixels_per_metre)
+        """Pixels from left to right."""
+        (_, right), (_, left) = reach(self.grid, self.frame)
+        return round((left - right) * self.pixels_per_metre)
 
     @property
     def height(self) -> int:
-        """Pixels; spans the grid's x range."""
-        extent = self.grid.max[0] - self.grid.min[0]
-        return round(extent * self.pixels_per_metre)
+        """Pixels from far ahead to far behind."""
+        (behind, _), (ahead, _) = reach(self.grid, self.frame)
+        return round((ahead - behind) * self.pixels_per_metre)
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         """Continuous pixels (u, v) of points (P, 2 or 3) in metres."""
-        u = (self.grid.max[1] - points[..., 1]) * self.pixels_per_metre
-        v = (self.grid.max[0] - points[..., 0]) * self.pixels_per_metre
-        return np.stack([u, v], axis=-1)
+        corner = reach(self.grid, self.frame)[1]
+        away = corner - forward_left(points, self.frame)
+        return away[..., ::-1] * self.pixels_per_metre
 
 
 def bev_image(
@@ -73,16 +84,16 @@ def bev_image(
     colors: np.ndarray | None = None,  # (X, Y, Z, 3)
     boxes: Boxes | None = None,
 ) -> np.ndarray:
-    """A volume from above, x forward UP and y left LEFT.
+    """A volume from above, ahead UP and left LEFT.
 
     Each column shows its topmost occupied voxel: higher is brighter, and
     slopes are lit from the far left. A light wedge marks the ego vehicle,
-    rings are 20 m apart.
+    rings carry their metres from it.
 
     Args:
         occ: class ids.
         spec: free id, palette and movable classes.
-        view: grid and scale.
+        view: grid, frame and scale.
         flow: m/s; adds arrows, one for about every 6 m of each connected
             patch of a movable class, as long as one second's way.
         colors: RGB of each voxel instead of its class colour.
@@ -99,11 +110,15 @@ def bev_image(
     top_color = np.take_along_axis(colors, top[..., None, None], axis=2)
     filled = shown.any(axis=-1)
     height = np.where(filled, (top + 0.5) * view.grid.size[2], 0.0)
+    height, filled, top_color = (
+        turned_volume(part, view.frame)
+        for part in (height, filled, top_color[:, :, 0])
+    )
     light = _relief(height, occ.shape[2] * view.grid.size[2])
     image = np.where(
-        filled[..., None], top_color[:, :, 0] * light[..., None], BACKGROUND
+        filled[..., None], top_color * light[..., None], BACKGROUND
     )
-    # rows run against x, columns against y
+    # rows run from ahead to behind, columns from left to right
     image = np.ascontiguousarray(image[::-1, ::-1]).astype(np.uint8)
     image = cv2.resize(
         image, (view.width, view.height), interpolation=cv2.INTER_NEAREST
@@ -171,7 +186,8 @@ def draw_boxes_bev(image: np.ndarray, view: BevView, boxes: Boxes) -> None:
     """Draw outlines, headings and velocities into a bird's-eye image.
 
     A line from the middle to the front shows the heading; an arrow from
-    the front on shows one second's way.
+    the front on shows one second's way. All have the box's own colour, as
+    in the legend, between dark borders.
 
     Args:
         image: RGB, uint8 (H, W, 3), changed in place.
@@ -179,11 +195,10 @@ def draw_boxes_bev(image: np.ndarray, view: BevView, boxes: Boxes) -> None:
         boxes: in the reference frame.
     """
     for n in range(len(boxes)):
-        # lighter than its class, whose voxels it may lie on
-        color = tuple(160 + int(c) * 95 // 255 for c in boxes.colors[n])
+        color = tuple(int(c) for c in boxes.colors[n])
         outline = view.to_pixels(boxes.corners[n, :4])
         heading = view.to_pixels(np.stack([boxes.centers[n], boxes.front[n]]))
-        for tint, width in (((15, 15, 18), 4), (color, 2)):
+        for tint, width in ((_INK, 5), (color, 2)):
             _polyline(image, outline, tint, width, closed=True)
             _polyline(image, heading, tint, width)
         velocity = boxes.velocity[n, :2]
@@ -192,7 +207,10 @@ def draw_boxes_bev(image: np.ndarray, view: BevView, boxes: Boxes) -> None:
 
 
 def _relief(height: np.ndarray, highest: float) -> np.ndarray:
-    """Brightness of columns by height (X, Y) and slope, in 0.35..1."""
+    """Brightness of columns by height and slope, in 0.35..1.
+
+    ``height`` (ahead, left) is in metres.
+    """
     light = 0.76 + 0.24 * height / highest
     # towards the light: ahead and to the left
     padded = np.pad(height, 1, mode='edge')
@@ -203,9 +221,10 @@ def _relief(height: np.ndarray, highest: float) -> np.ndarray:
 
 def _draw_rings(image: np.ndarray, view: BevView) -> None:
     middle = view.to_pixels(np.zeros(2))
-    reach = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
+    far = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
+    rings = range(_RING, math.ceil(far), _RING)
     layer = image.copy()
-    for metres in np.arange(20, reach, 20):
+    for metres in rings:
         cv2.circle(
             layer,
             _fixed(middle),
@@ -216,14 +235,41 @@ def _draw_rings(image: np.ndarray, view: BevView) -> None:
             _SHIFT,
         )
     cv2.addWeighted(layer, 0.35, image, 0.65, 0, dst=image)
+    for metres in rings:
+        _label_ring(image, view, metres)
+
+
+def _label_ring(image: np.ndarray, view: BevView, metres: int) -> None:
+    """Write a ring's metres on it, ahead and to the right if it fits."""
+    text, font, size = f'{metres} m', cv2.FONT_HERSHEY_SIMPLEX, 0.42
+    (width, height), _ = cv2.getTextSize(text, font, size, 1)
+    for degrees in _LABEL_TURNS:
+        turn = np.radians(degrees)
+        point = metres * np.array([np.cos(turn), -np.sin(turn)])
+        u, v = view.to_pixels(from_forward_left(point, view.frame))
+        left, low = round(u - width / 2), round(v + height / 2)
+        inside = 2 < left and left + width < image.shape[1] - 2
+        if inside and 2 < low - height and low < image.shape[0] - 2:
+            for tint, stroke in ((_INK, 3), (_LIGHT, 1)):
+                cv2.putText(
+                    image,
+                    text,
+                    (left, low),
+                    font,
+                    size,
+                    tint,
+                    stroke,
+                    cv2.LINE_AA,
+                )
+            return
 
 
 def _draw_ego(image: np.ndarray, view: BevView) -> None:
-    """A wedge that points forward, around the ego frame's origin."""
+    """A wedge that points ahead, around the frame's origin."""
     wedge = np.array([[3.2, 0.0], [-1.4, 1.3], [-0.5, 0.0], [-1.4, -1.3]])
-    points = _fixed(view.to_pixels(wedge))
-    cv2.fillPoly(image, [points], (245, 245, 245), cv2.LINE_AA, _SHIFT)
-    cv2.polylines(image, [points], True, (15, 15, 18), 1, cv2.LINE_AA, _SHIFT)
+    points = _fixed(view.to_pixels(from_forward_left(wedge, view.frame)))
+    cv2.fillPoly(image, [points], _LIGHT, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(image, [points], True, _INK, 1, cv2.LINE_AA, _SHIFT)
 
 
 def _arrow(
@@ -236,7 +282,7 @@ def _arrow(
     end = start + velocity * ARROW_SECONDS
     tail, head = view.to_pixels(np.stack([start, end]))
     length = max(float(np.hypot(*(head - tail))), 1.0)
-    for tint, width in (((15, 15, 18), 4), (color, 2)):
+    for tint, width in ((_INK, 4), (color, 2)):
         cv2.arrowedLine(
             image,
             _fixed(tail),

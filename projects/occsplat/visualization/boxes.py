@@ -12,6 +12,8 @@ import numpy as np
 
 from occsplat.structures import LabelSpec
 
+from .colors import OTHER
+
 #: corners of the unit cube: bottom then top, each counter-clockwise from
 #: the front left
 _UNIT = np.array(
@@ -52,11 +54,14 @@ class Boxes:
         corners: metres in the reference frame, (M, 8, 3).
         velocity: m/s in the reference frame's axes, (M, 3).
         colors: RGB, uint8 (M, 3).
+        others: names of the categories among them that the label set has
+            not, whose colour is ``OTHER``.
     """
 
     corners: np.ndarray
     velocity: np.ndarray
     colors: np.ndarray
+    others: tuple[str, ...] = ()
 
     @property
     def centers(self) -> np.ndarray:
@@ -90,7 +95,8 @@ class Boxes:
             instances: the entry's annotations.
             lidar2ref: LiDAR -> reference frame.
             categories: ids of the class names, from the file's metainfo.
-            spec: palette; classes it does not know are drawn white.
+            spec: palette; categories it does not know are drawn white,
+                and listed in ``others``.
 
         Returns:
             Boxes: in the reference frame.
@@ -105,16 +111,18 @@ class Boxes:
                 instance.get('velocity') or (0.0, 0.0)
             )
         rotation, offset = lidar2ref[:3, :3], lidar2ref[:3, 3]
-        names = {number: name for name, number in categories.items()}
-        palette = dict(zip(spec.classes, spec.palette))
-        colors = [
-            palette.get(names.get(i.get('bbox_label_3d')), (255, 255, 255))
+        by_number = {number: name for name, number in categories.items()}
+        names = [
+            by_number.get(i.get('bbox_label_3d'), 'unknown category')
             for i in kept
         ]
+        palette = dict(zip(spec.classes, spec.palette))
+        colors = [palette.get(name, OTHER) for name in names]
         return cls(
             corners @ rotation.T + offset,
             velocity @ rotation.T,
             np.array(colors, dtype=np.uint8).reshape(-1, 3),
+            tuple(sorted({name for name in names if name not in palette})),
         )
 
     @classmethod

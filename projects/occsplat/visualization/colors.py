@@ -9,10 +9,14 @@ import numpy as np
 
 from occsplat.structures import LabelSpec, same_shape
 
+from .heading import forward_left
+
 #: behind everything: darker than any class, lighter than black
 BACKGROUND = (38, 42, 51)
 #: speed in m/s at which flow colours are fully saturated
 FULL_SPEED = 8.0
+#: of what the label set has no class for
+OTHER = (255, 255, 255)
 
 
 def occupied_mask(
@@ -80,8 +84,22 @@ def flow_colors(
     grey = colors @ np.array([0.3, 0.59, 0.11])
     colors = (40 + 0.35 * grey)[..., None].repeat(3, axis=-1).astype(np.uint8)
     moving = np.isin(occ, spec.movable)
-    colors[moving] = _heading_colors(flow[moving], full_speed)
+    heading = forward_left(flow[moving], spec.frame)
+    colors[moving] = _heading_colors(heading, full_speed)
     return colors
+
+
+def nothing_shown(occ: np.ndarray, spec: LabelSpec) -> str:
+    """What to write into the picture of a volume that shows no voxel.
+
+    Returns:
+        str: empty where there is a voxel to draw.
+    """
+    if occupied_mask(occ, spec).any():
+        return ''
+    if (occ == spec.free).all():
+        return 'nothing here: all voxels are free'
+    return 'nothing here: all voxels are free or ignored'
 
 
 def flow_key(size: int = 96) -> np.ndarray:
@@ -106,7 +124,7 @@ def _heading_colors(
     flow: np.ndarray,  # (P, 2)
     full_speed: float,
 ) -> np.ndarray:
-    """RGB, uint8 (P, 3)."""
+    """RGB, uint8 (P, 3), of m/s ahead and to the left."""
     flow = np.nan_to_num(flow.astype(np.float32))
     speed = np.hypot(flow[:, 0], flow[:, 1])
     turn = np.arctan2(flow[:, 1], flow[:, 0]) / (2 * np.pi) % 1.0

@@ -23,9 +23,9 @@ from occsplat.structures import (
 from .bev import BevView, bev_image
 from .boxes import Boxes
 from .camera_overlays import draw_boxes_image, lidar_view, overlay
-from .colors import flow_colors, flow_key
+from .colors import flow_colors, flow_key, nothing_shown
 from .files import write_png
-from .sheet import PAPER, Panel, contact_sheet
+from .sheet import PAPER, Panel, contact_sheet, with_note
 from .voxel_views import cast_views, chase_rig, render_occupancy
 
 
@@ -96,7 +96,8 @@ def sample_sheet(
     for name, occ, flow in volumes:
         grid = VoxelGrid(spec.grid.range, occ.shape)
         views = render_occupancy(occ, grid, spec, small)
-        rows.append([(name, view) for view in views])
+        note = nothing_shown(occ, spec)
+        rows.append([(name, with_note(view, note)) for view in views])
         size = 960 // len(volumes)
         boxes = _boxes(sample, name, grid, spec, still=flow is not None)
         below += volume_panels(name, occ, flow, grid, spec, boxes, size)
@@ -169,6 +170,7 @@ def frame_sheet(
         title=title,
         spec=spec,
         key=None if flow is None else flow_key(),
+        others=boxes.others,
     )
 
 
@@ -198,22 +200,23 @@ def volume_panels(
         class and flow colours where there is flow.
     """
     extent = grid.max[0] - grid.min[0]
-    view = BevView(grid, size / extent)
+    view = BevView(grid, size / extent, spec.frame)
     above = bev_image(occ, spec, view, flow=flow, boxes=boxes)
     if flow is None:
-        chase = chase_rig(round(1.4 * size), size)
+        chase = chase_rig(round(1.4 * size), size, frame=spec.frame)
         behind = render_occupancy(occ, grid, spec, chase)[0]
     else:
-        chase = chase_rig(size, size // 2)
+        chase = chase_rig(size, size // 2, frame=spec.frame)
         views = [
             render_occupancy(occ, grid, spec, chase, colors)[0]
             for colors in (None, flow_colors(occ, flow, spec))
         ]
         views[0][-size // 120 :] = PAPER
         behind = np.concatenate(views)
+    note = nothing_shown(occ, spec)
     return [
-        (f"{name}: bird's-eye view", above),
-        (f'{name}: from behind', behind),
+        (f"{name}: bird's-eye view", with_note(above, note)),
+        (f'{name}: from behind', with_note(behind, note)),
     ]
 
 

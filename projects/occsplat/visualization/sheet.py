@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from occsplat.structures import LabelSpec
 
+from .colors import OTHER
+
 #: the sheet's ground, and the ink on it
 PAPER, _INK = (18, 20, 25), (232, 234, 240)
 _GAP = 6
@@ -28,6 +30,7 @@ def contact_sheet(
     title: str = '',
     spec: LabelSpec | None = None,
     key: np.ndarray | None = None,
+    others: Sequence[str] = (),
 ) -> np.ndarray:
     """Rows of titled pictures, each row as wide as the sheet.
 
@@ -39,6 +42,7 @@ def contact_sheet(
         title: a line above everything.
         spec: adds a legend of its classes at the foot.
         key: an image to put beside the legend, such as ``flow_key``.
+        others: categories outside the label set, for the legend.
 
     Returns:
         ndarray: RGB, uint8 (H, width, 3).
@@ -56,7 +60,7 @@ def contact_sheet(
         strips.append(_text_strip(title, width, 24))
     strips += [_row(row, width) for row in rows]
     if spec is not None:
-        strips.append(legend(spec, width, key))
+        strips.append(legend(spec, width, key, others))
     gap = np.full((_GAP, width, 3), PAPER, dtype=np.uint8)
     parts = [gap]
     for strip in strips:
@@ -65,7 +69,10 @@ def contact_sheet(
 
 
 def legend(
-    spec: LabelSpec, width: int = 1920, key: np.ndarray | None = None
+    spec: LabelSpec,
+    width: int = 1920,
+    key: np.ndarray | None = None,
+    others: Sequence[str] = (),
 ) -> np.ndarray:
     """Colour swatches with the classes' names, wrapped to the width.
 
@@ -73,6 +80,7 @@ def legend(
         spec: classes and palette; the free class is left out.
         width: pixels.
         key: the flow disc, put at the right with a word of explanation.
+        others: categories outside the label set that are drawn, too.
 
     Returns:
         ndarray: RGB, uint8 (H, width, 3).
@@ -82,13 +90,15 @@ def legend(
     room = width - _GAP
     if key is not None:
         room -= key.shape[1] + round(font.getlength(words)) + 5 * _GAP
+    shown = [(spec.classes[n], spec.palette[n]) for n in spec.occupied]
+    shown += [(name, OTHER) for name in others]
     entries, x, y = [], 2 * _GAP, 0
-    for number in spec.occupied:
-        name = spec.classes[number].replace('_', ' ')
+    for name, color in shown:
+        name = name.replace('_', ' ')
         step = size + 8 + round(font.getlength(name)) + 22
         if x + step > room and x > 2 * _GAP:
             x, y = 2 * _GAP, y + size + 12
-        entries.append((x, y, name, spec.palette[number]))
+        entries.append((x, y, name, color))
         x += step
     height = y + size + 12
     if key is not None:
@@ -102,6 +112,29 @@ def legend(
         draw.text((room + 2 * _GAP, 4), words, font=font, fill=_INK)
         image.paste(Image.fromarray(key), (width - _GAP - key.shape[1], 0))
     return np.array(image)
+
+
+def with_note(image: np.ndarray, note: str) -> np.ndarray:
+    """A picture with a line of text in its middle.
+
+    Args:
+        image: RGB, uint8 (H, W, 3).
+        note: the picture itself is given back where there is none.
+    """
+    if not note:
+        return image
+    height, width = image.shape[:2]
+    canvas = Image.fromarray(image)
+    # as large as fits, up to a tenth of the height
+    size = min(height / 10, 0.9 * width * 20 / _font(20).getlength(note))
+    ImageDraw.Draw(canvas).text(
+        (width / 2, height / 2),
+        note,
+        font=_font(max(round(size), 8)),
+        fill=_INK,
+        anchor='mm',
+    )
+    return np.array(canvas)
 
 
 def _row(panels: Sequence[Panel], width: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from occsplat.ops import cast_rays
 from occsplat.structures import CameraRig, LabelSpec, VoxelGrid, same_shape
 
 from .colors import BACKGROUND, occupied_mask, volume_colors
+from .heading import from_forward_left
 from .shading import shade
 
 #: metres in front of the camera in which voxels are not drawn, so that a
@@ -170,15 +171,17 @@ def chase_rig(
     eye: tuple[float, float, float] = (-26.0, 9.0, 19.0),
     target: tuple[float, float, float] = (6.0, 0.0, -1.0),
     fov: float = 62.0,
+    frame: str = 'ego',
 ) -> CameraRig:
     """One virtual camera behind, left of and above the ego vehicle.
 
     Args:
         width: pixels.
         height: pixels.
-        eye: where it stands, metres in the reference frame.
-        target: what it looks at, metres in the reference frame.
+        eye: where it stands, metres ahead, left and up of the origin.
+        target: what it looks at, likewise.
         fov: horizontal field of view in degrees.
+        frame: the reference frame, see ``LabelSpec.frame``.
 
     Returns:
         CameraRig: (1,), float64.
@@ -186,7 +189,9 @@ def chase_rig(
     Raises:
         ValueError: when it would look straight up or down.
     """
-    forward = np.subtract(target, eye).astype(np.float64)
+    start = from_forward_left(np.array(eye, np.float64), frame)
+    end = from_forward_left(np.array(target, np.float64), frame)
+    forward = end - start
     right = np.cross(forward, (0.0, 0.0, 1.0))
     if np.linalg.norm(right) < 1e-6:
         raise ValueError(
@@ -197,7 +202,7 @@ def chase_rig(
     right /= np.linalg.norm(right)
     ref2cam = np.eye(4)
     ref2cam[:3, :3] = np.stack([right, np.cross(forward, right), forward])
-    ref2cam[:3, 3] = -ref2cam[:3, :3] @ np.asarray(eye)
+    ref2cam[:3, 3] = -ref2cam[:3, :3] @ start
     focal = width / 2 / np.tan(np.radians(fov) / 2)
     K = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     return CameraRig.from_matrices(
