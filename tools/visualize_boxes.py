@@ -38,7 +38,12 @@ from occsplat.structures import (  # noqa: E402
 from occsplat.visualization import contact_sheet, write_png  # noqa: E402
 from occsplat.visualization.bev import BevView, bev_image  # noqa: E402
 from occsplat.visualization.boxes import Boxes  # noqa: E402
-from occsplat.visualization.colors import volume_colors  # noqa: E402
+from occsplat.visualization.colors import (  # noqa: E402
+    nothing_shown,
+    volume_colors,
+)
+from occsplat.visualization.heading import reach  # noqa: E402
+from occsplat.visualization.sheet import with_note  # noqa: E402
 from occsplat.visualization.voxel_views import (  # noqa: E402
     chase_rig,
     render_occupancy,
@@ -131,9 +136,11 @@ def boxes_sheet(
     occ = sample.pred_occ.numpy()
     grid = VoxelGrid(spec.grid.range, occ.shape)
     found = predicted_boxes(sample, grid, spec.movable)
-    chase = chase_rig(round(1.4 * SIZE), SIZE)
+    chase = chase_rig(round(1.4 * SIZE), SIZE, frame=spec.frame)
     colors = instance_colors(occ, found.ids.numpy(), spec)
-    view = BevView(grid, SIZE / (grid.max[0] - grid.min[0]))
+    (behind, _), (ahead, _) = reach(grid, spec.frame)
+    view = BevView(grid, SIZE / (ahead - behind), spec.frame)
+    note = nothing_shown(occ, spec)
     boxes = Boxes.from_arrays(
         found.boxes.numpy(),
         found.labels.numpy(),
@@ -143,11 +150,13 @@ def boxes_sheet(
     panels = [
         (
             f'{source}: {len(found)} instances, colours at random',
-            render_occupancy(occ, grid, spec, chase, colors)[0],
+            with_note(
+                render_occupancy(occ, grid, spec, chase, colors)[0], note
+            ),
         ),
         (
             f'{source}: boxes found',
-            bev_image(occ, spec, view, boxes=boxes),
+            with_note(bev_image(occ, spec, view, boxes=boxes), note),
         ),
     ]
     if 'gt_boxes' in sample:

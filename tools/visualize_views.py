@@ -40,7 +40,11 @@ from occsplat.structures import (  # noqa: E402
     VoxelGrid,
 )
 from occsplat.visualization import contact_sheet, write_png  # noqa: E402
-from occsplat.visualization.colors import volume_colors  # noqa: E402
+from occsplat.visualization.colors import (  # noqa: E402
+    nothing_shown,
+    volume_colors,
+)
+from occsplat.visualization.sheet import with_note  # noqa: E402
 from visualize import (  # noqa: E402
     add_common,
     build_split,
@@ -153,9 +157,13 @@ def _row(
     depth = 255 * (1 - truth.expected_depth()[0] / FAR).clamp(0, 1)
     depth[truth.alpha[0] < 0.5] = 0
     gray = depth.to(torch.uint8)[..., None].expand(-1, -1, 3)
+    pictures = [
+        with_note(_classes(out, spec), nothing_shown(occ.numpy(), spec))
+        for out, occ in ((truth, true), (guess, predicted))
+    ]
     return [
-        (f'{title}: truth', _classes(truth, spec)),
-        ('prediction', _classes(guess, spec)),
+        (f'{title}: truth', pictures[0]),
+        ('prediction', pictures[1]),
         ('true depth', gray.numpy()),
     ]
 

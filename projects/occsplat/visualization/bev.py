@@ -16,6 +16,7 @@ from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 from .boxes import Boxes
 from .colors import BACKGROUND, occupied_mask, volume_colors
 from .heading import forward_left, from_forward_left, reach, turned_volume
+from .lettering import font, write
 
 #: sub-pixel bits of opencv's drawing functions
 _SHIFT = 4
@@ -30,7 +31,8 @@ _RING = 20
 #: degrees from ahead to the right at which a ring's metres are written, the
 #: first at which there is room
 _LABEL_TURNS = sorted(range(-180, 180, 15), key=lambda turn: abs(turn - 45))
-#: borders of lines and letters, and what is drawn of no class
+_LETTERS = 15
+#: borders of lines, and what is drawn of no class
 _INK, _LIGHT = (15, 15, 18), (245, 245, 245)
 
 
@@ -240,27 +242,16 @@ def _draw_rings(image: np.ndarray, view: BevView) -> None:
 
 
 def _label_ring(image: np.ndarray, view: BevView, metres: int) -> None:
-    """Write a ring's metres on it, ahead and to the right if it fits."""
-    text, font, size = f'{metres} m', cv2.FONT_HERSHEY_SIMPLEX, 0.42
-    (width, height), _ = cv2.getTextSize(text, font, size, 1)
+    """Write a ring's metres on it, ahead and to the right if they fit."""
+    text = f'{metres} m'
+    room = np.array([font(_LETTERS).getlength(text), _LETTERS]) / 2 + 4
+    size = (view.width, view.height)
     for degrees in _LABEL_TURNS:
         turn = np.radians(degrees)
         point = metres * np.array([np.cos(turn), -np.sin(turn)])
-        u, v = view.to_pixels(from_forward_left(point, view.frame))
-        left, low = round(u - width / 2), round(v + height / 2)
-        inside = 2 < left and left + width < image.shape[1] - 2
-        if inside and 2 < low - height and low < image.shape[0] - 2:
-            for tint, stroke in ((_INK, 3), (_LIGHT, 1)):
-                cv2.putText(
-                    image,
-                    text,
-                    (left, low),
-                    font,
-                    size,
-                    tint,
-                    stroke,
-                    cv2.LINE_AA,
-                )
+        middle = view.to_pixels(from_forward_left(point, view.frame))
+        if (middle > room).all() and (middle + room < size).all():
+            image[...] = write(image, text, tuple(middle), _LETTERS)
             return
 
 

@@ -25,7 +25,9 @@ from .boxes import Boxes
 from .camera_overlays import draw_boxes_image, lidar_view, overlay
 from .colors import flow_colors, flow_key, nothing_shown
 from .files import write_png
-from .sheet import PAPER, Panel, contact_sheet, with_note
+from .heading import reach
+from .lettering import PAPER
+from .sheet import Panel, contact_sheet, with_note
 from .voxel_views import cast_views, chase_rig, render_occupancy
 
 
@@ -154,9 +156,11 @@ def frame_sheet(
     ]
     views = render_occupancy(occ, grid, spec, small)
     masks = cast_views(occ, grid, spec, small).mask
+    note = nothing_shown(occ, spec)
     blended, measured = [], []
     for n, name in enumerate(names):
-        blended.append((name, overlay(images[n], views[n], masks[n])))
+        mixed = overlay(images[n], views[n], masks[n])
+        blended.append((name, with_note(mixed, note)))
         camera = small[n : n + 1]
         image = lidar_view(images[n], points, camera)
         image = draw_boxes_image(image, boxes, camera)
@@ -199,12 +203,12 @@ def volume_panels(
         list: titled panels: bird's-eye view and chase view, which stacks
         class and flow colours where there is flow.
     """
-    extent = grid.max[0] - grid.min[0]
-    view = BevView(grid, size / extent, spec.frame)
+    (behind, _), (ahead, _) = reach(grid, spec.frame)
+    view = BevView(grid, size / (ahead - behind), spec.frame)
     above = bev_image(occ, spec, view, flow=flow, boxes=boxes)
     if flow is None:
         chase = chase_rig(round(1.4 * size), size, frame=spec.frame)
-        behind = render_occupancy(occ, grid, spec, chase)[0]
+        from_behind = render_occupancy(occ, grid, spec, chase)[0]
     else:
         chase = chase_rig(size, size // 2, frame=spec.frame)
         views = [
@@ -212,11 +216,11 @@ def volume_panels(
             for colors in (None, flow_colors(occ, flow, spec))
         ]
         views[0][-size // 120 :] = PAPER
-        behind = np.concatenate(views)
+        from_behind = np.concatenate(views)
     note = nothing_shown(occ, spec)
     return [
         (f"{name}: bird's-eye view", with_note(above, note)),
-        (f'{name}: from behind', with_note(behind, note)),
+        (f'{name}: from behind', with_note(from_behind, note)),
     ]
 
 

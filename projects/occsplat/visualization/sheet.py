@@ -5,19 +5,17 @@ Shape letters: H W image.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Sequence
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from occsplat.structures import LabelSpec
 
 from .colors import OTHER
+from .lettering import INK, PAPER, font, write
 
-#: the sheet's ground, and the ink on it
-PAPER, _INK = (18, 20, 25), (232, 234, 240)
 _GAP = 6
 
 #: a title and an RGB image, uint8 (H, W, 3)
@@ -85,17 +83,17 @@ def legend(
     Returns:
         ndarray: RGB, uint8 (H, width, 3).
     """
-    font, size = _font(18), 18
+    letters, size = font(18), 18
     words = 'flow: hue is heading (up: forward)'
     room = width - _GAP
     if key is not None:
-        room -= key.shape[1] + round(font.getlength(words)) + 5 * _GAP
+        room -= key.shape[1] + round(letters.getlength(words)) + 5 * _GAP
     shown = [(spec.classes[n], spec.palette[n]) for n in spec.occupied]
     shown += [(name, OTHER) for name in others]
     entries, x, y = [], 2 * _GAP, 0
     for name, color in shown:
         name = name.replace('_', ' ')
-        step = size + 8 + round(font.getlength(name)) + 22
+        step = size + 8 + round(letters.getlength(name)) + 22
         if x + step > room and x > 2 * _GAP:
             x, y = 2 * _GAP, y + size + 12
         entries.append((x, y, name, color))
@@ -107,9 +105,9 @@ def legend(
     draw = ImageDraw.Draw(image)
     for x, y, name, color in entries:
         draw.rectangle((x, y + 3, x + size, y + 3 + size), fill=color)
-        draw.text((x + size + 8, y + 1), name, font=font, fill=_INK)
+        draw.text((x + size + 8, y + 1), name, font=letters, fill=INK)
     if key is not None:
-        draw.text((room + 2 * _GAP, 4), words, font=font, fill=_INK)
+        draw.text((room + 2 * _GAP, 4), words, font=letters, fill=INK)
         image.paste(Image.fromarray(key), (width - _GAP - key.shape[1], 0))
     return np.array(image)
 
@@ -124,17 +122,10 @@ def with_note(image: np.ndarray, note: str) -> np.ndarray:
     if not note:
         return image
     height, width = image.shape[:2]
-    canvas = Image.fromarray(image)
     # as large as fits, up to a tenth of the height
-    size = min(height / 10, 0.9 * width * 20 / _font(20).getlength(note))
-    ImageDraw.Draw(canvas).text(
-        (width / 2, height / 2),
-        note,
-        font=_font(max(round(size), 8)),
-        fill=_INK,
-        anchor='mm',
-    )
-    return np.array(canvas)
+    size = min(height / 10, 0.9 * width * 20 / font(20).getlength(note))
+    middle = (width / 2, height / 2)
+    return write(image, note, middle, max(round(size), 8))
 
 
 def _row(panels: Sequence[Panel], width: int) -> np.ndarray:
@@ -162,23 +153,16 @@ def _titled(
     image = cv2.resize(image, (width, height), interpolation=mode)
     if not title:
         return image
-    font = _font(15)
-    right = min(round(font.getlength(title)) + 14, width)
+    letters = font(15)
+    right = min(round(letters.getlength(title)) + 14, width)
     corner = image[:24, :right]
     corner[...] = corner // 4 + np.array(PAPER, dtype=np.uint8) // 4 * 3
     canvas = Image.fromarray(image)
-    ImageDraw.Draw(canvas).text((7, 2), title, font=font, fill=_INK)
+    ImageDraw.Draw(canvas).text((7, 2), title, font=letters, fill=INK)
     return np.array(canvas)
 
 
 def _text_strip(text: str, width: int, size: int) -> np.ndarray:
     canvas = Image.new('RGB', (width, size + 12), PAPER)
-    ImageDraw.Draw(canvas).text(
-        (2 * _GAP, 2), text, font=_font(size), fill=_INK
-    )
+    ImageDraw.Draw(canvas).text((2 * _GAP, 2), text, font=font(size), fill=INK)
     return np.array(canvas)
-
-
-@lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
