@@ -191,7 +191,8 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
         print(f'[{index + 1}/{count}] {paths[-1]} ({seconds:.1f} s)')
     for scene, sheets in scenes.items():
         if len(sheets) > 1:
-            paths.append(write_gif(out / f'{scene}.gif', sheets))
+            path = out / f'{scene}.gif'
+            paths.append(write_gif(path, sheets, exact=spec.palette))
             print(paths[-1])
     return paths
 

@@ -131,6 +131,7 @@ def bev_image(
     if flow is not None:
         for start, velocity in flow_arrows(occ, flow, spec, view.grid):
             _arrow(image, view, start, velocity)
+    _label_rings(image, view)
     _draw_ego(image, view)
     return image
 
@@ -223,10 +224,8 @@ def _relief(height: np.ndarray, highest: float) -> np.ndarray:
 
 def _draw_rings(image: np.ndarray, view: BevView) -> None:
     middle = view.to_pixels(np.zeros(2))
-    far = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
-    rings = range(_RING, math.ceil(far), _RING)
     layer = image.copy()
-    for metres in rings:
+    for metres in _rings(view):
         cv2.circle(
             layer,
             _fixed(middle),
@@ -237,22 +236,27 @@ def _draw_rings(image: np.ndarray, view: BevView) -> None:
             _SHIFT,
         )
     cv2.addWeighted(layer, 0.35, image, 0.65, 0, dst=image)
-    for metres in rings:
-        _label_ring(image, view, metres)
 
 
-def _label_ring(image: np.ndarray, view: BevView, metres: int) -> None:
-    """Write a ring's metres on it, ahead and to the right if they fit."""
-    text = f'{metres} m'
-    room = np.array([font(_LETTERS).getlength(text), _LETTERS]) / 2 + 4
-    size = (view.width, view.height)
-    for degrees in _LABEL_TURNS:
-        turn = np.radians(degrees)
-        point = metres * np.array([np.cos(turn), -np.sin(turn)])
-        middle = view.to_pixels(from_forward_left(point, view.frame))
-        if (middle > room).all() and (middle + room < size).all():
-            image[...] = write(image, text, tuple(middle), _LETTERS)
-            return
+def _rings(view: BevView) -> range:
+    """Metres from the origin, up to the grid's farthest corner."""
+    far = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
+    return range(_RING, math.ceil(far), _RING)
+
+
+def _label_rings(image: np.ndarray, view: BevView) -> None:
+    """Write its metres on each ring that has room for them."""
+    for metres in _rings(view):
+        text = f'{metres} m'
+        room = np.array([font(_LETTERS).getlength(text), _LETTERS]) / 2 + 4
+        size = (view.width, view.height)
+        for degrees in _LABEL_TURNS:
+            turn = np.radians(degrees)
+            point = metres * np.array([np.cos(turn), -np.sin(turn)])
+            middle = view.to_pixels(from_forward_left(point, view.frame))
+            if (middle > room).all() and (middle + room < size).all():
+                image[...] = write(image, text, tuple(middle), _LETTERS)
+                break
 
 
 def _draw_ego(image: np.ndarray, view: BevView) -> None:

@@ -9,6 +9,9 @@ from typing import Sequence
 import numpy as np
 from PIL import Image
 
+#: RGB times this is one number per colour
+_PACK = np.array([1 << 16, 1 << 8, 1])
+
 
 def write_png(path: str | Path, image: np.ndarray) -> Path:
     """Write an RGB image, uint8 (H, W, 3), as PNG.
@@ -19,18 +22,25 @@ def write_png(path: str | Path, image: np.ndarray) -> Path:
     Returns:
         Path: where it is.
     """
-    return _write(Path(path), [image], format='PNG')
+    return _write(Path(path), [Image.fromarray(image)], format='PNG')
 
 
 def write_gif(
-    path: str | Path, frames: Sequence[np.ndarray], fps: float = 2.0
+    path: str | Path,
+    frames: Sequence[np.ndarray],
+    fps: float = 2.0,
+    exact: Sequence[tuple[int, int, int]] = (),
 ) -> Path:
     """Write RGB images of one size, uint8 (H, W, 3), as a looping GIF.
+
+    A frame of a GIF has 256 colours.
 
     Args:
         path: the file, written as by ``write_png``.
         frames: at least one image.
-        fps: frames a second.
+        fps: frames per second.
+        exact: RGB colours that stay what they are, such as a palette of
+            classes; the others are rounded to what is left of the 256.
 
     Returns:
         Path: where it is.
@@ -46,7 +56,7 @@ def write_gif(
         )
     return _write(
         Path(path),
-        frames,
+        [_paletted(frame, exact) for frame in frames],
         format='GIF',
         save_all=True,
         duration=round(1000 / fps),
@@ -54,10 +64,29 @@ def write_gif(
     )
 
 
-def _write(path: Path, frames: Sequence[np.ndarray], **options) -> Path:
+def _paletted(
+    frame: np.ndarray, exact: Sequence[tuple[int, int, int]]
+) -> Image.Image:
+    """A frame with a palette that ends with the exact colours."""
+    room = 256 - len(exact)
+    # an octree keeps rare colours, of which a median makes common ones
+    rounded = Image.fromarray(frame).quantize(
+        room, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    )
+    palette = (rounded.getpalette() + [0] * 768)[: 3 * room]
+    index, packed = np.array(rounded), frame @ _PACK
+    for number, color in enumerate(exact, start=room):
+        index[packed == np.array(color) @ _PACK] = number
+        palette += color
+    image = Image.fromarray(index)
+    image.putpalette(palette)
+    return image
+
+
+def _write(path: Path, frames: Sequence[Image.Image], **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
-    first, *others = [Image.fromarray(frame) for frame in frames]
+    first, *others = frames
     if options.get('save_all'):
         options['append_images'] = others
     try:

@@ -113,7 +113,7 @@ def legend(
 
 
 def with_note(image: np.ndarray, note: str) -> np.ndarray:
-    """A picture with a line of text in its middle.
+    """A picture with a line of text below its middle.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -122,9 +122,9 @@ def with_note(image: np.ndarray, note: str) -> np.ndarray:
     if not note:
         return image
     height, width = image.shape[:2]
-    # as large as fits, up to a tenth of the height
-    size = min(height / 10, 0.9 * width * 20 / font(20).getlength(note))
-    middle = (width / 2, height / 2)
+    # as large as fits, up to a 14th of the height
+    size = min(height / 14, 0.9 * width * 20 / font(20).getlength(note))
+    middle = (width / 2, height * 2 / 3)
     return write(image, note, middle, max(round(size), 8))
 
 
