@@ -6,9 +6,13 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from packaging.requirements import Requirement
+from PIL import Image
+
+from occsplat.structures import LabelSpec
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -18,6 +22,7 @@ DOCUMENTS = sorted(
         *ROOT.glob('occupancy_configs/**/README.md'),
     ]
 )
+PICTURES = sorted(ROOT.glob('docs/images/*.png'))
 COMMAND = re.compile(r'\b(?:bash|python3?) (tools/[\w.-]+\.\w+)([^`#\n]*)')
 # positional arguments that these scripts take before those of the tool
 LAUNCHERS = {'dist_train.sh': ('train', 2), 'dist_test.sh': ('test', 3)}
@@ -100,6 +105,27 @@ def test_named_checkpoints_are_written(document):
         # the last one: earlier ones are deleted as training goes on
         cfg = Config.fromfile(path, import_custom_modules=False)
         assert int(epoch) == cfg.train_cfg.max_epochs, path
+
+
+@pytest.mark.parametrize('path', PICTURES, ids=lambda path: path.name)
+def test_pictures_show_the_colours_of_the_label_set(path):
+    """256 colours for a picture: bus, motorcycle and terrain became one."""
+    spec = LabelSpec.named('openocc')
+    with Image.open(path) as image:
+        assert image.mode == 'RGB'
+        # the legend is at the foot
+        foot = np.array(image)[-100:]
+    for number in spec.occupied:
+        swatch = (foot == spec.palette[number]).all(axis=-1)
+        assert swatch.sum() >= 19 * 19, spec.classes[number]
+
+
+def test_every_picture_is_shown_and_explained():
+    text = ''.join(document.read_text() for document in DOCUMENTS)
+    recipe = (ROOT / 'docs/images/README.md').read_text()
+    for path in PICTURES:
+        assert f'images/{path.name})' in text
+        assert f'docs/images/{path.name}\n' in recipe
 
 
 BLOCK = re.compile(r'^ *```bash\n(.*?)^ *```', re.MULTILINE | re.DOTALL)

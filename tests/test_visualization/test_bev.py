@@ -1,5 +1,7 @@
 """From above: ahead is up, left is left."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,13 @@ from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.visualization import (
     BevView,
     Boxes,
+    bev,
     bev_image,
     flow_colors,
     flow_key,
 )
 from occsplat.visualization.bev import flow_arrows
-from occsplat.visualization.colors import BACKGROUND
+from occsplat.visualization.colors import BACKGROUND, OTHER
 
 SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid((-8, -16, -1, 8, 16, 3), (40, 80, 10))
@@ -49,6 +52,97 @@ def test_orientation(voxel, side):
     assert expected[side]
     center = GRID.centers().numpy()[voxel]
     np.testing.assert_allclose((u, v), VIEW.to_pixels(center), atol=0.6)
+
+
+@pytest.mark.parametrize(
+    'voxel, side',
+    [
+        ((40, 38, 3), 'ahead'),
+        ((40, 1, 3), 'behind'),
+        ((1, 20, 3), 'left'),
+        ((78, 20, 3), 'right'),
+    ],
+)
+def test_ahead_is_up_in_a_lidar_frame_too(voxel, side):
+    # x is right and y ahead
+    spec = LabelSpec.named('surroundocc')
+    grid = VoxelGrid((-16, -8, -1, 16, 8, 3), (80, 40, 10))
+    view = BevView(grid, 10, spec.frame)
+    occ = np.full(grid.shape, spec.free, dtype=np.uint8)
+    before = bev_image(occ, spec, view)
+    assert before.shape == (160, 320, 3)
+    occ[voxel] = spec.classes.index('car')
+    u, v = where(bev_image(occ, spec, view), before)
+    expected = dict(ahead=v < 20, behind=v > 140, left=u < 20, right=u > 300)
+    assert expected[side]
+    center = grid.centers().numpy()[voxel]
+    np.testing.assert_allclose((u, v), view.to_pixels(center), atol=0.6)
+
+
+def test_pictures_do_not_depend_on_the_frame_of_the_labels():
+    """The same street in an ego and in a LiDAR frame."""
+    lidar = LabelSpec.named('surroundocc')
+    ego = replace(lidar, frame='ego')
+    generator = np.random.default_rng(0)
+    occ = generator.integers(0, 17, (12, 20, 4)).astype(np.uint8)
+    flow = generator.normal(size=(12, 20, 4, 2))
+    box = np.array([[3.0, 2, 0.5, 2, 1, 1, 0.3]])
+    car, speed = np.array([lidar.movable[0]]), np.array([[4.0, 1.0]])
+    # ahead, left -> right, ahead
+    turned = occ[:, ::-1].swapaxes(0, 1)
+    turned_flow = np.stack([-flow[..., 1], flow[..., 0]], -1)
+    turned_flow = turned_flow[:, ::-1].swapaxes(0, 1)
+    turned_box = np.array([[-2.0, 3, 0.5, 2, 1, 1, 0.3 + np.pi / 2]])
+    grid = VoxelGrid((-6, -10, 0, 6, 10, 2), occ.shape)
+    turned_grid = VoxelGrid((-10, -6, 0, 10, 6, 2), turned.shape)
+    away = speed[:, ::-1] * (-1, 1)
+    images = [
+        bev_image(
+            occ,
+            ego,
+            BevView(grid, 16),
+            colors=flow_colors(occ, flow, ego),
+            boxes=Boxes.from_arrays(box, car, ego, speed),
+        ),
+        bev_image(
+            turned,
+            lidar,
+            BevView(turned_grid, 16, lidar.frame),
+            colors=flow_colors(turned, turned_flow, lidar),
+            boxes=Boxes.from_arrays(turned_box, car, lidar, away),
+        ),
+    ]
+    assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize(
+    'low, high, rings',
+    [
+        ((-40, -40), (40, 40), (20, 40)),
+        ((0, -25.6), (51.2, 25.6), (20, 40)),
+        ((-50, -50), (50, 50), (20, 40, 60)),
+    ],
+)
+def test_rings_carry_their_metres(low, high, rings, monkeypatch):
+    written = []
+    write = bev.write
+
+    def note(image, text, middle, size):
+        written.append((text, middle))
+        return write(image, text, middle, size)
+
+    monkeypatch.setattr(bev, 'write', note)
+    grid = VoxelGrid((*low, -1, *high, 3), (40, 40, 4))
+    view = BevView(grid, 6)
+    image = bev_image(np.full(grid.shape, SPEC.free, np.uint8), SPEC, view)
+    assert [text for text, _ in written] == [f'{m} m' for m in rings]
+    origin = view.to_pixels(np.zeros(2))
+    for metres, (_, middle) in zip(rings, written):
+        away = np.hypot(*(np.array(middle) - origin))
+        np.testing.assert_allclose(away, 6 * metres, atol=1e-6)
+        u, v = (round(x) for x in middle)
+        # letters are brighter than the ring alone
+        assert image[v - 8 : v + 9, u - 16 : u + 17].min(-1).max() > 200
 
 
 def test_topmost_voxel_wins_and_height_brightens():
@@ -114,6 +208,34 @@ def test_boxes_are_outlined_with_their_heading():
         assert changed[v - 2 : v + 3, u - 2 : u + 3].any(), point
     u, v = VIEW.to_pixels(np.array((4.5, 5.0))).astype(int)
     assert not changed[v, u]
+
+
+@pytest.mark.parametrize('name', ['openocc', 'occ3d', 'surroundocc'])
+def test_boxes_have_the_colours_of_the_legend(name):
+    spec = LabelSpec.named(name)
+    labels = np.array(spec.movable)
+    boxes = np.zeros((len(labels), 7))
+    boxes[:, 0] = np.linspace(-6, 6, len(labels))
+    boxes[:, 1], boxes[:, 3:6] = 8, (1.2, 4, 1)
+    occ = np.full(GRID.shape, spec.free, dtype=np.uint8)
+    occ[..., 0] = spec.classes.index('driveable_surface')
+    image = bev_image(
+        occ, spec, VIEW, boxes=Boxes.from_arrays(boxes, labels, spec)
+    )
+    for label in labels:
+        exact = (image == spec.palette[label]).all(axis=-1)
+        assert exact.sum() > 50, spec.classes[label]
+
+
+def test_categories_outside_the_set_are_named():
+    info = dict(bbox_3d=[4, 6, 0.5, 4, 2, 1.5, 0], velocity=None)
+    infos = [dict(info, bbox_label_3d=n) for n in (0, 7, 3, 7, -1)]
+    categories = dict(car=0, animal=7, debris=3)
+    boxes = Boxes.from_instances(infos, np.eye(4), categories, SPEC)
+    assert boxes.others == ('animal', 'debris', 'unknown category')
+    assert boxes.colors[1:].tolist() == [list(OTHER)] * 4
+    known = Boxes.from_instances(infos[:1], np.eye(4), categories, SPEC)
+    assert known.others == ()
 
 
 def test_boxes_turn_into_the_reference_frame():

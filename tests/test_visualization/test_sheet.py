@@ -14,9 +14,11 @@ from occsplat.visualization import (
     legend,
     sample_sheet,
     save_sample_sheet,
+    sheet,
     write_gif,
     write_png,
 )
+from occsplat.visualization.colors import OTHER
 
 SPEC = LabelSpec.named('openocc')
 RED = np.full((30, 60, 3), (200, 0, 0), dtype=np.uint8)
@@ -68,6 +70,71 @@ def test_titles_and_legend_are_legible():
         contact_sheet([])
 
 
+@pytest.mark.parametrize('name', ['openocc', 'occ3d', 'surroundocc'])
+def test_the_legend_has_the_colours_of_the_label_set(name, tmp_path):
+    spec = LabelSpec.named(name)
+    foot = legend(spec, 1200, others=('animal', 'debris'))
+    path = write_png(tmp_path / 'legend.png', foot)
+    with Image.open(path) as image:
+        assert image.mode == 'RGB'
+        written = np.array(image)
+    swatches = 19 * 19
+    for number in spec.occupied:
+        count = (written == spec.palette[number]).all(axis=-1).sum()
+        assert count == swatches, spec.classes[number]
+    assert (written == OTHER).all(axis=-1).sum() == 2 * swatches
+    plain = legend(spec, 1200)
+    assert not (plain == OTHER).all(axis=-1).any()
+
+
+@pytest.mark.parametrize('free', [True, False])
+def test_an_empty_prediction_says_so(free, monkeypatch):
+    notes = []
+    monkeypatch.setattr(
+        sheet, 'write', lambda image, text, *_: notes.append(text) or image
+    )
+    empty = sample(('pred_occ', 'gt_occ'))
+    empty.pred_occ = torch.full_like(empty.gt_occ, SPEC.free)
+    if not free:
+        empty.pred_occ[0, 0, 0] = SPEC.ignore
+    sample_sheet(empty, photos(), SPEC, two_cameras())
+    text = 'nothing here: all voxels are free'
+    # both cameras, from above and from behind; the truth is not empty
+    assert notes == 4 * [text if free else f'{text} or ignored']
+    notes.clear()
+    none = Boxes.from_instances([], np.eye(4), {}, SPEC)
+    points = np.zeros((0, 3))
+    frame_sheet(empty, photos(), two_cameras(), points, none, SPEC)
+    assert len(notes) == 4
+
+
+def test_a_note_is_written_into_the_picture():
+    image = np.zeros((300, 600, 3), np.uint8)
+    assert sheet.with_note(image, '') is image
+    noted = sheet.with_note(image, 'nothing here: all voxels are free')
+    rows, columns = np.nonzero(noted.max(axis=-1) > 200)
+    assert len(rows) > 200 and columns.min() > 5 and columns.max() < 595
+    assert 150 < rows.min() and rows.max() < 250
+
+
+def test_categories_outside_the_set_are_in_the_legend():
+    info = dict(bbox_3d=[4, 6, 0.5, 4, 2, 1.5, 0], bbox_label_3d=3)
+    boxes = Boxes.from_instances([info], np.eye(4), dict(animal=3), SPEC)
+    none = Boxes.from_instances([], np.eye(4), {}, SPEC)
+    points = np.zeros((0, 3))
+    with_animal, without = (
+        frame_sheet(
+            sample(('pred_occ',)), photos(), two_cameras(), points, b, SPEC
+        )
+        for b in (boxes, none)
+    )
+    foot = 80
+    white = [
+        (s[-foot:] == OTHER).all(-1).sum() for s in (with_animal, without)
+    ]
+    assert white == [19 * 19, 0]
+
+
 def test_sample_sheet_shows_prediction_and_truth(tmp_path):
     keys = ('pred_occ', 'pred_flow', 'gt_occ', 'gt_flow')
     both = sample_sheet(sample(keys), photos(), SPEC, two_cameras())
@@ -112,6 +179,21 @@ def test_png_is_whole_or_absent(tmp_path, monkeypatch):
         write_png(path, BLUE)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ['a.png']
+
+
+def test_a_gif_keeps_the_colours_of_the_classes(tmp_path):
+    """256 colours for a frame: bus, motorcycle and terrain became one."""
+    noise = np.random.default_rng(0).integers(0, 256, (400, 900, 3), np.uint8)
+    foot = legend(SPEC, 900)
+    frames = [np.concatenate([n, foot]) for n in (noise, noise[::-1])]
+    path = write_gif(tmp_path / 'a.gif', frames, exact=SPEC.palette)
+    with Image.open(path) as gif:
+        for n in range(2):
+            gif.seek(n)
+            foot = np.array(gif.convert('RGB'))[400:]
+            for number in SPEC.occupied:
+                swatch = (foot == SPEC.palette[number]).all(axis=-1)
+                assert swatch.sum() >= 19 * 19, SPEC.classes[number]
 
 
 def test_gif_has_its_frames(tmp_path):

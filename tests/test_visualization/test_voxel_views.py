@@ -125,6 +125,17 @@ def test_chase_camera_sees_the_ego_in_the_middle_and_right_side_up():
     assert torch.linalg.det(rig.ref2cam[0, :3, :3]) == pytest.approx(1)
 
 
+def test_the_chase_camera_turns_with_the_frame():
+    # in a LiDAR frame x is right and y ahead
+    ego, lidar = (chase_rig(200, 100, frame=f) for f in ('ego', 'lidar'))
+    ahead_left_up = torch.tensor([[0, 0, 0], [9, 0, 0], [0, 4, 0], [5, 1, 2]])
+    x_y_z = torch.tensor([[0, 0, 0], [0, 9, 0], [-4, 0, 0], [-1, 5, 2]])
+    uv, depth = ego.project(ahead_left_up.double())
+    turned_uv, turned_depth = lidar.project(x_y_z.double())
+    torch.testing.assert_close(uv, turned_uv)
+    torch.testing.assert_close(depth, turned_depth)
+
+
 def test_wrong_input_is_explained():
     with pytest.raises(ValueError, match='occupancy.*expected shape'):
         cast_views(empty()[1:], GRID, SPEC, front_camera())
