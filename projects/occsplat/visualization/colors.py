@@ -98,8 +98,8 @@ def nothing_shown(occ: np.ndarray, spec: LabelSpec) -> str:
     if occupied_mask(occ, spec).any():
         return ''
     if (occ == spec.free).all():
-        return 'nothing here: all voxels are free'
-    return 'nothing here: all voxels are free or ignored'
+        return 'all voxels are free'
+    return 'all voxels are free or ignored'
 
 
 def flow_key(size: int = 96) -> np.ndarray:

@@ -157,6 +157,8 @@ def frame_sheet(
     views = render_occupancy(occ, grid, spec, small)
     masks = cast_views(occ, grid, spec, small).mask
     note = nothing_shown(occ, spec)
+    # the picture is a photograph: say whose voxels are meant
+    note = note and f'prediction: {note}'
     blended, measured = [], []
     for n, name in enumerate(names):
         mixed = overlay(images[n], views[n], masks[n])

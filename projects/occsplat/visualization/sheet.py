@@ -122,8 +122,8 @@ def with_note(image: np.ndarray, note: str) -> np.ndarray:
     if not note:
         return image
     height, width = image.shape[:2]
-    # as large as fits, up to a 14th of the height
-    size = min(height / 14, 0.9 * width * 20 / font(20).getlength(note))
+    # small pictures have small letters, and large ones no headlines
+    size = min(height / 12, 0.9 * width * 20 / font(20).getlength(note), 28)
     middle = (width / 2, height * 2 / 3)
     return write(image, note, middle, max(round(size), 8))
 
