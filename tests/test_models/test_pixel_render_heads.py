@@ -17,6 +17,7 @@ from occsplat.models.render_heads.pixel_render_head import (
 from occsplat.models.render_heads.pixel_sampling import (
     draw_pixels,
     rarity_weights,
+    where_rays_end,
 )
 from occsplat.models.render_heads.ray_compensation import compensate
 from occsplat.structures import (
@@ -101,11 +102,18 @@ def predict(cls, batch=1, seed=0):
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
 def test_loss_reaches_the_head_from_every_frame(occ_head, render_head):
     head, prediction = predict(occ_head, batch=2)
+    rows = [
+        (0, 6, 8, 5.0, WALL, False),
+        (0, 7, 4, 20.0, ROAD, False),  # beyond the volume
+        (1, 5, 9, 4.0, WALL, False),
+        (1, 6, 2, 20.0, CAR, True),
+    ]
+    labels = pixel_labels([shifted(), shifted(1.0)], rows)
     losses = render_head(grid=GRID).loss(
-        None, prediction, batch_of(two_frames(), two_frames())
+        None, prediction, batch_of(labels, two_frames())
     )
     name = render_head.name
-    for key in ('semantic', 'depth'):
+    for key in ('semantic', 'depth', 'free'):
         assert losses[f'loss_{name}_{key}'] > 0
         assert losses[f'loss_{name}_{key}_adjacent'] > 0
     for key, loss in losses.items():
@@ -228,14 +236,12 @@ def test_what_nobody_has_seen_is_not_rendered(occ_head, render_head):
 
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
 @pytest.mark.parametrize('level', ['feature', 'logits'])
-def test_surfaces_beside_the_volume_teach_nothing(
-    occ_head, render_head, level
-):
+def test_dropped_surfaces_teach_nothing(occ_head, render_head, level):
     _, prediction = predict(occ_head)
     rows = [(0, 6, 8, 5.0, WALL, False), (1, 6, 8, 5.0, WALL, False)]
     beyond = [(0, 6, 8, 9.0, CAR, False), (0, 1, 8, 5.0, CAR, False)]
     frames = [shifted(), shifted(2.0)]
-    head = render_head(grid=GRID, level=level)
+    head = render_head(grid=GRID, level=level, outside='drop')
     expected = head.loss(
         None, prediction, batch_of(pixel_labels(frames, rows))
     )
@@ -246,6 +252,211 @@ def test_surfaces_beside_the_volume_teach_nothing(
     far_away = pixel_labels([shifted(), shifted(100.0)], rows[1:])
     losses = head.loss(None, prediction, batch_of(far_away))
     assert losses[f'loss_{head.name}_semantic_adjacent'] == 0
+    # that ray ends before it comes to where both volumes are
+    free = render_head(grid=GRID, level='feature')
+    losses = free.loss(None, prediction, batch_of(far_away))
+    assert losses[f'loss_{head.name}_free_adjacent'] == 0
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+@pytest.mark.parametrize('level', ['feature', 'logits'])
+def test_rays_through_the_volume_ask_for_free_space(
+    occ_head, render_head, level
+):
+    _, prediction = predict(occ_head)
+    frames = [shifted(), shifted(2.0)]
+    inside = [(0, 6, 8, 5.0, WALL, False), (1, 6, 8, 5.0, WALL, False)]
+    # through the back, the ceiling and the floor
+    beyond = [(0, 6, 7, 9.0, CAR, False), (0, 1, 8, 5.0, CAR, False)]
+    later = [(1, 11, 3, 7.0, WALL, True), (1, 5, 8, 6.5, ROAD, False)]
+    head = render_head(grid=GRID, level=level, frame_weight=0.5)
+
+    def loss(rows, **options):
+        for key, value in options.items():
+            setattr(head, key, value)
+        return head.loss(
+            None, prediction, batch_of(pixel_labels(frames, rows))
+        )
+
+    expected = loss(inside, outside='drop')
+    rows = [*inside[:1], *beyond, *inside[1:], *later]
+    found = loss(rows, outside='free')
+    name = f'loss_{head.name}'
+    for key in ('semantic', 'depth'):
+        for ending in ('', '_adjacent'):
+            key_ = f'{name}_{key}{ending}'
+            torch.testing.assert_close(found[key_], expected[key_])
+    labels = pixel_labels(frames, [*beyond, *later])
+    for m, ending, weight in ((0, '', 0.3), (1, '_adjacent', 0.15)):
+        seen, mask = prediction, None
+        ref2lattice = torch.eye(4)
+        if m and level == 'feature':
+            there = compensate(prediction, GRID, frames[m][None])
+            seen, mask = there.prediction, there.inside[0]
+            ref2lattice = torch.linalg.inv(frames[m])
+        pixels = labels.index[labels.index[:, 0] == m, 1:]
+        view = FrameView(seen, 0, mask, ref2lattice, labels.rig[m], pixels)
+        out = head.render(view)
+        value = weight * out.absorbed.mean()
+        torch.testing.assert_close(found[f'{name}_free{ending}'], value)
+        some = out.alpha < 0.99
+        torch.testing.assert_close(
+            out.absorbed[some], -torch.log(1 - out.alpha[some])
+        )
+    # what the surface beyond is, and how far, is all the same
+    other = [(*row[:3], row[3] + 30, WALL, not row[5]) for row in beyond]
+    again = loss([*inside[:1], *other, *inside[1:], *later])
+    for key, value in found.items():
+        torch.testing.assert_close(again[key], value)
+    # but for the neighbours' things that may have driven along the ray
+    car = loss([*inside, (*later[0][:4], CAR, False)])
+    wall = loss([*inside, later[0]])
+    key = f'{name}_free_adjacent'
+    torch.testing.assert_close(car[key], 0.1 * wall[key])
+    half = loss(rows, free_weight=0.15)
+    torch.testing.assert_close(half[f'{name}_free'], found[f'{name}_free'] / 2)
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+def test_kept_surfaces_are_labels_like_all_others(occ_head, render_head):
+    _, prediction = predict(occ_head)
+    rows = [(0, 6, 8, 5.0, WALL, False), (0, 6, 7, 20.0, CAR, False)]
+    labels = pixel_labels([shifted()], rows)
+    found = render_head(grid=GRID, outside='keep').loss(
+        None, prediction, batch_of(labels)
+    )
+    # in a volume that has no end all surfaces are inside
+    head = render_head(grid=GRID, outside='drop')
+    head._placed = lambda labels: labels
+    expected = head.loss(None, prediction, batch_of(labels))
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value)
+    labels.depth[1] = 40.0
+    further = render_head(grid=GRID, outside='keep').loss(
+        None, prediction, batch_of(labels)
+    )
+    key = f'loss_{head.name}_depth'
+    assert further[key] != found[key]
+
+
+@pytest.mark.parametrize('ahead', [True, False])
+def test_rays_end_inside_beyond_or_in_front(ahead):
+    sign = 1.0 if ahead else -1.0
+    origins = torch.tensor(
+        [
+            [0.0, 0, 0],  # ends inside
+            [0.0, 0, 0],  # crosses the back
+            [-20.0, 0, 0],  # ends before it enters
+            [-20.0, 0, 0],  # crosses all of it
+            [-20.0, 7, 0],  # passes beside it
+            [0.0, 0, 0],  # crosses the ceiling
+            [0.0, 6, 0],  # glides along a face
+            [20.0, 0, 0],  # starts behind it
+        ]
+    )
+    origins[:, 0] *= sign
+    directions = torch.tensor([[1.0, 0, 0]]).repeat(8, 1)
+    directions[5] = torch.tensor([0.5, 0, 1])
+    directions[:, 0] *= sign
+    depth = torch.tensor([5.0, 9, 9, 40, 40, 3, 40, 9])
+    inside, passes = where_rays_end(GRID, origins, directions, depth)
+    assert inside.nonzero()[:, 0].tolist() == [0]
+    assert passes.nonzero()[:, 0].tolist() == [1, 3, 5]
+    enter, leave = GRID.crossing(origins, directions)
+    assert enter[[1, 3, 5]].tolist() == [0, 12, 0]
+    assert leave[[1, 3, 5]].tolist() == [8, 28, 2]
+    # with another frame 10 m ahead the overlap starts 2 m ahead
+    ref2frame = torch.eye(4)
+    ref2frame[0, 3] = -10 * sign
+    inside, passes = where_rays_end(
+        GRID, origins, directions, depth, ref2frame
+    )
+    assert inside.nonzero()[:, 0].tolist() == [0]
+    # the one that crosses the ceiling does so before
+    assert passes.nonzero()[:, 0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize('occ_head, render_head', HEADS)
+def test_opaque_rays_still_learn_to_be_free(occ_head, render_head):
+    # all but opaque to the last digit
+    means = GRID.centers().view(-1, 3)
+    opacity = torch.full_like(means[:, 0], 0.99).requires_grad_()
+    density = torch.full((1, *GRID.shape), 60.0, requires_grad=True)
+    prediction = OccPrediction(
+        logits=torch.zeros(1, 18, *GRID.shape),
+        density=density,
+        gaussians=[
+            Gaussians(
+                means, torch.full_like(means, 0.5), opacity,
+                torch.zeros(len(means), 17),
+            )
+        ],
+    )  # fmt: skip
+    labels = pixel_labels([shifted()], [(0, 6, 7, 20.0, WALL, False)])
+    head = render_head(grid=GRID)
+    losses = head.loss(None, prediction, batch_of(labels))
+    free = losses[f'loss_{head.name}_free']
+    assert free.isfinite() and free > 0.3 * math.log(1e3)
+    values = density if render_head is NeRFRenderHead else opacity
+    (grad,) = torch.autograd.grad(free, values)
+    assert grad.isfinite().all() and grad.max() > 0 and grad.min() >= 0
+
+
+def auc(score, positive):
+    """Share of pairs (occupied, free) that a score has in order."""
+    high, low = score[positive], score[~positive]
+    more = (high[:, None] > low).float() + 0.5 * (high[:, None] == low)
+    return more.mean().item()
+
+
+@pytest.mark.parametrize('render_head', [GSRenderHead, NeRFRenderHead])
+def test_free_rays_tell_occupied_from_free_space(render_head):
+    """A wall fills one half of the view, the other looks past it."""
+    grid = VoxelGrid(range=(0, -4, -2, 8, 4, 2), shape=(8, 8, 4))
+    centers = grid.centers()
+    wall = (centers[..., 0] > 5) & (centers[..., 0] < 6)
+    wall &= centers[..., 1] > 0
+    rows = []
+    for row in range(12):
+        for column in range(16):
+            left = column < 8  # y > 0
+            depth, label = (5.5, WALL) if left else (20.0, CAR)
+            rows.append((0, row, column, depth, label, False))
+    labels = pixel_labels([shifted()], rows)
+    means = centers.view(-1, 3)
+    uv, z = labels.rig[0].project(means)
+    seen = (z[0] > 1) & (uv[0] > 0).all(dim=-1)
+    seen &= (uv[0] < uv.new_tensor([16, 12])).all(dim=-1)
+
+    def fit(outside):
+        torch.manual_seed(0)
+        value = (torch.randn(grid.shape) - 3).requires_grad_()
+        semantic = torch.zeros(grid.num_voxels, 17, requires_grad=True)
+        head = render_head(grid=grid, outside=outside, far=12.0)
+        optimizer = torch.optim.Adam([value, semantic], lr=0.1)
+        for _ in range(40):
+            logits = torch.zeros(1, 18, *grid.shape)
+            logits[0, :17] = semantic.T.view(17, *grid.shape)
+            prediction = OccPrediction(
+                logits=logits,
+                density=torch.nn.functional.softplus(value)[None],
+                gaussians=[
+                    Gaussians(
+                        means, torch.full_like(means, 0.5),
+                        value.flatten().sigmoid(), semantic,
+                    )
+                ],
+            )  # fmt: skip
+            losses = head.loss(None, prediction, batch_of(labels))
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+        score = value.detach().flatten()[seen]
+        return auc(score, wall.flatten()[seen])
+
+    free, drop, keep = map(fit, ('free', 'drop', 'keep'))
+    assert free > 0.8 and free > drop + 0.05 and drop > keep + 0.05
 
 
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
@@ -479,6 +690,27 @@ def test_other_frames_are_drawn_by_their_weight():
         assert drawn.index[:, 0].tolist() == [0, 0]
 
 
+def test_free_rays_are_drawn_like_the_most_frequent_class():
+    torch.manual_seed(0)
+    rows = [
+        (0, 6, 8, 5.0, ROAD, False),
+        (0, 6, 7, 20.0, CAR, False),  # beyond the volume: a free ray
+        (0, 6, 6, 20.0, SPEC.classes.index('bicycle'), False),
+        (1, 6, 5, 20.0, WALL, True),
+    ]
+    labels = pixel_labels([shifted(), shifted()], rows)
+    head = NeRFRenderHead(grid=GRID, num_pixels=1, frame_weight=0.5)
+    counts = torch.zeros(4)
+    for _ in range(1000):
+        # columns 8, 7, 6, and 5 of the other frame
+        counts[8 - head._drawn(head._placed(labels)).index[0, 3]] += 1
+    rarity = head.rarity[head.channels[ROAD]]
+    expected = torch.tensor([rarity, 1, 1, 0.5])
+    torch.testing.assert_close(
+        counts / counts.sum(), expected / expected.sum(), atol=0.05, rtol=0
+    )
+
+
 def test_drawn_pixels_enter_one_loss():
     _, prediction = predict(DensityOccHead)
     head = NeRFRenderHead(
@@ -501,6 +733,7 @@ def test_drawn_pixels_enter_one_loss():
         (dict(dynamic='box'), 'dynamic must be'),
         (dict(depth='z'), 'depth must be'),
         (dict(dynamic_terms=['flow']), 'dynamic_terms must be'),
+        (dict(outside='empty'), 'outside must be'),
         (dict(num_pixels=0), 'num_pixels must be at least 1, got 0'),
         (dict(dynamic_classes=[99]), r"ids of 'occ3d', got \[99\]"),
     ],

@@ -114,6 +114,27 @@ class VoxelGrid:
         inside = ((index >= 0) & (index < limit)).all(dim=-1)
         return index, inside
 
+    def crossing(
+        self, origins: Tensor, directions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The part of each ray that lies inside the grid.
+
+        Args:
+            origins (Tensor): start points in metres, (..., 3).
+            directions (Tensor): of any length but zero, (..., 3).
+
+        Returns:
+            tuple: where rays enter, at least 0, and where they leave, in
+            multiples of the direction, (...,) each. A ray crosses the
+            grid where it enters before it leaves; one that glides along
+            a face does not.
+        """
+        low = (origins.new_tensor(self.min) - origins) / directions
+        high = (origins.new_tensor(self.max) - origins) / directions
+        # along a face one of both is nan, which these two pass over
+        enter = torch.fmin(low, high).amax(dim=-1).clamp(min=0)
+        return enter, torch.fmax(low, high).amin(dim=-1)
+
     def sample(
         self,
         volume: Tensor,

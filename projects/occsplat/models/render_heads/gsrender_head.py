@@ -17,6 +17,9 @@ from occsplat.rendering import render_pixels
 
 from .pixel_render_head import FrameView, PixelRenderHead, RenderedPixels
 
+#: share of the light that gets through at least, for its logarithm
+MIN_LIGHT = 1e-6
+
 
 @MODELS.register_module()
 class GSRenderHead(PixelRenderHead):
@@ -58,4 +61,7 @@ class GSRenderHead(PixelRenderHead):
         if view.inside is not None:
             gaussians = gaussians.chosen(view.inside.flatten())
         out = render_pixels(gaussians, view.rig, view.pixels, **self.options)
-        return RenderedPixels(out.features, out.depth, out.alpha)
+        # blending stops before 1e-4 of the light is left: only rounding
+        # can get there
+        absorbed = -(1 - out.alpha).clamp(min=MIN_LIGHT).log()
+        return RenderedPixels(out.features, out.depth, out.alpha, absorbed)

@@ -92,12 +92,13 @@ class NeRFRenderHead(PixelRenderHead):
         sampled = self.grid.sample(density[None, None], points[None])[0, 0]
         step = self.step * directions.norm(dim=1, keepdim=True)
         weights, left = ray_weights(sampled, step)
-        opaque = 1 - left
         semantic = self._semantics(view, points, weights)
         return RenderedPixels(
             semantic,
             (weights * z).sum(dim=1),
-            opaque,
+            1 - left,
+            # -log(left), which still has a slope where left is 0
+            (sampled * step).sum(dim=1),
             dict(
                 entropy=self.entropy_weight * _entropy(left),
                 distortion=self.distortion_weight

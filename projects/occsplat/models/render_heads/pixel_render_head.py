@@ -15,11 +15,14 @@ Shape letters: B batch, M key frames, N cameras, P labelled pixels, K classes
          the one on the voxels of frame m (ray compensation)
       -> rendered at the frame's pixels   semantics (P, S), depth (P,)
       -> L = L_0 + omega * sum of L_m     (GSRender, eq. 14)
+
+A return from beyond the volume says nothing of a surface in it, but that
+there is none all along its ray: see ``outside``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Sequence
 
 import torch
@@ -37,13 +40,14 @@ from occsplat.structures import (
 )
 
 from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
-from .pixel_sampling import draw_pixels, rarity_weights
+from .pixel_sampling import draw_pixels, rarity_weights, where_rays_end
 from .ray_compensation import compensate
 
 LEVELS = ('feature', 'logits')
 DYNAMICS = ('class', 'instance')
 DEPTHS = ('accumulated', 'expected')
 TERMS = ('semantic', 'depth')
+OUTSIDE = ('free', 'drop', 'keep')
 
 
 @dataclass
@@ -77,12 +81,15 @@ class RenderedPixels:
         semantic (Tensor): class logits, (P, S).
         depth (Tensor): accumulated depth, metres, (P,).
         alpha (Tensor): accumulated opacity, (P,).
+        absorbed (Tensor): -log(1 - alpha), finite, (P,). A subclass knows
+            how to compute it where alpha is rounded to 1.
         costs (dict): further losses of each pixel, weighted, (P,).
     """
 
     semantic: Tensor
     depth: Tensor
     alpha: Tensor
+    absorbed: Tensor
     costs: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -117,10 +124,19 @@ class PixelRenderHead(nn.Module):
             by the sum of the weights.
         variance_focus (float): see silog_loss.
         semantic_weight, depth_weight (float): weights of the terms.
+        outside (str): what labels teach whose surface lies outside the
+            volume. 'free': those beyond it, that their ray meets nothing
+            on its way through, ``mean(-log(1 - alpha))``, where alpha
+            here is the opacity along the ray; the others nothing. Dynamic
+            ones count dynamic_weight, as they may have moved along the
+            ray. 'drop': nothing. 'keep': class and depth like all
+            others, as RenderOcc's released code has it, which only an
+            opaque shell on the volume's rim can satisfy.
+        free_weight (float): weight of the term of 'free'.
 
     Raises:
-        ValueError: for an unknown level, dynamic, depth or term, or
-            num_pixels below 1.
+        ValueError: for an unknown level, dynamic, depth, term or outside,
+            or num_pixels below 1.
     """
 
     #: of the keys in the dict of losses
@@ -143,12 +159,15 @@ class PixelRenderHead(nn.Module):
         variance_focus: float = 0.85,
         semantic_weight: float = 1.0,
         depth_weight: float = 1.0,
+        outside: str = 'free',
+        free_weight: float = 0.3,
     ) -> None:
         super().__init__()
         choices = [
             ('level', level, LEVELS),
             ('dynamic', dynamic, DYNAMICS),
             ('depth', depth, DEPTHS),
+            ('outside', outside, OUTSIDE),
             *(('dynamic_terms', term, TERMS) for term in dynamic_terms),
         ]
         for name, value, known in choices:
@@ -180,6 +199,8 @@ class PixelRenderHead(nn.Module):
         self.variance_focus = variance_focus
         self.semantic_weight = semantic_weight
         self.depth_weight = depth_weight
+        self.outside = outside
+        self.free_weight = free_weight
         occupied = list(spec.occupied)
         channels = torch.full((spec.num_classes,), -1)
         channels[occupied] = torch.arange(len(occupied))
@@ -208,10 +229,11 @@ class PixelRenderHead(nn.Module):
             batch (OccBatch): with pixel_labels.
 
         Returns:
-            dict: loss_<name>_semantic, loss_<name>_depth and the
-            subclass's own costs of the current frame (of all frames, where
-            pixels are drawn), and with '_adjacent' at the end those of the
-            other frames, if there are any.
+            dict: loss_<name>_semantic, loss_<name>_depth, loss_<name>_free
+            (where outside is 'free') and the subclass's own costs of the
+            current frame (of all frames, where pixels are drawn), and with
+            '_adjacent' at the end those of the other frames, if there are
+            any.
 
         Raises:
             ValueError: when the batch has no pixel labels, or the
@@ -223,9 +245,7 @@ class PixelRenderHead(nn.Module):
                 'none: add LoadPixelLabels to the training pipeline'
             )
         same_shape('prediction', prediction.logits.shape[2:], self.grid.shape)
-        labels = [
-            self._drawn(self._in_volume(one)) for one in batch.pixel_labels
-        ]
+        labels = [self._drawn(self._placed(one)) for one in batch.pixel_labels]
         rendered = [
             self._render_frame(prediction, labels, m)
             for m in range(labels[0].num_frames)
@@ -246,32 +266,36 @@ class PixelRenderHead(nn.Module):
             moving = self.moves[labels.label]
         return moving & (labels.index[:, 0] > 0)
 
-    def _in_volume(self, labels: PixelLabels) -> PixelLabels:
-        """Those whose surface a voxel can stand for.
+    def _placed(self, labels: PixelLabels) -> PixelLabels:
+        """Labels by where their surface lies, as ``outside`` says.
 
-        A label behind the volume, or above it, could only be met by an
-        opaque shell on the volume's rim.
+        Those that say that their ray is free get an infinite depth.
         """
-        keep = torch.zeros_like(labels.moving)
+        if self.outside == 'keep':
+            return labels
+        inside = torch.zeros_like(labels.moving)
+        passes = torch.zeros_like(inside)
         for m in range(labels.num_frames):
             mine = (labels.index[:, 0] == m).nonzero()[:, 0]
-            origins, directions = labelled_rays(
-                labels.rig[m], labels.index[mine, 1:]
-            )
-            points = origins + labels.depth[mine, None] * directions
-            _, inside = self.grid.locate(points)
+            rays = labelled_rays(labels.rig[m], labels.index[mine, 1:])
+            ref2frame = None
             if m > 0 and self.level == 'feature':
                 # what is rendered is the overlap of both frames' volumes
                 ref2frame = torch.linalg.inv(labels.frame2ref[m])
-                points = points @ ref2frame[:3, :3].T + ref2frame[:3, 3]
-                inside &= self.grid.locate(points)[1]
-            keep[mine] = inside
-        return labels.chosen(keep)
+            inside[mine], passes[mine] = where_rays_end(
+                self.grid, *rays, labels.depth[mine], ref2frame
+            )
+        if self.outside == 'drop':
+            return labels.chosen(inside)
+        depth = torch.where(passes, torch.inf, labels.depth)
+        return replace(labels, depth=depth).chosen(inside | passes)
 
     def _drawn(self, labels: PixelLabels) -> PixelLabels:
         if self.num_pixels is None:
             return labels
         weights = self.rarity[self.channels[labels.label]]
+        # a free ray is nothing rare, whatever is at its end
+        weights = torch.where(labels.depth.isfinite(), weights, 1.0)
         other = labels.index[:, 0] > 0
         weights = torch.where(other, self.frame_weight * weights, weights)
         dynamic = self._dynamic(labels)
@@ -317,6 +341,7 @@ class PixelRenderHead(nn.Module):
                     label=self.channels[chosen.label],
                     true_depth=chosen.depth,
                     dynamic=self._dynamic(chosen),
+                    absorbed=out.absorbed,
                     **out.costs,
                 )
             )
@@ -325,9 +350,14 @@ class PixelRenderHead(nn.Module):
     def _terms(
         self, frame: dict[str, Tensor], ending: str
     ) -> dict[str, Tensor]:
+        extra = {cost: _mean(frame[cost]) for cost in self.costs}
+        if self.outside == 'free':
+            surface = frame['true_depth'].isfinite()
+            extra['free'] = self._free(_chosen(frame, ~surface))
+            frame = _chosen(frame, surface)
         weight = dict.fromkeys(TERMS)
         if self.num_pixels is None:
-            alpha = torch.where(frame['dynamic'], self.dynamic_weight, 1.0)
+            alpha = self._alpha(frame)
             weight.update(dict.fromkeys(self.dynamic_terms, alpha))
         semantic = balanced_cross_entropy(
             frame['semantic'], frame['label'], self.balance, weight['semantic']
@@ -341,13 +371,24 @@ class PixelRenderHead(nn.Module):
         terms = dict(
             semantic=self.semantic_weight * semantic,
             depth=self.depth_weight * depth,
+            **extra,
         )
-        for cost in self.costs:
-            terms[cost] = frame[cost].sum() / max(len(frame[cost]), 1)
         return {
             f'loss_{self.name}_{key}{ending}': term
             for key, term in terms.items()
         }
+
+    def _free(self, frame: dict[str, Tensor]) -> Tensor:
+        """What it costs that something stands on free rays."""
+        absorbed = frame['absorbed']
+        if self.num_pixels is None:
+            # what is beyond the volume may have driven along the ray
+            absorbed = self._alpha(frame) * absorbed
+        return self.free_weight * _mean(absorbed)
+
+    def _alpha(self, frame: dict[str, Tensor]) -> Tensor:
+        """How much each pixel counts, (P,)."""
+        return torch.where(frame['dynamic'], self.dynamic_weight, 1.0)
 
 
 def labelled_rays(rig: CameraRig, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -371,3 +412,12 @@ def labelled_rays(rig: CameraRig, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def _chosen(frame: dict[str, Tensor], pixels: Tensor) -> dict[str, Tensor]:
+    return {key: value[pixels] for key, value in frame.items()}
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean (P,); 0 with a graph where there is no pixel."""
+    return values.sum() / max(len(values), 1)
