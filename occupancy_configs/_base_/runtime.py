@@ -16,6 +16,8 @@ default_hooks = dict(
     ),
     # what --resume finds within a long epoch, in iterations
     resume_point=dict(type='ResumePointHook', interval=500),
+    # losses that are not finite stop a run by themselves
+    finite_gradient=dict(type='FiniteGradientHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 

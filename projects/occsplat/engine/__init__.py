@@ -8,6 +8,7 @@ from .checkpoint import (
 )
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
+from .finite_gradient_hook import FiniteGradientHook
 from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .opacity_threshold import threshold_head, threshold_meta
@@ -23,6 +24,7 @@ from .warmup_hook import WarmupSwitchHook
 __all__ = [
     'CheckpointError',
     'ConfigError',
+    'FiniteGradientHook',
     'LayerDecayOptimWrapperConstructor',
     'OccRunner',
     'PublicWeights',

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from occsplat.data import DataError
+from occsplat.structures import NonFiniteError
 
 
 class ConfigError(ValueError):
@@ -29,6 +30,7 @@ def user_errors() -> Iterator[None]:
         CheckpointError,
         DataError,
         FileNotFoundError,
+        NonFiniteError,
     ) as error:
         raise SystemExit(f'error: {_message(error)}') from None
 

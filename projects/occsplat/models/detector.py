@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from occsplat.structures import OccBatch, OccDataSample, OccPrediction
 
 from .backbones.first_stage import first_stage
+from .finite import require_finite, run_finite
 from .image_features import ImageFeatures
 
 
@@ -110,18 +111,17 @@ class OccDetector(BaseModel):
         """As in mmengine: mode is 'loss', 'predict' or 'tensor'.
 
         Raises:
+            NonFiniteError: when a prediction or loss is NaN or infinite.
             ValueError: for any other mode.
         """
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        if mode == 'tensor':
-            batch = OccBatch.collate(data_samples)
-            return self._predict_volume(inputs['imgs'], batch)[1]
-        raise ValueError(
-            f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}"
+        steps = dict(
+            loss=self.loss, predict=self.predict, tensor=self._predict
         )
+        if mode not in steps:
+            raise ValueError(
+                f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}"
+            )
+        return run_finite(self, steps[mode], inputs, data_samples)
 
     def loss(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
@@ -137,6 +137,7 @@ class OccDetector(BaseModel):
             heads = [self.offset_head] if self.offset_head else []
             for head in [*heads, *self.render_heads]:
                 losses.update(head.loss(volume, prediction, batch))
+        require_finite(prediction, losses)
         return losses
 
     def predict(
@@ -147,8 +148,7 @@ class OccDetector(BaseModel):
         ``pred_occ`` (X, Y, Z), ``pred_flow`` (X, Y, Z, 2) and
         ``pred_offsets`` (6, x, y, z), those that the heads predict.
         """
-        batch = OccBatch.collate(data_samples)
-        prediction = self._predict_volume(inputs['imgs'], batch)[1]
+        prediction = self._predict(inputs, data_samples)
         occ, flow = self.occ_head.predict(prediction)
         for i, sample in enumerate(data_samples):
             sample.pred_occ = occ[i]
@@ -157,6 +157,14 @@ class OccDetector(BaseModel):
             if prediction.offsets is not None:
                 sample.pred_offsets = prediction.offsets[i]
         return data_samples
+
+    def _predict(
+        self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
+    ) -> OccPrediction:
+        batch = OccBatch.collate(data_samples)
+        prediction = self._predict_volume(inputs['imgs'], batch)[1]
+        require_finite(prediction)
+        return prediction
 
     def image_encoder(self, imgs: Tensor) -> list[ImageFeatures]:
         """Features of all frames, as far as the lifter needs them.

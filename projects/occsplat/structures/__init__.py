@@ -2,7 +2,7 @@
 
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
-from .errors import DataError
+from .errors import DataError, NonFiniteError
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
@@ -17,6 +17,7 @@ __all__ = [
     'Gaussians',
     'LabelSpec',
     'LabelStatistics',
+    'NonFiniteError',
     'OccBatch',
     'OccDataSample',
     'OccPrediction',

@@ -49,8 +49,8 @@ class OccHead(nn.Module):
     counts nothing; its graph is kept, so that every parameter still takes
     part in the backward pass that distributed training waits for.
 
-    Logits that are not finite are not masked: the loss becomes NaN and
-    shows, or a gradient scaler skips the step.
+    Logits that are not finite are not masked: the loss becomes NaN, and
+    the detector stops (see ``require_finite``).
 
     Args:
         in_channels (int): C, the same in every level.

@@ -58,7 +58,8 @@ def _jaccard_weights(error: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Tensor: weights g, (B, X, Y, Z).
     """
-    relevant = valid & (error >= error[positive].min())
+    # not '>=': of errors that are NaN all are relevant, and so is the loss
+    relevant = valid & ~(error < error[positive].min())
     order = error[relevant].argsort(descending=True)  # (M,)
     hit = positive[relevant][order]
     k = hit.cumsum(0)
