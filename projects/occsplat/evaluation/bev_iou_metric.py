@@ -12,9 +12,14 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import CountMetric, iou_rows, report
+from .gaussrender_protocol import (
+    SUMMARY,
+    check_protocol,
+    count_released_columns,
+)
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 
@@ -26,17 +31,33 @@ class BEVIoUMetric(CountMetric):
     free. Voxels that the truth ignores are taken out of truth and
     prediction; a column of which nothing is known does not count.
 
+    By GaussRender's protocol the classes are those of the pixels of a
+    rendered view instead, see ``count_released_columns``.
+
     Args:
         label_spec (str | LabelSpec): meaning of the class ids.
         grid (VoxelGrid | dict, optional): where the voxels of truth and
             prediction are; the label spec's own grid unless given.
         prefix (str, optional): as in CountMetric.
+        protocol (str): 'occsplat', or 'gaussrender' for the numbers of
+            GaussRender's own script, its Table 8.
 
     Raises:
-        ValueError: for an unknown label spec.
+        ValueError: for an unknown label spec or protocol.
     """
 
     required = ('token', 'pred_occ', 'gt_occ')
+
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'openocc',
+        grid: VoxelGrid | dict | None = None,
+        prefix: str | None = None,
+        protocol: str = 'occsplat',
+    ) -> None:
+        super().__init__(label_spec, grid, prefix)
+        check_protocol('BEVIoUMetric', protocol)
+        self.released = protocol == 'gaussrender'
 
     def add(
         self,
@@ -59,13 +80,20 @@ class BEVIoUMetric(CountMetric):
             return
         gt_occ = torch.as_tensor(gt_occ)
         same_shape('gt_occ', gt_occ.shape, self.grid.shape)
-        self.frames[token] = count_columns(
-            torch.as_tensor(pred_occ), gt_occ, self.spec
-        )
+        self.frames[token] = self._count(torch.as_tensor(pred_occ), gt_occ)
+
+    def _count(self, pred_occ: Tensor, gt_occ: Tensor) -> VoxelCounts:
+        """One frame by the protocol."""
+        if self.released:
+            return count_released_columns(
+                pred_occ, gt_occ, self.spec, self.grid
+            )
+        return count_columns(pred_occ, gt_occ, self.spec)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
-        return counts.summary(self.spec, lead='bev_')
+        unseen = SUMMARY['unseen'] if self.released else None
+        return counts.summary(self.spec, lead='bev_', unseen=unseen)
 
     def compute_metrics(
         self, results: Sequence[VoxelCounts]
@@ -73,11 +101,16 @@ class BEVIoUMetric(CountMetric):
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
         metrics = self.summary(total)
+        policy = 'none, every column of which something is known'
+        what = 'columns'
+        if self.released:
+            policy = "none, every pixel of GaussRender's view from above"
+            what = 'pixels'
         report(
             f'bev_mIoU {metrics["bev_mIoU"]:.4f}, '
             f'bev_IoU {metrics["bev_IoU"]:.4f} on {self.spec.name}; '
-            'mask policy: none, every column of which something is known; '
-            f'{total.frames} frames, {total.voxels} columns',
+            f'mask policy: {policy}; '
+            f'{total.frames} frames, {total.voxels} {what}',
             iou_rows(metrics, 'bev_mIoU', self.spec),
         )
         return metrics

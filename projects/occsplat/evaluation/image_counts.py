@@ -30,15 +30,21 @@ class ImageCounts:
         classes: of the class images' pixels; free is seeing nothing.
         depth_error: summed error in metres of the pixels in which the truth
             sees something, by true class, (K,).
+        depth_pixels: number of those pixels, (K,).
     """
 
     classes: VoxelCounts
     depth_error: np.ndarray
+    depth_pixels: np.ndarray
 
     @classmethod
     def zeros(cls, num_classes: int) -> ImageCounts:
         """Counts of no frame at all."""
-        return cls(VoxelCounts.zeros(num_classes), np.zeros(num_classes))
+        return cls(
+            VoxelCounts.zeros(num_classes),
+            np.zeros(num_classes),
+            np.zeros(num_classes, np.int64),
+        )
 
     def __add__(self, other: ImageCounts) -> ImageCounts:
         names = [field.name for field in fields(self)]
@@ -46,21 +52,31 @@ class ImageCounts:
             **{n: getattr(self, n) + getattr(other, n) for n in names}
         )
 
-    def summary(self, spec: LabelSpec) -> dict[str, float]:
+    def summary(
+        self, spec: LabelSpec, unseen: float | None = None, spare: int = 0
+    ) -> dict[str, float]:
         """The flat dictionary of metrics.
 
         Args:
             spec (LabelSpec): names of the classes.
+            unseen (float, optional): see ``VoxelCounts.summary``.
+            spare (int): what is added to the number of pixels that the
+                depth error of all classes is divided by.
 
         Returns:
             dict: image_IoU and image_mIoU as fractions of one,
             image_depth_L1 in metres over all pixels in which the truth
             sees something, and the last two by class.
         """
-        out = self.classes.summary(spec, lead='image_')
+        out = self.classes.summary(spec, lead='image_', unseen=unseen)
         solid = list(spec.occupied)
-        error, pixels = self.depth_error[solid], self.classes.truth[solid]
-        out['image_depth_L1'] = float(ratio(error.sum(), pixels.sum()))
+        error, pixels = self.depth_error[solid], self.depth_pixels[solid]
+        out['image_depth_L1'] = float(
+            ratio(
+                error.sum() + self.depth_error[spec.free],
+                pixels.sum() + self.depth_pixels[spec.free] + spare,
+            )
+        )
         for i, value in zip(solid, ratio(error, pixels)):
             out[f'image_depth_L1_{spec.classes[i]}'] = float(value)
         return out
@@ -104,13 +120,13 @@ def count_pixels(
         empty = torch.zeros_like(guess_depth)
     guess_depth = torch.where(guess_label == spec.free, empty, guess_depth)
     error = (guess_depth - depth).abs()[label != spec.free]
-    # numpy adds up in a fixed order, torch in one that depends on threads
-    sums = np.bincount(
-        label[label != spec.free].numpy(),
-        error.double().numpy(),
-        minlength=spec.num_classes,
+    classes = label[label != spec.free].numpy()
+    return ImageCounts(
+        count_voxels(guess_label, label, spec),
+        # numpy adds up in a fixed order, torch in one that depends on threads
+        np.bincount(classes, error.double().numpy(), spec.num_classes),
+        np.bincount(classes, minlength=spec.num_classes),
     )
-    return ImageCounts(count_voxels(guess_label, label, spec), sums)
 
 
 def render_occ(
@@ -137,17 +153,38 @@ def render_occ(
         opacity is below a half; and the expected depth in metres,
         (N, H, W).
     """
-    occupied = occ != spec.free
-    means = grid.centers()[occupied]
-    half = means.new_tensor(grid.size) / 2
-    scales = half if scale is None else torch.full_like(half, scale)
-    gaussians = Gaussians(
-        means=means,
-        scales=scales.expand_as(means),
-        opacities=means.new_ones(len(means)),
-        features=means.new_empty(len(means), 0),
-    )
-    labels = occ[occupied].long()
+    if scale is None:
+        scale = tuple(n / 2 for n in grid.size)
+    gaussians, labels = opaque_voxels(occ, spec, grid, scale)
     images = render_labels(gaussians, labels, spec.num_classes, rig)
     classes = images.class_image(spec.num_classes, empty=spec.free)
     return classes, images.expected_depth()
+
+
+def opaque_voxels(
+    occ: Tensor,  # (X, Y, Z)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    scale: float | tuple[float, float, float],
+) -> tuple[Gaussians, Tensor]:
+    """An opaque Gaussian at the centre of every occupied voxel.
+
+    Args:
+        occ (Tensor): class ids, none of them ignored, on the CPU.
+        spec (LabelSpec): meaning of the ids.
+        grid (VoxelGrid): where the voxels are.
+        scale (float or tuple): standard deviation in metres, along all
+            axes or along each.
+
+    Returns:
+        tuple: G Gaussians, without features, and their class ids, (G,).
+    """
+    occupied = occ != spec.free
+    means = grid.centers()[occupied]
+    gaussians = Gaussians(
+        means=means,
+        scales=means.new_tensor(scale).expand_as(means),
+        opacities=means.new_ones(len(means)),
+        features=means.new_empty(len(means), 0),
+    )
+    return gaussians, occ[occupied].long()

@@ -20,6 +20,12 @@ from occsplat.structures import (
 )
 
 from .count_metric import CountMetric, report
+from .gaussrender_protocol import (
+    SUMMARY,
+    check_protocol,
+    check_sensor_images,
+    count_released_pixels,
+)
 from .image_counts import EMPTY_DEPTHS, ImageCounts, count_pixels
 from .sensor_cameras import images_of, sensor_cameras
 
@@ -38,18 +44,24 @@ class ImageMetric(CountMetric):
             prediction are; the label spec's own grid unless given.
         scale (float, optional): standard deviation of a Gaussian in
             metres; half a voxel along each axis unless given.
-        resize (float): size of the rendered images, as a fraction of that
-            of the cameras' images.
+        resize (float, optional): size of the rendered images, as a
+            fraction of that of the cameras' images; a quarter unless
+            given.
         image_size (sequence, optional): see
             :func:`~occsplat.evaluation.sensor_cameras`; the images that
             the network gets unless given.
-        empty_depth (str): depth of a pixel in which the truth sees
-            something and the prediction nothing: 'exit', where its ray
-            leaves the grid; or 'zero', as in GaussRender's tables.
+        empty_depth (str, optional): depth of a pixel in which the truth
+            sees something and the prediction nothing: 'exit' (default),
+            where its ray leaves the grid; or 'zero'.
         prefix (str, optional): as in CountMetric.
+        protocol (str): 'occsplat', or 'gaussrender' for the numbers of
+            GaussRender's own script: see ``count_released_pixels``. Of
+            the images as the sensors took them, at their full size, with
+            Gaussians of 0.27 m on Occ3D and empty_depth='zero'.
 
     Raises:
-        ValueError: for an unknown label spec or empty depth, or a scale or
+        ValueError: for an unknown label spec, protocol or empty depth, an
+            empty depth that the protocol does not know, or a scale or
             resize that is not positive.
     """
 
@@ -60,12 +72,19 @@ class ImageMetric(CountMetric):
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
         scale: float | None = None,
-        resize: float = 0.25,
+        resize: float | None = None,
         image_size: Sequence[int] | None = None,
-        empty_depth: str = 'exit',
+        empty_depth: str | None = None,
         prefix: str | None = None,
+        protocol: str = 'occsplat',
     ) -> None:
         super().__init__(label_spec, grid, prefix)
+        check_protocol('ImageMetric', protocol)
+        self.released = protocol == 'gaussrender'
+        if resize is None:
+            resize = 1.0 if self.released else 0.25
+        if empty_depth is None:
+            empty_depth = 'zero' if self.released else 'exit'
         for name, value in dict(scale=scale, resize=resize).items():
             if value is not None and value <= 0:
                 raise ValueError(
@@ -75,6 +94,11 @@ class ImageMetric(CountMetric):
             raise ValueError(
                 f'ImageMetric: empty_depth must be one of {EMPTY_DEPTHS}, '
                 f'got {empty_depth!r}'
+            )
+        if self.released and empty_depth != 'zero':
+            raise ValueError(
+                "ImageMetric: protocol='gaussrender' accumulates depth from "
+                f"0, got empty_depth={empty_depth!r}: leave it out, or 'zero'"
             )
         self.scale = scale
         self.resize = resize
@@ -104,19 +128,28 @@ class ImageMetric(CountMetric):
             return
         gt_occ = torch.as_tensor(gt_occ)
         same_shape('gt_occ', gt_occ.shape, self.grid.shape)
-        self.frames[token] = count_pixels(
+        self.frames[token] = self._count(
             torch.as_tensor(pred_occ),
             gt_occ,
-            sensor_cameras(rig, self.image_size).scaled(self.resize),
-            self.spec,
-            self.grid,
-            self.scale,
-            self.empty_depth,
+            rig,
         )
+
+    def _count(
+        self, pred_occ: Tensor, gt_occ: Tensor, rig: CameraRig
+    ) -> ImageCounts:
+        """One frame by the protocol."""
+        cameras = sensor_cameras(rig, self.image_size)
+        if self.released:
+            check_sensor_images(cameras, self.image_size)
+        cameras = cameras.scaled(self.resize)
+        scene = pred_occ, gt_occ, cameras, self.spec, self.grid, self.scale
+        if self.released:
+            return count_released_pixels(*scene)
+        return count_pixels(*scene, self.empty_depth)
 
     def summary(self, counts: ImageCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
-        return counts.summary(self.spec)
+        return counts.summary(self.spec, **(SUMMARY if self.released else {}))
 
     def compute_metrics(
         self, results: Sequence[ImageCounts]
@@ -134,10 +167,15 @@ class ImageMetric(CountMetric):
             f'image_mIoU {metrics["image_mIoU"]:.4f}, '
             f'image_IoU {metrics["image_IoU"]:.4f}, '
             f'image_depth_L1 {metrics["image_depth_L1"]:.4f} m '
-            f'(empty depth: {self.empty_depth}) on {self.spec.name}; '
+            f'({self._words()}) on {self.spec.name}; '
             f'mask policy: none, every pixel of the '
             f'{images_of(self.image_size)} at {self.resize:g} of their size; '
             f'{pixels.frames} frames, {pixels.voxels} pixels',
             rows,
         )
         return metrics
+
+    def _words(self) -> str:
+        if self.released:
+            return "GaussRender's protocol"
+        return f'empty depth: {self.empty_depth}'

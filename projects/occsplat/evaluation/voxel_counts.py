@@ -58,12 +58,17 @@ class VoxelCounts:
         union = self.truth + self.predicted - self.matched
         return ratio(self.matched, union)
 
-    def summary(self, spec: LabelSpec, lead: str = '') -> dict[str, float]:
+    def summary(
+        self, spec: LabelSpec, lead: str = '', unseen: float | None = None
+    ) -> dict[str, float]:
         """The flat dictionary of metrics, fractions of one.
 
         Args:
             spec (LabelSpec): names of the classes.
             lead (str): what every key begins with.
+            unseen (float, optional): IoU of classes that the truth never
+                has; 0 unless given, and left out of the mean where the
+                prediction does not have them either.
 
         Returns:
             dict: mIoU, the mean over all classes but free (classes absent
@@ -71,6 +76,8 @@ class VoxelCounts:
             free; and mIoU_<class>.
         """
         iou = self.iou()
+        if unseen is not None:
+            iou = np.where(self.truth > 0, iou, unseen)
         out = {
             f'{lead}mIoU': mean_of_defined(iou[list(spec.occupied)]),
             f'{lead}IoU': float(ratio(self.both, self.either)),
