@@ -94,3 +94,23 @@ def test_strided_centres_are_those_of_every_sth_voxel(stride):
 def test_strided_needs_a_shape_that_divides():
     with pytest.raises(ValueError, match=r'\(6, 4, 3\) grid by 2'):
         VoxelGrid((0, 0, 0, 6, 4, 3), (6, 4, 3)).strided(2)
+
+
+def test_crossing_is_the_part_of_a_ray_inside():
+    rays = [
+        # origin, direction, where it enters and leaves
+        ((0, 4, 0), (1, 0, 0), (0, 3)),
+        ((0, 4, 0), (0, -2, 0), (0, 2)),
+        ((-5, 4, 0), (1, 0, 0), (2, 8)),
+        ((-5, 4, 0), (-1, 0, 0), None),  # away from it
+        ((-5, 9, 0), (1, 0, 0), None),  # beside it
+        ((0, 8, 0), (1, 0, 0), None),  # along a face
+        ((-4, -1, -1.5), (1, 1, 1), (1, 3.5)),
+    ]
+    origins, directions, expected = zip(*rays)
+    enter, leave = GRID.crossing(
+        torch.tensor(origins, dtype=torch.float64),
+        torch.tensor(directions, dtype=torch.float64),
+    )
+    for near, far, where in zip(enter.tolist(), leave.tolist(), expected):
+        assert (near, far) == where if where else not near < far

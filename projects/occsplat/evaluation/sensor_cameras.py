@@ -92,12 +92,8 @@ def exit_depth(rig: CameraRig, grid: VoxelGrid) -> Tensor:
         meaningless for rays that never are inside the grid.
     """
     origins, directions = pixel_rays(rig)
-    origins = origins[:, None, None]
-    low, high = origins.new_tensor(grid.min), origins.new_tensor(grid.max)
-    # along an axis that a ray does not follow it never leaves
-    ahead = torch.where(directions > 0, high, low) - origins
-    depth = torch.where(directions == 0, torch.inf, ahead / directions)
-    return depth.amin(dim=-1).clamp(min=0)
+    _, leave = grid.crossing(origins[:, None, None], directions)
+    return leave.clamp(min=0)
 
 
 def images_of(image_size: Sequence[int] | None) -> str:
