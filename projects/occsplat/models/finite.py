@@ -185,7 +185,7 @@ def _origin(module: nn.Module, arguments: Any) -> str:
     before = list(_tensors(arguments))
     if _broken(before):
         said.insert(0, f'its input is not ({_share(before)})')
-    return ', '.join(said) or 'its input and its own weights are'
+    return ', '.join(said) or 'its input and its own weights are finite'
 
 
 def _share(tensors: Sequence[Tensor]) -> str:
