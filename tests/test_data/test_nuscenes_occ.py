@@ -6,10 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
-from little_drive import ego2global, write_drive, write_infos
+import torch
+from little_drive import ego2global, pose, write_drive, write_infos
 
 from occsplat.data import NuScenesOccDataset
+from occsplat.data.frame_records import ray_origins
 from occsplat.data.layout import CAMERAS
+from occsplat.data.transforms.key_frames import key_frame, seen_from
+from occsplat.structures import LabelSpec
 
 
 def dataset(root, **kwargs):
@@ -97,6 +101,50 @@ def test_ray_origins(tmp_path):
     expected = np.array([kept[i] for i in (0, 2, 5, 7, 9, 11, 14, 16)])
     np.testing.assert_allclose(info['ray_origins'], expected, atol=1e-5)
     assert info['ray_origins'].dtype == np.float32
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_the_own_ray_origin_is_where_the_lidar_is(seed):
+    """Through the global frame and back, y came out as +-2e-13, not 0."""
+    rng = np.random.default_rng(seed)
+    lidar2ref = pose(0.943713, 0.0, 1.84023, -90)
+    grid = LabelSpec.named('openocc').grid
+    for _ in range(20):
+        # straight ahead: all of the places are at y = 0
+        start = pose(*rng.uniform(0, 3000, 3), rng.uniform(0, 360))
+        records = [
+            dict(
+                ref2global=start @ pose(x=x), lidar2ref=lidar2ref, timestamp=x
+            )
+            for x in (-7.3, 0.0, 0.0, 5.1)
+        ]
+        for index, record in enumerate(records):
+            origins = ray_origins(records, index, grid)
+            own = record['lidar2ref'][:3, 3].astype(np.float32)
+            np.testing.assert_array_equal(origins[index], own)
+            assert (origins[:, 1] == 0).all()
+            assert not np.signbit(origins[:, 1]).any()
+        # others as near as rounding allows
+        ahead = origins[:, 0] - origins[-1, 0]
+        np.testing.assert_allclose(ahead, [-12.4, -5.1, -5.1, 0], atol=5e-6)
+
+
+def test_the_way_to_the_own_frame_is_the_identity(tmp_path):
+    """Inverted onto itself, a pose gave an identity that is off by 1e-13."""
+    write_drive(tmp_path, (('a', 3),), sensors=False)
+    same = torch.eye(4, dtype=torch.float64)
+    for record in map(dataset(tmp_path).get_data_info, range(3)):
+        record['raw_size'] = (160, 90)
+        records = [key_frame(record, offset) for offset in (0, -1, 1)]
+        rig, frame2ref, dt = seen_from(record, records, 0.5)
+        for m, other in enumerate(records):
+            if other is record:
+                own = torch.from_numpy(record['ref2cam'])
+                assert torch.equal(frame2ref[m], same)
+                assert torch.equal(rig.ref2cam[m], own)
+        # a car that stands still
+        twin = dict(record, timestamp=1.0)
+        assert torch.equal(seen_from(record, [twin], 0.5)[1][0], same)
 
 
 def test_flat_folder_without_scenes(tmp_path):

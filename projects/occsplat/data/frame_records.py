@@ -17,6 +17,9 @@ from .layout import CAMERAS, CATEGORIES, LABEL_SETS
 
 #: at most so many ray origins a frame
 MAX_ORIGINS = 8
+#: decimals of their metres: poses of places far from the map's corner carry
+#: an error of some 1e-13 m through the global frame
+ORIGIN_DECIMALS = 6
 _UNKNOWN = (np.nan, np.nan)
 
 
@@ -150,6 +153,11 @@ def ray_origins(
     far as they are inside the grid and a metre from its sides; of more
     than eight, eight evenly spaced ones.
 
+    A LiDAR in the car's middle plane stands upon the border of two rows
+    of voxels, and which of them a ray starts in must not be left to the
+    rounding of its way through the global frame and back: the frame's own
+    origin is that of ``lidar2ref``, the others are rounded.
+
     Args:
         records: all key frames of the scene in time order.
         index: position of the frame among them.
@@ -164,6 +172,9 @@ def ray_origins(
     )
     global2ref = np.linalg.inv(records[index]['ref2global'])
     origins = (global2ref @ lidar2global)[:, :3, 3]
+    # + 0.0 makes a zero of -0.0
+    origins = np.round(origins, ORIGIN_DECIMALS) + 0.0
+    origins[index] = records[index]['lidar2ref'][:3, 3]
     xy = origins[:, :2]
     inside = (xy > np.add(grid.min[:2], 1)) & (xy < np.add(grid.max[:2], -1))
     origins = origins[inside.all(axis=1)]

@@ -38,10 +38,19 @@ def ref2cam_of(results: dict[str, Any], frame: dict[str, Any]) -> np.ndarray:
     Returns:
         ndarray: float64 (N, 4, 4), without volume augmentation.
     """
-    if frame is results:
-        return results['ref2cam']
-    ref2frame = np.linalg.inv(frame['ref2global']) @ results['ref2global']
-    return frame['ref2cam'] @ ref2frame
+    return frame['ref2cam'] @ between(results, frame)
+
+
+def between(source: dict[str, Any], target: dict[str, Any]) -> np.ndarray:
+    """Reference frame of one key frame -> that of another, (4, 4) float64.
+
+    Through the global frame, and exactly the identity where both are in
+    one place: there and back is off by some 1e-13 m, which is enough to
+    move what lies on the border of two voxels.
+    """
+    if np.array_equal(source['ref2global'], target['ref2global']):
+        return np.eye(4)
+    return np.linalg.inv(target['ref2global']) @ source['ref2global']
 
 
 def seen_from(
@@ -64,11 +73,10 @@ def seen_from(
         _stacked([record['cam2img'] for record in records]),
         *results['raw_size'],
     )
-    global2ref = np.linalg.inv(results['ref2global'])
     times = [r['timestamp'] - results['timestamp'] for r in records]
     return (
         rig.scaled(scale),
-        _stacked([global2ref @ record['ref2global'] for record in records]),
+        _stacked([between(record, results) for record in records]),
         torch.tensor(times, dtype=torch.float64),
     )
 
