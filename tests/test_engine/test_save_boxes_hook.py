@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from occsplat.engine import SaveBoxesHook, save_boxes_hook
-from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid
+from occsplat.structures import (
+    DataError,
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
 
 SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid(SPEC.grid.range, (40, 20, 8))
@@ -63,3 +68,10 @@ def test_an_empty_frame_is_in_the_file(save):
     empty = sample('a', 3)
     empty.pred_occ[:] = SPEC.free
     assert save([empty]) == dict(a=[])
+
+
+def test_what_makes_no_sense_has_no_boxes(save):
+    frame = sample('a', 3)
+    frame.pred_offsets = torch.full((6, *GRID.shape), float('nan'))
+    with pytest.raises(DataError, match="sample 'a', pred_offsets: expected"):
+        save([frame])

@@ -9,7 +9,12 @@ import torch
 
 from occsplat.engine import SavePredictionsHook, save_predictions_hook
 from occsplat.evaluation import read_ray_file, read_volumes
-from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid
+from occsplat.structures import (
+    DataError,
+    LabelSpec,
+    OccDataSample,
+    VoxelGrid,
+)
 
 SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid(SPEC.grid.range, (20, 20, 4))
@@ -114,3 +119,16 @@ def test_leftovers_of_an_interrupted_run_do_not_count(save, tmp_path):
     out = save('out', [sample('a', 3)])
     assert list(read_ray_file(out / 'rays.gz').results) == ['a']
     assert not stale.exists()
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [('pred_occ', 255), ('pred_occ', 17), ('pred_flow', float('nan'))],
+)
+def test_what_makes_no_sense_is_not_written(save, tmp_path, field, value):
+    wrong = sample('a', 3)
+    # where no ray comes
+    wrong.get(field)[0, 0, 3] = value
+    with pytest.raises(DataError, match=f"sample 'a', {field}"):
+        save('out', [wrong])
+    assert files(tmp_path) == []

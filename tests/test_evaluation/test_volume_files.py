@@ -63,7 +63,7 @@ def test_wrong_files_are_named(tmp_path):
         (dict(flow=occ), 'expected semantics .* got only'),
         (dict(semantics=occ[1:]), r'semantics of shape \(4, 3, 2\).*got'),
         (dict(semantics=occ * 1.0), 'got float64 of shape'),
-        (dict(semantics=occ.astype(int) - 300), 'class ids in semantics'),
+        (dict(semantics=occ.astype(int) - 300), 'semantics holds class id'),
         (
             dict(semantics=occ, flow=np.zeros((1, 2))),
             r'flow of shape \(\d+, 2\) or \(4, 3, 2, 2\).* got .*\(1, 2\)',

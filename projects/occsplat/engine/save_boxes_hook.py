@@ -11,7 +11,11 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from occsplat.evaluation import detection_results, write_detections
+from occsplat.evaluation import (
+    check_fields,
+    detection_results,
+    write_detections,
+)
 from occsplat.ops import predicted_boxes
 from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid, as_grid
 
@@ -53,10 +57,23 @@ class SaveBoxesHook(Hook):
         data_batch: Any = None,
         outputs: Sequence[OccDataSample] | None = None,
     ) -> None:
-        """Find the objects of a batch."""
+        """Find the objects of a batch.
+
+        Raises:
+            DataError: when a prediction makes no sense, see
+                ``check_fields``.
+        """
         for sample in outputs or ():
             if sample.token in self.found:
                 continue
+            check_fields(
+                f'sample {sample.token!r}',
+                self.spec,
+                self.grid,
+                pred_occ=sample.pred_occ,
+                pred_flow=sample.get('pred_flow'),
+                pred_offsets=sample.get('pred_offsets'),
+            )
             self.found[sample.token] = detection_results(
                 predicted_boxes(sample, self.grid, self.spec.movable),
                 sample.token,

@@ -26,6 +26,7 @@ from occsplat.evaluation import (
     VOLUME_FILE,
     RayFileWriter,
     cast_frame,
+    check_fields,
     lidar_rays,
     to_arrays,
     write_volumes,
@@ -95,20 +96,29 @@ class SavePredictionsHook(Hook):
         data_batch: Any = None,
         outputs: Sequence[OccDataSample] | None = None,
     ) -> None:
-        """Write the frames of a batch under this process's name."""
+        """Write the frames of a batch under this process's name.
+
+        Raises:
+            DataError: when a prediction makes no sense, see
+                ``check_fields``; the frame is not written.
+        """
         for sample in outputs or ():
             token = sample.token
             if token in self.seen:
                 continue
+            occ, flow, offsets = check_fields(
+                f'sample {token!r}',
+                self.spec,
+                self.grid,
+                pred_occ=sample.pred_occ,
+                pred_flow=sample.get('pred_flow'),
+                pred_offsets=sample.get('pred_offsets'),
+            )
             self.seen[token] = sample.get('scene_name', '')
-            flow = sample.get('pred_flow')
             for path in self._paths(token):
                 own = self._own(path, get_rank())
                 if path.name == VOLUME_FILE:
-                    offsets = sample.get('pred_offsets')
-                    write_volumes(
-                        own, sample.pred_occ, flow, self.spec, offsets
-                    )
+                    write_volumes(own, occ, flow, self.spec, offsets)
                     continue
                 own.parent.mkdir(parents=True, exist_ok=True)
                 with open(own, 'wb') as file:

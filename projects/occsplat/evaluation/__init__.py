@@ -10,6 +10,7 @@ from .box_counts import BoxCounts, box_ious, count_boxes
 from .box_files import detection_results, write_detections
 from .box_metric import BoxMetric
 from .duplicate_metric import DuplicateMetric
+from .fields import check_fields
 from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
 from .instance_counts import InstanceCounts, count_instances
@@ -69,6 +70,7 @@ __all__ = [
     'VoxelCounts',
     'box_ious',
     'cast_frame',
+    'check_fields',
     'check_tokens',
     'compare_rays',
     'count_boundaries',

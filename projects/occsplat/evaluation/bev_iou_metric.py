@@ -12,7 +12,7 @@ from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, iou_rows, report
 from .gaussrender_protocol import (
@@ -78,9 +78,10 @@ class BEVIoUMetric(CountMetric):
         """
         if token in self.frames:
             return
-        gt_occ = torch.as_tensor(gt_occ)
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
-        self.frames[token] = self._count(torch.as_tensor(pred_occ), gt_occ)
+        pred_occ, gt_occ = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ
+        )
+        self.frames[token] = self._count(pred_occ, gt_occ)
 
     def _count(self, pred_occ: Tensor, gt_occ: Tensor) -> VoxelCounts:
         """One frame by the protocol."""

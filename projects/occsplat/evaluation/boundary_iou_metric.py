@@ -17,7 +17,8 @@ from torch import Tensor
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import CountMetric, iou_rows, mean_of_defined, report
-from .voxel_counts import VoxelCounts, check_ids, count_voxels
+from .fields import check_ids
+from .voxel_counts import VoxelCounts, count_voxels
 
 # 0.4 is not (5.4 + 1) / 16 in floats: a distance may exceed the width so far
 _SLACK = 1 + 1e-6
@@ -85,10 +86,11 @@ class BoundaryIoUMetric(CountMetric):
         """
         if token in self.frames:
             return
-        gt_occ = torch.as_tensor(gt_occ)
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        pred_occ, gt_occ = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ
+        )
         self.frames[token] = count_boundaries(
-            torch.as_tensor(pred_occ),
+            pred_occ,
             gt_occ,
             self.spec,
             self.grid.size,

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
+import torch
 from pyquaternion import Quaternion
 
 from occsplat.ops import InstanceBoxes
-from occsplat.structures import LabelSpec
+from occsplat.structures import DataError, LabelSpec
+
+from .fields import check_finite, check_ids
 
 #: m/s from which nuScenes' attributes call something moving
 _MOVING = 0.5
@@ -62,7 +65,18 @@ def detection_results(
         tuple: plain dicts in the global frame, with size as width, length,
         height and rotation as quaternion w x y z; and how many boxes
         are of classes that the benchmark does not know, left out.
+
+    Raises:
+        DataError: when a number is not finite, or a class is not in the
+            label spec; names the key frame.
     """
+    try:
+        check_ids('labels', boxes.labels, spec)
+        check_finite('ref2global', torch.as_tensor(ref2global))
+        for name in ('boxes', 'scores', 'velocities'):
+            check_finite(name, getattr(boxes, name))
+    except ValueError as error:
+        raise DataError(f'boxes of sample {token!r}, {error}') from error
     turn = ref2global[:3, :3]
     # rotations of poses may have lost digits on their way through files
     frame = Quaternion(matrix=turn, rtol=1e-4, atol=1e-4)
@@ -105,10 +119,17 @@ def write_detections(
         path: the file, JSON.
         results: boxes by token, see ``detection_results``; tokens are
             written in order.
+
+    Raises:
+        DataError: when a number in them is not finite: JSON has none such.
     """
     path = Path(path)
+    rows = {token: results[token] for token in sorted(results)}
+    try:
+        text = json.dumps(dict(meta=_META, results=rows), allow_nan=False)
+    except ValueError as error:
+        raise DataError(f'{path}: boxes hold nan or infinity') from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    ordered = {token: results[token] for token in sorted(results)}
     part = path.with_name(f'.{path.name}.part')
-    part.write_text(json.dumps(dict(meta=_META, results=ordered)))
+    part.write_text(text)
     os.replace(part, path)

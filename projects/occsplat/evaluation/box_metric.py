@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Sequence
 
 import numpy as np
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -18,7 +17,6 @@ from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .box_counts import BoxCounts, count_boxes
 from .count_metric import CountMetric, report
-from .voxel_counts import check_ids
 
 
 @METRICS.register_module()
@@ -87,19 +85,21 @@ class BoxMetric(CountMetric):
         """
         if token in self.frames:
             return
-        pred_occ = torch.as_tensor(pred_occ)
-        same_shape('pred_occ', pred_occ.shape, self.grid.shape)
-        check_ids('pred_occ', pred_occ, self.spec)
-        found = instance_boxes(
-            pred_occ,
-            None if pred_offsets is None else torch.as_tensor(pred_offsets),
-            self.grid,
-            self.spec.movable,
-            None if pred_flow is None else torch.as_tensor(pred_flow),
+        pred_occ, boxes, labels, pred_offsets, pred_flow = self.checked(
+            token,
+            pred_occ=pred_occ,
+            gt_boxes=gt_boxes,
+            gt_box_labels=gt_box_labels,
+            pred_offsets=pred_offsets,
+            pred_flow=pred_flow,
         )
-        boxes = torch.as_tensor(gt_boxes).cpu()
-        labels = torch.as_tensor(gt_box_labels).cpu()
-        same_shape('gt_boxes', boxes.shape, (len(labels), 7))
+        same_shape(
+            f'sample {token!r}, gt_boxes', boxes.shape, (len(labels), 7)
+        )
+        found = instance_boxes(
+            pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow
+        )
+        boxes, labels = boxes.cpu(), labels.cpu()
         inside = self.grid.locate(boxes[:, :3])[1].numpy()
         kept = inside & np.isin(labels.numpy(), self.spec.movable)
         self.frames[token] = count_boxes(

@@ -16,6 +16,8 @@ from terminaltables import AsciiTable
 
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 
+from .fields import check_fields
+
 
 class CountMetric(BaseMetric):
     """A metric that keeps counts a key frame and never a volume.
@@ -62,6 +64,17 @@ class CountMetric(BaseMetric):
     @abstractmethod
     def add(self, token: str, **fields: Any) -> None:
         """Count one key frame, unless its token was counted before."""
+
+    def checked(self, token: str, **fields: Any) -> list[Any]:
+        """The fields of a frame as tensors, see ``check_fields``.
+
+        Raises:
+            DataError: when one of them makes no sense; names it and the
+                frame.
+        """
+        return check_fields(
+            f'sample {token!r}', self.spec, self.grid, **fields
+        )
 
     @abstractmethod
     def summary(self, counts: Any) -> dict[str, float]:

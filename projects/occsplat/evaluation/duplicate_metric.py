@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -82,12 +81,15 @@ class DuplicateMetric(CountMetric):
         """
         if token in self.frames:
             return
+        pred_occ, gt_occ, rig = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
+        )
         cameras = sensor_cameras(rig, self.image_size)
         origins, directions = pixel_rays(cameras, self.stride)
         starts = origins[:, None, None].expand_as(directions)
         self.frames[token] = count_ray_runs(
-            torch.as_tensor(pred_occ),
-            torch.as_tensor(gt_occ),
+            pred_occ,
+            gt_occ,
             starts.reshape(-1, 3),
             directions.reshape(-1, 3),
             self.spec,

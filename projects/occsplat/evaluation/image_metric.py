@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -16,7 +15,6 @@ from occsplat.structures import (
     CameraRig,
     LabelSpec,
     VoxelGrid,
-    same_shape,
 )
 
 from .count_metric import CountMetric, report
@@ -126,10 +124,11 @@ class ImageMetric(CountMetric):
         """
         if token in self.frames:
             return
-        gt_occ = torch.as_tensor(gt_occ)
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        pred_occ, gt_occ, rig = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
+        )
         self.frames[token] = self._count(
-            torch.as_tensor(pred_occ),
+            pred_occ,
             gt_occ,
             rig,
         )

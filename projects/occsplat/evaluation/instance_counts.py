@@ -14,7 +14,7 @@ from torch import Tensor
 from occsplat.structures import LabelSpec, same_shape
 
 from .count_metric import mean_of_defined, ratio
-from .voxel_counts import check_ids
+from .fields import check_ids
 
 # Voxels that share a corner belong together. Of 357 vehicles and people of
 # MiniTown, in voxels of 0.4 m, 29 fall to pieces that way and 50 if they

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
-
-from occsplat.structures import same_shape
 
 from .count_metric import CountMetric, report
 from .instance_counts import InstanceCounts, count_instances
@@ -58,11 +55,10 @@ class InstanceMetric(CountMetric):
         """
         if token in self.frames:
             return
-        gt_occ = torch.as_tensor(gt_occ)
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
-        self.frames[token] = count_instances(
-            torch.as_tensor(pred_occ), gt_occ, self.spec
+        pred_occ, gt_occ = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ
         )
+        self.frames[token] = count_instances(pred_occ, gt_occ, self.spec)
 
     def summary(self, counts: InstanceCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, iou_rows, report
 from .voxel_counts import VoxelCounts, count_voxels
@@ -76,19 +75,17 @@ class OccIoUMetric(CountMetric):
         """
         if token in self.frames:
             return
-        visible = None
-        if self.mask == 'camera':
-            if gt_visible is None:
-                raise ValueError(
-                    f'sample {token!r} has no gt_visible, which '
-                    "mask='camera' needs; load it or use mask='none'"
-                )
-            visible = torch.as_tensor(gt_visible)
-        gt_occ = torch.as_tensor(gt_occ)
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
-        self.frames[token] = count_voxels(
-            torch.as_tensor(pred_occ), gt_occ, self.spec, visible
+        if self.mask == 'none':
+            gt_visible = None
+        elif gt_visible is None:
+            raise ValueError(
+                f'sample {token!r} has no gt_visible, which '
+                "mask='camera' needs; load it or use mask='none'"
+            )
+        pred_occ, gt_occ, visible = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ, gt_visible=gt_visible
         )
+        self.frames[token] = count_voxels(pred_occ, gt_occ, self.spec, visible)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""

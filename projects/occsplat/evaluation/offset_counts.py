@@ -15,7 +15,7 @@ from occsplat.ops import known_run_lengths, run_lengths
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import mean_of_defined, ratio
-from .voxel_counts import check_ids
+from .fields import check_finite, check_ids, stride_of
 
 #: where runs lead, in the order of offsets
 DIRECTIONS = ('x+', 'x-', 'y+', 'y-', 'z+', 'z-')
@@ -106,8 +106,7 @@ def count_offsets(
     check_ids('gt_occ', gt_occ[known], spec)
     stride = stride_of(offsets, grid)
     # else it would end as undefined, and leave the mean
-    if not offsets.isfinite().all():
-        raise ValueError('pred_offsets: expected numbers, got nan or inf')
+    check_finite('pred_offsets', offsets)
     lengths, censored = known_run_lengths(gt_occ, known, stride)
     error = (offsets.double() - in_metres(lengths, grid)).abs()
     step = slice(None, None, stride)
@@ -143,19 +142,3 @@ def in_metres(lengths: Tensor, grid: VoxelGrid) -> Tensor:
     """Run lengths (6, ...) in voxels as float64 metres."""
     edges = torch.tensor(grid.size, dtype=torch.float64)
     return lengths * edges.repeat_interleave(2)[:, None, None, None]
-
-
-def stride_of(offsets: Tensor, grid: VoxelGrid) -> int:
-    """Voxels from one cell to the next.
-
-    Raises:
-        ValueError: when cells are not every s-th voxel of the grid.
-    """
-    for stride in range(1, min(grid.shape) + 1):
-        cells = [n / stride for n in grid.shape]
-        if list(offsets.shape) == [len(DIRECTIONS), *cells]:
-            return stride
-    raise ValueError(
-        'pred_offsets: expected shape (6, X/s, Y/s, Z/s) for a grid of '
-        f'{grid.shape}, got {tuple(offsets.shape)}'
-    )

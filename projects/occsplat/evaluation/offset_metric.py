@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, report
 from .offset_counts import (
@@ -21,7 +20,6 @@ from .offset_counts import (
     count_offsets,
     run_offsets,
 )
-from .voxel_counts import check_ids
 
 
 @METRICS.register_module()
@@ -74,7 +72,7 @@ class OffsetMetric(CountMetric):
 
         Args:
             token (str): names the frame.
-            pred_occ: class ids, (X, Y, Z); looked at only if there are no
+            pred_occ: class ids, (X, Y, Z); counted only if there are no
                 ``pred_offsets``.
             gt_occ: class ids, (X, Y, Z).
             pred_offsets: metres, (6, X/s, Y/s, Z/s) in the directions x+
@@ -86,17 +84,13 @@ class OffsetMetric(CountMetric):
         """
         if token in self.frames:
             return
-        predicted = pred_offsets is not None
-        if predicted:
-            offsets = torch.as_tensor(pred_offsets)
-        else:
-            pred_occ = torch.as_tensor(pred_occ)
-            same_shape('pred_occ', pred_occ.shape, self.grid.shape)
-            check_ids('pred_occ', pred_occ, self.spec)
-            offsets = run_offsets(pred_occ, self.grid, self.stride)
-        counts = count_offsets(
-            offsets, torch.as_tensor(gt_occ), self.spec, self.grid
+        pred_occ, gt_occ, offsets = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ, pred_offsets=pred_offsets
         )
+        predicted = offsets is not None
+        if not predicted:
+            offsets = run_offsets(pred_occ, self.grid, self.stride)
+        counts = count_offsets(offsets, gt_occ, self.spec, self.grid)
         counts.predicted = int(predicted)
         self.frames[token] = counts
 

@@ -16,6 +16,7 @@ from occsplat.ops import cast_rays
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import mean_of_defined, ratio
+from .fields import check_finite, check_ids
 
 #: how far the prediction may lie off along the ray, in metres
 THRESHOLDS = (1, 2, 4)
@@ -262,8 +263,9 @@ def compare_rays(
         RayCounts: of this one frame.
 
     Raises:
-        ValueError: when the numbers of rays differ or an id is not in the
-            label spec.
+        ValueError: when the numbers of rays differ, an id is not in the
+            label spec, or a distance or a predicted flow is not finite.
+            True flow may be nan, as labels have it.
     """
     if len(pred) != len(truth):
         raise ValueError(
@@ -271,11 +273,13 @@ def compare_rays(
             f'has, got {len(pred)}'
         )
     for name, rays in dict(pred=pred, truth=truth).items():
-        if len(rays) and int(rays.label.max()) >= spec.num_classes:
-            raise ValueError(
-                f'{name} holds class id {int(rays.label.max())}, label spec '
-                f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-            )
+        same_shape(f'{name} distance', rays.distance.shape, (len(rays),))
+        if rays.flow is not None:
+            same_shape(f'{name} flow', rays.flow.shape, (len(rays), 2))
+        check_ids(name, rays.label, spec)
+        check_finite(f'{name} distance', rays.distance)
+    if pred.flow is not None:
+        check_finite('pred flow', pred.flow)
     kept = truth.label != spec.free
     pred, truth = pred[kept], truth[kept]
     offset = (pred.distance - truth.distance).abs()
@@ -323,11 +327,7 @@ def _cast(
     index, distance, hit = cast_rays(occupied, starts, rays, grid)
     label = occ[tuple(index.T)].long()
     label[~hit] = spec.free
-    if label.numel() and int(label.max()) >= spec.num_classes:
-        raise ValueError(
-            f'{name}_occ holds class id {int(label.max())}, label spec '
-            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-        )
+    check_ids(f'{name}_occ', label, spec)
     if flow is not None:
         same_shape(f'{name}_flow', flow.shape, (*grid.shape, 2))
         flow = flow[tuple(index.to(flow.device).T)].double().cpu()

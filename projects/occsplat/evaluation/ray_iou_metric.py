@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, VoxelGrid
+from occsplat.structures import DataError, LabelSpec, VoxelGrid
 
 from .count_metric import CountMetric, report
 from .ray_counts import (
@@ -105,14 +104,23 @@ class RayIoUMetric(CountMetric):
                 'mAVE needs; RayIoUMetric(flow=False) scores geometry and '
                 'classes alone'
             )
+        if not self.flow:
+            flows = dict(pred_flow=None, gt_flow=None)
+        pred_occ, gt_occ, ray_origins, *flow = self.checked(
+            token,
+            pred_occ=pred_occ,
+            gt_occ=gt_occ,
+            ray_origins=ray_origins,
+            **flows,
+        )
         self.frames[token] = count_rays(
-            torch.as_tensor(pred_occ),
-            torch.as_tensor(gt_occ),
-            torch.as_tensor(ray_origins),
+            pred_occ,
+            gt_occ,
+            ray_origins,
             self.directions,
             self.spec,
             self.grid,
-            **{k: torch.as_tensor(v) for k, v in flows.items() if self.flow},
+            *flow,
         )
 
     def add_rays(self, token: str, pred: FrameRays, truth: FrameRays) -> None:
@@ -125,7 +133,8 @@ class RayIoUMetric(CountMetric):
 
         Raises:
             ValueError: when the numbers of rays differ, an id is not in
-                the label spec, or a flow is missing.
+                the label spec, a number is not finite (but a true flow), or
+                a flow is missing.
         """
         if token in self.frames:
             return
@@ -138,7 +147,10 @@ class RayIoUMetric(CountMetric):
             )
         if not self.flow:
             pred, truth = replace(pred, flow=None), replace(truth, flow=None)
-        self.frames[token] = compare_rays(pred, truth, self.spec)
+        try:
+            self.frames[token] = compare_rays(pred, truth, self.spec)
+        except ValueError as error:
+            raise DataError(f'sample {token!r}, {error}') from error
 
     def frame_scores(self) -> dict[str, dict[str, float]]:
         """As in CountMetric, with the number of rays that count."""

@@ -13,7 +13,7 @@ from occsplat.ops import count_runs
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .count_metric import ratio
-from .voxel_counts import check_ids
+from .fields import check_ids
 
 
 @dataclass

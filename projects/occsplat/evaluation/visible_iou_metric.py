@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, Sequence
 
-import torch
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -17,7 +16,6 @@ from occsplat.structures import (
     CameraRig,
     LabelSpec,
     VoxelGrid,
-    same_shape,
 )
 
 from .count_metric import CountMetric, iou_rows, report
@@ -87,14 +85,14 @@ class VisibleIoUMetric(CountMetric):
         """
         if token in self.frames:
             return
-        gt_occ = torch.as_tensor(gt_occ).cpu()
-        same_shape('gt_occ', gt_occ.shape, self.grid.shape)
+        pred_occ, gt_occ, rig = self.checked(
+            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
+        )
+        gt_occ = gt_occ.cpu()
         occupied = (gt_occ != self.spec.free) & (gt_occ != self.spec.ignore)
         cameras = sensor_cameras(rig, self.image_size)
         visible = seen_by_cameras(occupied, cameras, self.grid, self.stride)
-        self.frames[token] = count_voxels(
-            torch.as_tensor(pred_occ), gt_occ, self.spec, visible
-        )
+        self.frames[token] = count_voxels(pred_occ, gt_occ, self.spec, visible)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""

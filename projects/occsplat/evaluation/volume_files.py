@@ -23,6 +23,8 @@ from torch import Tensor
 
 from occsplat.structures import DataError, LabelSpec, VoxelGrid
 
+from .fields import check_finite, check_ids
+
 #: name of a key frame's file
 VOLUME_FILE = 'preds.npz'
 
@@ -46,8 +48,13 @@ def write_volumes(
         flow: m/s, on any device, in single precision or less.
         spec: says which classes are movable.
         offsets: metres, on any device, in single precision or less.
+
+    Raises:
+        DataError: when an id is not in the label spec, or a flow or an
+            offset is not finite; nothing is written.
     """
     path = Path(path)
+    _check_values(path, spec, occ, flow, offsets)
     arrays = dict(semantics=occ.cpu().numpy().astype(np.uint8))
     if flow is not None:
         dense = flow.float().cpu().numpy()
@@ -80,8 +87,9 @@ def read_volumes(
 
     Raises:
         FileNotFoundError: when there is no such file.
-        DataError: when it is damaged, or an array is missing, of another
-            type or shape.
+        DataError: when it is damaged, an array is missing, of another type
+            or shape, an id is not in the label spec, or a flow or an offset
+            is not finite.
     """
     try:
         with np.load(path, allow_pickle=False) as content:
@@ -95,15 +103,11 @@ def read_volumes(
             'an .npz archive with semantics and perhaps flow and offsets'
         ) from error
     occ = _checked(path, arrays, 'semantics', 'iu', [grid.shape])
-    if occ.size and not 0 <= int(occ.min()) <= int(occ.max()) <= 255:
-        raise DataError(
-            f'{path}: expected class ids in semantics, got {occ.min()} to '
-            f'{occ.max()}'
-        )
-    occ = occ.astype(np.uint8)
+    # before it may lose digits: a uint8 makes 44 of 300
+    occ = torch.from_numpy(occ.astype(np.int64))
     flow = offsets = None
     if 'flow' in arrays:
-        movable = np.isin(occ, spec.movable)
+        movable = np.isin(occ.numpy(), spec.movable)
         whole = (*grid.shape, 2)
         shapes = [(int(movable.sum()), 2), whole]
         flow = _checked(path, arrays, 'flow', 'f', shapes)
@@ -120,7 +124,25 @@ def read_volumes(
         ]
         offsets = _checked(path, arrays, 'offsets', 'f', shapes)
         offsets = torch.from_numpy(offsets)
-    return torch.from_numpy(occ), flow, offsets
+    _check_values(path, spec, occ, flow, offsets)
+    return occ.to(torch.uint8), flow, offsets
+
+
+def _check_values(
+    path: str | Path,
+    spec: LabelSpec,
+    occ: Tensor,
+    flow: Tensor | None,
+    offsets: Tensor | None,
+) -> None:
+    """Raise a DataError unless ids are classes and numbers finite."""
+    try:
+        check_ids('semantics', occ, spec)
+        for name, values in dict(flow=flow, offsets=offsets).items():
+            if values is not None:
+                check_finite(name, values)
+    except ValueError as error:
+        raise DataError(f'{path}: {error}') from error
 
 
 def _checked(

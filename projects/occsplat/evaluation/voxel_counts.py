@@ -14,6 +14,7 @@ from torch import Tensor
 from occsplat.structures import LabelSpec, same_shape
 
 from .count_metric import mean_of_defined, ratio
+from .fields import check_ids
 
 
 @dataclass
@@ -163,12 +164,3 @@ def without_ignored(
     check_ids('gt_occ', truth, spec)
     check_ids('pred_occ', guess, spec)
     return guess, truth
-
-
-def check_ids(name: str, ids: Tensor, spec: LabelSpec) -> None:
-    """Raise a ValueError unless all ids are classes."""
-    if ids.numel() and int(ids.max()) >= spec.num_classes:
-        raise ValueError(
-            f'{name} holds class id {int(ids.max())}, label spec '
-            f'{spec.name} has ids 0 to {spec.num_classes - 1}'
-        )

@@ -1,8 +1,8 @@
-"""What stops a run: files of data, and numbers."""
+"""What stops a run: data, and numbers."""
 
 
 class DataError(ValueError):
-    """A file that can't be used; the message names it and what to do."""
+    """Data that can't be used; names the file or sample and what to do."""
 
 
 class NonFiniteError(ArithmeticError):
