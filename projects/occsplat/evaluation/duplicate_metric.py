@@ -1,4 +1,4 @@
-"""How often a surface is predicted twice, as a metric of mmengine.
+"""What is predicted where nothing is, along rays, as a metric of mmengine.
 
 Shape letters: T frames, N cameras, X Y Z voxels.
 """
@@ -20,13 +20,18 @@ from .sensor_cameras import images_of, pixel_rays, sensor_cameras
 
 @METRICS.register_module()
 class DuplicateMetric(CountMetric):
-    """Occupied runs, ghosts and thickness of surfaces along camera rays.
+    """False metres, occupied runs and ghosts along camera rays.
 
     GSRender (2024) blames 2D supervision for surfaces that appear twice
-    along a ray, and shows pictures of them. Here they are counted: a ray
+    along a ray, and shows pictures of them. Here they are measured: a ray
     runs through every ``stride``-th pixel of each camera and through the
-    whole grid, in prediction and truth. ``docs/metrics.md`` has the
-    definitions and what they can't tell.
+    whole grid, in prediction and truth. The scores are the metres of a
+    ray that are wrongly occupied behind its true first surface,
+    ``FalseBehind``, and before it, ``FalseBefore``; a copy of a wall, a
+    thick wall and fog all cost what they fill. Numbers of runs and ghosts
+    and the thickness of first surfaces come as details: these can't tell a
+    clean scene from one in which everything has run together.
+    ``docs/metrics.md`` has the definitions.
 
     Args:
         label_spec (str | LabelSpec): meaning of the class ids.
@@ -104,7 +109,13 @@ class DuplicateMetric(CountMetric):
         """Pool frames, log the table, and return the flat dictionary."""
         total = sum(results, RunCounts())
         metrics = self.summary(total)
-        rows = [['along a ray that hits something', 'prediction', 'truth']]
+        rows = [['along a ray', 'prediction', 'truth']]
+        for name, key in (
+            ('false behind the true first surface, m', 'FalseBehind'),
+            ('false before it, m', 'FalseBefore'),
+        ):
+            rows.append([name, metrics[key], ''])
+        rows.append(['that hits something:', '', ''])
         for name, key in (
             ('occupied runs', 'Runs'),
             ('thickness of the first, m', 'Thickness'),
@@ -112,9 +123,9 @@ class DuplicateMetric(CountMetric):
             rows.append([name, metrics[key], metrics[f'{key}_gt']])
         rows.append(['rays with a ghost', metrics['GhostRate'], ''])
         report(
-            f'Runs {metrics["Runs"]:.4f}, GhostRate '
-            f'{metrics["GhostRate"]:.4f} on {self.spec.name}; mask policy: '
-            f'none, one ray every {self.stride} pixels of the '
+            f'FalseBehind {metrics["FalseBehind"]:.4f} m, FalseBefore '
+            f'{metrics["FalseBefore"]:.4f} m a ray on {self.spec.name}; mask '
+            f'policy: none, one ray every {self.stride} pixels of the '
             f'{images_of(self.image_size)} through the whole grid; '
             f'{total.frames} frames, {total.rays} rays',
             rows,

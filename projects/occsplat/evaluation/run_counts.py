@@ -28,6 +28,10 @@ class RunCounts:
         thickness: summed metres of their first runs.
         ghosts: those with a run behind the first that the truth knows
             nothing of.
+        before: summed metres of all rays in voxels that are occupied in
+            the prediction and free in the truth, before the ray's first
+            surface in the truth; where it has none, all of them.
+        behind: the same behind that surface.
         hits_gt: rays that hit something in the truth.
         runs_gt: occupied runs of these rays.
         thickness_gt: summed metres of their first runs.
@@ -39,6 +43,8 @@ class RunCounts:
     runs: int = 0
     thickness: float = 0.0
     ghosts: int = 0
+    before: float = 0.0
+    behind: float = 0.0
     hits_gt: int = 0
     runs_gt: int = 0
     thickness_gt: float = 0.0
@@ -52,6 +58,8 @@ class RunCounts:
     def summary(self) -> dict[str, float]:
         """The flat dictionary of metrics; nan where nothing is hit."""
         pairs = dict(
+            FalseBehind=(self.behind, self.rays),
+            FalseBefore=(self.before, self.rays),
             Runs=(self.runs, self.hits),
             Runs_gt=(self.runs_gt, self.hits_gt),
             GhostRate=(self.ghosts, self.hits),
@@ -72,7 +80,7 @@ def count_ray_runs(
     """Count what the same rays run through in prediction and truth.
 
     Voxels with the ignore id are not occupied. Where the truth has it, it
-    knows of no ghost: a predicted run with such a voxel is none.
+    knows of no ghost and of nothing false.
 
     Args:
         pred_occ (Tensor): predicted class ids.
@@ -97,8 +105,8 @@ def count_ray_runs(
         solid[name] = kept & (occ != spec.free)
     rays = starts, directions, grid
     truth = count_runs(solid['gt_occ'], *rays)
-    known = solid['gt_occ'] | (volumes['gt_occ'] == spec.ignore)
-    pred = count_runs(solid['pred_occ'], *rays, truth=known)
+    unknown = volumes['gt_occ'] == spec.ignore
+    pred = count_runs(solid['pred_occ'], *rays, solid['gt_occ'], unknown)
     return RunCounts(
         frames=1,
         rays=len(starts),
@@ -106,6 +114,8 @@ def count_ray_runs(
         runs=int(pred.count.sum()),
         thickness=float(pred.thickness.sum()),
         ghosts=int((pred.ghosts > 0).sum()),
+        before=float(pred.before.sum()),
+        behind=float(pred.behind.sum()),
         hits_gt=int((truth.count > 0).sum()),
         runs_gt=int(truth.count.sum()),
         thickness_gt=float(truth.thickness.sum()),

@@ -121,11 +121,17 @@ class RayRuns(NamedTuple):
             where there is none, (R,).
         ghosts (Tensor): runs behind the first that the truth knows
             nothing of, int64 (R,).
+        before (Tensor): metres of the ray in occupied voxels that are
+            free in the truth, before its first true surface, (R,).
+        behind (Tensor): the same behind that surface, (R,). Where a ray
+            meets none in the truth, all are before it.
     """
 
     count: Tensor
     thickness: Tensor
     ghosts: Tensor
+    before: Tensor
+    behind: Tensor
 
 
 def count_runs(
@@ -134,6 +140,7 @@ def count_runs(
     directions: Tensor,  # (R, 3)
     grid: VoxelGrid,
     truth: Tensor | None = None,  # (X, Y, Z)
+    unknown: Tensor | None = None,  # (X, Y, Z)
 ) -> RayRuns:
     """Count how often each ray enters something, through the whole grid.
 
@@ -149,36 +156,47 @@ def count_runs(
         directions (Tensor): (R, 3), of any length but zero.
         grid (VoxelGrid): where the voxels are; its shape is that of
             ``occupied``.
-        truth (Tensor, optional): bool (X, Y, Z); a run behind the first
-            none of whose voxels it marks is a ghost. Without it no run is.
+        truth (Tensor, optional): bool (X, Y, Z), what is truly occupied;
+            ``occupied`` unless given. A run behind the first none of whose
+            voxels it marks is a ghost.
+        unknown (Tensor, optional): bool (X, Y, Z), voxels of which the
+            truth knows nothing. What is occupied there is no false metre,
+            and a run with such a voxel no ghost.
 
     Returns:
-        RayRuns: zeros for a ray that never is inside the grid; the
-        thickness in the floating type of the rays.
+        RayRuns: zeros for a ray that never is inside the grid; metres in
+        the floating type of the rays.
 
     Raises:
-        ValueError: when shapes disagree, ``occupied`` or ``truth`` is not
-            bool, or a ray is not finite or has no direction.
+        ValueError: when shapes disagree, a volume is not bool, or a ray is
+            not finite or has no direction.
     """
     starts, units = _checked('count_runs', occupied, origins, directions, grid)
-    if truth is None:
-        truth = occupied
-    elif truth.dtype != torch.bool:
-        raise ValueError(f'count_runs: truth must be bool, got {truth.dtype}')
-    same_shape('count_runs truth', truth.shape, grid.shape)
-    count, thickness, ghosts = _runs(
-        occupied.detach().cpu().contiguous().numpy(),
-        truth.detach().cpu().contiguous().numpy(),
+    volumes = [occupied]
+    for name, volume, default in (
+        ('truth', truth, occupied),
+        ('unknown', unknown, torch.zeros_like(occupied)),
+    ):
+        volume = default if volume is None else volume
+        if volume.dtype != torch.bool:
+            raise ValueError(
+                f'count_runs: {name} must be bool, got {volume.dtype}'
+            )
+        same_shape(f'count_runs {name}', volume.shape, grid.shape)
+        volumes.append(volume)
+    found = _runs(
+        *(v.detach().cpu().contiguous().numpy() for v in volumes),
         starts,
         units,
         np.array(grid.min),
         np.array(grid.size),
     )
-    device = origins.device
-    return RayRuns(
-        torch.from_numpy(count).to(device),
-        torch.from_numpy(thickness).to(device, _float(origins, directions)),
-        torch.from_numpy(ghosts).to(device),
+    runs = RayRuns(*(torch.from_numpy(v).to(origins.device) for v in found))
+    dtype = _float(origins, directions)
+    return runs._replace(
+        thickness=runs.thickness.to(dtype),
+        before=runs.before.to(dtype),
+        behind=runs.behind.to(dtype),
     )
 
 
@@ -356,17 +374,19 @@ def _mark(
 def _runs(
     occupied: np.ndarray,  # (X, Y, Z) bool
     truth: np.ndarray,  # (X, Y, Z) bool
+    unknown: np.ndarray,  # (X, Y, Z) bool
     starts: np.ndarray,  # (R, 3) metres
     units: np.ndarray,  # (R, 3) unit vectors
     low: np.ndarray,  # (3,) metres
     size: np.ndarray,  # (3,) metres
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The kernel of :func:`count_runs`, in float64."""
     rays, shape = len(starts), occupied.shape
     last_x, last_y, last_z = shape[0] - 1, shape[1] - 1, shape[2] - 1
     count = np.zeros(rays, np.int64)
     thickness = np.zeros(rays)
     ghosts = np.zeros(rays, np.int64)
+    before, behind = np.zeros(rays), np.zeros(rays)
     cell = np.empty(3, np.int64)
     p, d = np.empty(3), np.empty(3)
     for r in range(rays):
@@ -388,13 +408,16 @@ def _runs(
             if t < math.inf:
                 reached = max(reached, t - abs(pace))
         inside, known, begin = False, False, 0.0
-        beyond = False
+        beyond, false, met = False, False, False
         while True:
+            if not beyond:
+                met = met or truth[x, y, z]
             if not beyond and occupied[x, y, z]:
                 if not inside:
                     inside, known, begin = True, False, reached
                     count[r] += 1
-                known = known or truth[x, y, z]
+                false = not (truth[x, y, z] or unknown[x, y, z])
+                known = known or not false
             elif inside:
                 inside = False
                 if count[r] == 1:
@@ -403,6 +426,7 @@ def _runs(
                     ghosts[r] += 1
             if beyond:
                 break
+            entered = reached
             if tx < ty and tx < tz:
                 reached, beyond = tx, x == last_x * up_x
                 x += step_x
@@ -415,7 +439,12 @@ def _runs(
                 reached, beyond = tz, z == last_z * up_z
                 z += step_z
                 tz = (z + up_z - pz) * pace_z
-    return count, thickness, ghosts
+            if inside and false:
+                if met:
+                    behind[r] += reached - entered
+                else:
+                    before[r] += reached - entered
+    return count, thickness, ghosts, before, behind
 
 
 @numba.njit(cache=True)
