@@ -18,6 +18,7 @@ from occsplat.engine import (
 )
 from occsplat.engine.opacity_threshold import OPTION
 from occsplat.models.heads import OccHead
+from occsplat.structures import OccPrediction
 
 
 def model_of(threshold):
@@ -66,9 +67,11 @@ def test_it_changes_what_is_predicted(calibrated):
     logits = torch.zeros(1, free + 1, 1, 1, 1)
     # a voxel of opacity 0.2: something at 0.1, nothing at 0.3
     logits[0, free] = torch.log(torch.tensor(4.0 * free))
-    before = model.occ_head._classes(logits).item()
+    prediction = OccPrediction(logits=logits)
+    before = model.occ_head.predict(prediction)[0].item()
     load_model_weights(model, calibrated)
-    assert before != free and model.occ_head._classes(logits).item() == free
+    after = model.occ_head.predict(prediction)[0].item()
+    assert before != free and after == free
 
 
 def test_the_command_line_wins(calibrated, said):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from abc import abstractmethod
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 from mmengine.dist import all_gather_object
@@ -65,6 +65,17 @@ class CountMetric(BaseMetric):
     def add(self, token: str, **fields: Any) -> None:
         """Count one key frame, unless its token was counted before."""
 
+    def shared(self, token: str, **fields: Any) -> dict[str, Any]:
+        """Further arguments of ``add`` that no prediction changes.
+
+        Whoever counts several predictions of a frame asks for them once.
+
+        Args:
+            token (str): names the frame.
+            **fields: those of the frame, without the prediction's.
+        """
+        return {}
+
     def checked(self, token: str, **fields: Any) -> list[Any]:
         """The fields of a frame as tensors, see ``check_fields``.
 
@@ -105,8 +116,19 @@ class CountMetric(BaseMetric):
                     f'sample, missing {missing} in sample '
                     f'{sample.get("token")!r}'
                 )
-            fields = (*self.required, *self.optional)
-            self.add(**{key: sample.get(key) for key in fields})
+            self.add(**self.fields_of(sample))
+
+    def fields_of(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """What ``add`` takes of a sample."""
+        return {k: sample.get(k) for k in (*self.required, *self.optional)}
+
+    def gathered(self) -> dict[str, Any]:
+        """Counts by token of the frames that any rank has counted so far."""
+        frames: dict[str, Any] = {}
+        # reversed: of two ranks with the same frame the lower one wins
+        for part in reversed(all_gather_object(self.frames)):
+            frames.update(part)
+        return frames
 
     def score(self) -> dict[str, float]:
         """Metrics of the frames counted so far in this process."""
@@ -146,11 +168,7 @@ class CountMetric(BaseMetric):
         Raises:
             ValueError: when no rank has seen a frame.
         """
-        own = self.frames
-        self.frames = {}
-        # reversed: of two ranks with the same frame the lower one wins
-        for part in reversed(all_gather_object(own)):
-            self.frames.update(part)
+        self.frames = self.gathered()
         if not self.frames:
             raise ValueError(
                 f'{type(self).__name__}.evaluate: no frame was processed'

@@ -235,14 +235,53 @@ def count_rays(
     """
     if (pred_flow is None) != (gt_flow is None):
         raise ValueError('count_rays expects both flows or none of them')
+    truth = true_rays(gt_occ, origins, directions, spec, grid, gt_flow)
+    return count_against(truth, pred_occ, spec, grid, pred_flow)
+
+
+@dataclass
+class TrueRays:
+    """The rays of a key frame that hit something in the truth.
+
+    The others do not count, whatever is predicted: no need to cast them.
+
+    Attributes:
+        starts: metres in the reference frame, float64 (R, 3).
+        directions: float64 (R, 3).
+        seen: what they see of the truth.
+    """
+
+    starts: Tensor
+    directions: Tensor
+    seen: FrameRays
+
+
+def true_rays(
+    gt_occ: Tensor,  # (X, Y, Z)
+    origins: Tensor,  # (T, 3)
+    directions: Tensor,  # (D, 3)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    gt_flow: Tensor | None = None,  # (X, Y, Z, 2)
+) -> TrueRays:
+    """The first half of ``count_rays``, which no prediction changes."""
     starts, rays = _all_rays(origins, directions)
     truth = _cast('gt', gt_occ, starts, rays, spec, grid, gt_flow)
-    # the other rays do not count: no need to cast them again
     kept = truth.label != spec.free
-    pred = _cast(
-        'pred', pred_occ, starts[kept], rays[kept], spec, grid, pred_flow
-    )
-    return compare_rays(pred, truth[kept], spec)
+    return TrueRays(starts[kept], rays[kept], truth[kept])
+
+
+def count_against(
+    truth: TrueRays,
+    pred_occ: Tensor,  # (X, Y, Z)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+    pred_flow: Tensor | None = None,  # (X, Y, Z, 2)
+) -> RayCounts:
+    """The second half of ``count_rays``."""
+    rays = truth.starts, truth.directions
+    pred = _cast('pred', pred_occ, *rays, spec, grid, pred_flow)
+    return compare_rays(pred, truth.seen, spec)
 
 
 def compare_rays(

@@ -19,9 +19,11 @@ from .ray_counts import (
     THRESHOLDS,
     FrameRays,
     RayCounts,
+    TrueRays,
     compare_rays,
-    count_rays,
+    count_against,
     lidar_rays,
+    true_rays,
 )
 
 
@@ -79,6 +81,7 @@ class RayIoUMetric(CountMetric):
         ray_origins: Tensor | ArrayLike,
         pred_flow: Tensor | ArrayLike | None = None,
         gt_flow: Tensor | ArrayLike | None = None,
+        truth: TrueRays | None = None,
     ) -> None:
         """Count one key frame, unless its token was counted before.
 
@@ -89,6 +92,7 @@ class RayIoUMetric(CountMetric):
             ray_origins: metres in the reference frame, (T, 3).
             pred_flow: m/s, (X, Y, Z, 2); needed if flow is scored.
             gt_flow: m/s, (X, Y, Z, 2); needed if flow is scored.
+            truth: what ``shared`` gave for the same frame, to save time.
 
         Raises:
             ValueError: when shapes disagree with the grid, an id is not in
@@ -113,14 +117,39 @@ class RayIoUMetric(CountMetric):
             ray_origins=ray_origins,
             **flows,
         )
-        self.frames[token] = count_rays(
-            pred_occ,
+        if truth is None:
+            truth = self._true_rays(gt_occ, ray_origins, flow[1])
+        self.frames[token] = count_against(
+            truth, pred_occ, self.spec, self.grid, flow[0]
+        )
+
+    def shared(
+        self,
+        token: str,
+        gt_occ: Tensor | ArrayLike,
+        ray_origins: Tensor | ArrayLike,
+        gt_flow: Tensor | ArrayLike | None = None,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """The rays cast through the truth, see CountMetric."""
+        gt_occ, ray_origins, gt_flow = self.checked(
+            token,
+            gt_occ=gt_occ,
+            ray_origins=ray_origins,
+            gt_flow=gt_flow if self.flow else None,
+        )
+        return dict(truth=self._true_rays(gt_occ, ray_origins, gt_flow))
+
+    def _true_rays(
+        self, gt_occ: Tensor, ray_origins: Tensor, gt_flow: Tensor | None
+    ) -> TrueRays:
+        return true_rays(
             gt_occ,
             ray_origins,
             self.directions,
             self.spec,
             self.grid,
-            *flow,
+            gt_flow,
         )
 
     def add_rays(self, token: str, pred: FrameRays, truth: FrameRays) -> None:

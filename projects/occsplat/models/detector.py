@@ -146,12 +146,21 @@ class OccDetector(BaseModel):
         """Fill in what is predicted, one field each.
 
         ``pred_occ`` (X, Y, Z), ``pred_flow`` (X, Y, Z, 2) and
-        ``pred_offsets`` (6, x, y, z), those that the heads predict.
+        ``pred_offsets`` (6, x, y, z), those that the heads predict, and
+        ``pred_opacity`` where the head goes by an opacity threshold.
         """
         prediction = self._predict(inputs, data_samples)
-        occ, flow = self.occ_head.predict(prediction)
+        threshold = getattr(self.occ_head, 'opacity_threshold', None)
+        opacity = None
+        if threshold is None:
+            occ, flow = self.occ_head.predict(prediction)
+        else:
+            opacity = self.occ_head.opacity(prediction)
+            occ, flow = opacity.at(threshold)
         for i, sample in enumerate(data_samples):
             sample.pred_occ = occ[i]
+            if opacity is not None:
+                sample.pred_opacity = opacity[i]
             if flow is not None:
                 sample.pred_flow = flow[i]
             if prediction.offsets is not None:

@@ -9,6 +9,7 @@ from .label_statistics import LabelStatistics
 from .occ_data import OccBatch, OccDataSample, OccPrediction
 from .pixel_labels import PixelLabels
 from .voxel_grid import VoxelGrid, as_grid, same_shape
+from .voxel_opacity import VoxelOpacity
 
 __all__ = [
     'AdjacentFrames',
@@ -23,6 +24,7 @@ __all__ = [
     'OccPrediction',
     'PixelLabels',
     'VoxelGrid',
+    'VoxelOpacity',
     'as_grid',
     'same_shape',
 ]

@@ -46,6 +46,8 @@ class OccDataSample(BaseDataElement):
         pred_occ (Tensor): class ids, uint8 (X, Y, Z).
         pred_flow (Tensor): m/s, (X, Y, Z, 2).
         pred_offsets (Tensor): metres, as gt_offsets.
+        pred_opacity (VoxelOpacity): what pred_occ and pred_flow were made
+            of, from heads that go by an opacity threshold, (X, Y, Z).
 
     Meta fields: token, scene_token, scene_name, prev, next, timestamp
     (seconds), sample_idx, ref2global (4, 4) float64, ray_origins (R, 3).

@@ -16,6 +16,7 @@ of the labels, L feature maps that are mixed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Sequence
 
 import torch
@@ -25,7 +26,13 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from occsplat.structures import LabelSpec, OccBatch, OccPrediction, same_shape
+from occsplat.structures import (
+    LabelSpec,
+    OccBatch,
+    OccPrediction,
+    VoxelOpacity,
+    same_shape,
+)
 
 from ..losses import (
     flow_l1_loss,
@@ -274,24 +281,25 @@ class OccHead(nn.Module):
             (B, X, Y, Z, 2), exactly 0 in voxels of immovable classes; None
             where no flow is predicted.
         """
-        occ = self._classes(prediction.logits)
-        flow = prediction.flow
-        if flow is not None:
-            moves = self.movable[occ][:, None]
-            flow = torch.where(moves, flow, 0).permute(0, 2, 3, 4, 1)
-        return occ.to(torch.uint8), flow
+        if self.opacity_threshold is not None:
+            return self.opacity(prediction).at(self.opacity_threshold)
+        occ = prediction.logits.argmax(dim=1)
+        return occ.to(torch.uint8), self._moving(prediction.flow, occ)
 
-    def _classes(self, logits: Tensor) -> Tensor:
-        """(B, K, X, Y, Z) -> class ids (B, X, Y, Z)."""
-        if self.opacity_threshold is None:
-            return logits.argmax(dim=1)
-        free = self.spec.free
+    def opacity(self, prediction: OccPrediction) -> VoxelOpacity:
+        """What ``predict`` holds against the threshold, if there is one."""
+        logits, free = prediction.logits, self.spec.free
         opacity = 1 - logits.softmax(dim=1)[:, free]
-        others = logits.clone()
-        others[:, free] = -torch.inf
-        return torch.where(
-            opacity >= self.opacity_threshold, others.argmax(dim=1), free
-        )
+        found = VoxelOpacity.from_scores(opacity, logits, free)
+        flow = self._moving(prediction.flow, found.likeliest.long())
+        return replace(found, flow=flow)
+
+    def _moving(self, flow: Tensor | None, occ: Tensor) -> Tensor | None:
+        """Flow (B, X, Y, Z, 2), 0 where the class (B, X, Y, Z) is at rest."""
+        if flow is None:
+            return None
+        moves = self.movable[occ][:, None]
+        return torch.where(moves, flow, 0).permute(0, 2, 3, 4, 1)
 
     def _check_labels(
         self, prediction: OccPrediction, batch: OccBatch

@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from occsplat.structures import LabelSpec, OccBatch, OccPrediction, VoxelGrid
+from occsplat.structures import (
+    LabelSpec,
+    OccBatch,
+    OccPrediction,
+    VoxelGrid,
+    VoxelOpacity,
+)
 
 from ..losses import log_count_weights
 from .voxel_mlp_head import VoxelMLPHead
@@ -111,6 +117,12 @@ class OpacityHead(VoxelMLPHead):
         }
 
     @torch.no_grad()
+    def opacity(self, prediction: OccPrediction) -> VoxelOpacity:
+        """What ``predict`` holds against the threshold."""
+        logits, free = prediction.logits, self.spec.free
+        opacity = 1 - logits[:, free].exp()
+        return VoxelOpacity.from_scores(opacity, logits, free)
+
     def predict(self, prediction: OccPrediction) -> tuple[Tensor, None]:
         """The likeliest class where opaque enough, free elsewhere.
 
@@ -120,11 +132,4 @@ class OpacityHead(VoxelMLPHead):
         Returns:
             tuple: class ids, uint8 (B, X, Y, Z), and None, no flow.
         """
-        logits, free = prediction.logits, self.spec.free
-        opacity = 1 - logits[:, free].exp()
-        others = logits.clone()
-        others[:, free] = -torch.inf
-        occ = torch.where(
-            opacity >= self.opacity_threshold, others.argmax(dim=1), free
-        )
-        return occ.to(torch.uint8), None
+        return self.opacity(prediction).at(self.opacity_threshold)
