@@ -6,9 +6,10 @@ python tools/calibrate_threshold.py CONFIG CHECKPOINT --by mIoU --dry-run
 A head that renders trained says how opaque a voxel is, and occupied is what
 reaches a threshold. The network runs once over the last key frames of the
 training split, as in a test, and every threshold is scored on what it says
-of them. The best one goes into the checkpoint, and test.py, visualize.py
-and infer.py use it from there, unless --cfg-options
-model.occ_head.opacity_threshold=... says otherwise.
+of them; false metres and ghosts (DuplicateMetric) are counted for the best
+one alone. It goes into the checkpoint, and test.py, visualize.py and infer.py
+use it from there, unless --cfg-options model.occ_head.opacity_threshold=...
+says otherwise.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ import argparse
 import csv
 import io
 import math
-import operator
 import os
 import sys
-from functools import reduce
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -46,22 +45,23 @@ from occsplat.engine import (  # noqa: E402
     update_meta,
     user_errors,
 )
-from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
+from occsplat.evaluation import (  # noqa: E402
+    CALIBRATION_THRESHOLDS,
+    DuplicateMetric,
+    OccIoUMetric,
+    RayIoUMetric,
+    ThresholdSweep,
+    best_threshold,
+    choices,
+    pooled,
+)
 from visualize import add_run_options, build_split, load_model  # noqa: E402
 
-THRESHOLDS = (
-    *(0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3),
-    *(0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-)
-#: metrics of the config's test_evaluator that are scored, and what of them
-#: a threshold can be chosen by
-SCORED = dict(
-    RayIoUMetric=('RayIoU', 'RayIoU@1', 'RayIoU@2', 'RayIoU@4'),
-    OccIoUMetric=('mIoU', 'IoU'),
-    DuplicateMetric=(),
-)
-#: shown of each, whatever its prefix
-SHOWN = (*sum(SCORED.values(), ()), 'Runs', 'GhostRate', 'Thickness')
+#: metrics of the config's test_evaluator that are scored: those that a
+#: threshold can be chosen by at every threshold, the other at the best one
+SCORED = (RayIoUMetric, OccIoUMetric, DuplicateMetric)
+#: shown of the last
+DETAILS = ('FalseBehind', 'FalseBefore', 'Runs', 'GhostRate', 'Thickness')
 #: part of the training split that is scored, at least so many key frames
 _SHARE, _LEAST = 10, 20
 
@@ -81,9 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
         '--thresholds',
         nargs='+',
         type=float,
-        default=THRESHOLDS,
+        default=CALIBRATION_THRESHOLDS,
         metavar='TAU',
-        help=f'default: {" ".join(f"{t:g}" for t in THRESHOLDS)}',
+        help='default: ' + ' '.join(f'{t:g}' for t in CALIBRATION_THRESHOLDS),
     )
     parser.add_argument(
         '--by',
@@ -134,107 +134,79 @@ def frame_indices(total: int, split: str, frames: int | None) -> range:
     return range(max(total - frames, 0), total)
 
 
-def build_metrics(cfg: Config) -> list[CountMetric]:
+def build_sweep(
+    cfg: Config, thresholds: Sequence[float], by: str
+) -> ThresholdSweep:
     """Those of the config's test metrics that are scored, new and empty.
 
     Raises:
-        ConfigError: when there is none.
+        ConfigError: when there is none, or no threshold is chosen ``by``.
     """
     evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
-    chosen = [
-        dict(e, flow=False) if e['type'] == 'RayIoUMetric' else e
-        for e in evaluators
-        if e['type'] in SCORED
-    ]
-    if not chosen:
-        raise ConfigError(
-            f'test_evaluator: expected one of {", ".join(SCORED)}, got '
-            f'{", ".join(e["type"] for e in evaluators) or "none"}'
+    scored = [kind.__name__ for kind in SCORED]
+    metrics = [
+        METRICS.build(
+            dict(e, flow=False) if e['type'] == RayIoUMetric.__name__ else e
         )
-    return [METRICS.build(evaluator) for evaluator in chosen]
-
-
-def lead(metric: CountMetric) -> str:
-    """What the keys of a metric begin with."""
-    return f'{metric.prefix}/' if metric.prefix else ''
-
-
-def check_choice(metrics: Sequence[CountMetric], by: str) -> None:
-    """Raise a ConfigError for a metric that no threshold is chosen by."""
-    allowed = [
-        f'{lead(metric)}{key}'
-        for metric in metrics
-        for key in SCORED[type(metric).__name__]
+        for e in evaluators
+        if e['type'] in scored
     ]
+    if not metrics:
+        raise ConfigError(
+            f'test_evaluator: expected one of {", ".join(scored)}, '
+            f'got {", ".join(e["type"] for e in evaluators) or "none"}'
+        )
+    allowed = choices(metrics)
     if by not in allowed:
         raise ConfigError(
             f'--by {by}: expected one of {", ".join(allowed) or "none"}, '
             'which the test_evaluator of the config has'
         )
+    return ThresholdSweep(metrics, thresholds, by)
 
 
-def sweep(
-    cfg: Config,
-    model: BaseModel,
-    dataset: Any,
-    indices: range,
-    thresholds: Sequence[float],
-) -> dict[float, Scores]:
+def run_sweep(
+    sweep: ThresholdSweep, model: BaseModel, dataset: Any, indices: range
+) -> dict[float, dict[str, float]]:
     """Score every threshold; the network sees each key frame once.
 
     Args:
-        cfg: names the metrics.
+        sweep: without a frame.
         model: its occupancy head has an opacity threshold.
         dataset: key frames in scene and time order.
         indices: of the key frames, in that order: some models remember.
-        thresholds: each between 0 and 1.
 
     Returns:
-        dict: metrics by threshold.
+        dict: metrics by threshold; ``DETAILS`` are nan but for the best.
+
+    Raises:
+        ConfigError: when the metric to choose by is not defined for any.
     """
     head = threshold_head(model)
-    metrics = {threshold: build_metrics(cfg) for threshold in thresholds}
     for index in tqdm(indices, desc='frames', disable=None):
         data = model.data_preprocessor(pseudo_collate([dataset[index]]))
         with torch.no_grad():
             prediction = model(**data, mode='tensor')
+            opacity = head.opacity(prediction)[0]
         sample = data['data_samples'][0].cpu()
-        for threshold in thresholds:
-            head.opacity_threshold = threshold
-            sample.pred_occ = head.predict(prediction)[0][0].cpu()
-            for metric in metrics[threshold]:
-                metric.process(None, [sample])
-    return {
-        threshold: {
-            name: value
-            for metric in scorers
-            for name, value in pooled(metric).items()
-        }
-        for threshold, scorers in metrics.items()
-    }
-
-
-def pooled(metric: CountMetric) -> Scores:
-    """Those of a metric's scores that the table shows, nothing logged."""
-    scores = metric.summary(reduce(operator.add, metric.frames.values()))
-    return {f'{lead(metric)}{k}': scores[k] for k in SHOWN if k in scores}
-
-
-def best_threshold(scores: Mapping[float, Scores], by: str) -> float:
-    """The threshold with the highest score, the lowest of equals.
-
-    Raises:
-        ConfigError: when it is not defined for any threshold.
-    """
-    defined = {t: s[by] for t, s in scores.items() if not math.isnan(s[by])}
-    if not defined:
+        sample.pred_opacity = opacity.to('cpu')
+        sweep.process([sample])
+    scores = sweep.scores()
+    best = best_threshold(scores, sweep.by)
+    if best is None:
         raise ConfigError(
-            f'{by} is not defined for any threshold: the key frames have no '
-            'labels that count'
+            f'{sweep.by} is not defined for any threshold: the key frames '
+            'have no labels that count'
         )
-    return max(sorted(defined), key=defined.__getitem__)
+    sweep.settle(best)
+    for metric in sweep.waiting:
+        details = pooled(metric, DETAILS)
+        for threshold, row in scores.items():
+            here = threshold == best
+            row.update(details if here else dict.fromkeys(details, math.nan))
+    return scores
 
 
 def markdown(scores: Mapping[float, Scores], best: float) -> str:
@@ -276,12 +248,12 @@ def main(argv: Sequence[str] | None = None) -> float:
         cfg = load_config(args.config, args.cfg_options)
         model = load_model(cfg, args)
         before = threshold_head(model).opacity_threshold
-        check_choice(build_metrics(cfg), args.by)
+        # the one in use is scored, too, to see what changes
+        sweep = build_sweep(cfg, (*args.thresholds, before), args.by)
+        thresholds = sweep.thresholds
         dataset = build_split(cfg, args.split)
         indices = frame_indices(len(dataset), args.split, args.frames)
-        # the one in use is scored, too, to see what changes
-        thresholds = sorted({*args.thresholds, before})
-        scores = sweep(cfg, model, dataset, indices, thresholds)
+        scores = run_sweep(sweep, model, dataset, indices)
         best = best_threshold(scores, args.by)
         found = (
             f'best {args.by} of {len(thresholds)} thresholds, '

@@ -2,18 +2,26 @@
 
 A head that renders trained says how opaque a voxel is, and occupied is what
 reaches a threshold (GSRender, eq. 7). Which one is best depends on the
-weights, so ``tools/calibrate_threshold.py`` stores the one it finds in the
-checkpoint's ``meta``, and it goes where the weights go.
+weights, so validation tries several, and ``tools/calibrate_threshold.py``
+stores the one it finds in the checkpoint's ``meta``: it goes where the weights
+go.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
+from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
 from torch import nn
+
+from occsplat.evaluation import (
+    VALIDATION_THRESHOLDS,
+    ThresholdSweep,
+    choices,
+)
 
 from .errors import CheckpointError, ConfigError
 
@@ -39,6 +47,39 @@ def threshold_head(model: nn.Module) -> nn.Module:
             'number between 0 and 1'
         )
     return head
+
+
+def sweep_thresholds(
+    evaluator: Evaluator, model: nn.Module, wanted: Sequence[str] = ()
+) -> Evaluator:
+    """What validates a model: several thresholds, if it goes by one.
+
+    While a network learns, nobody knows which threshold suits it, and at
+    any other its scores say little: a checkpoint that was the best at 0.5
+    may be the one whose opacities happen to be high.
+
+    Args:
+        evaluator: with the metrics of the validation.
+        model: not wrapped for distributed training.
+        wanted: keys that checkpoints are chosen by. The first by which
+            a threshold can be chosen is the one that it is chosen by;
+            RayIoU, or else mIoU, if there is none.
+
+    Returns:
+        Evaluator: a ThresholdSweep, which tries the head's own threshold,
+        too; or ``evaluator`` itself, where the head has none or no metric
+        can be swept.
+    """
+    head = getattr(model, 'occ_head', None)
+    own = getattr(head, META_KEY, None)
+    allowed = choices(evaluator.metrics)
+    if own is None or not allowed or type(evaluator) is not Evaluator:
+        return evaluator
+    by = next((key for key in wanted if key in allowed), None)
+    thresholds = (*VALIDATION_THRESHOLDS, own)
+    sweep = ThresholdSweep(evaluator.metrics, thresholds, by)
+    sweep.dataset_meta = evaluator.dataset_meta
+    return sweep
 
 
 def stored_threshold(

@@ -8,9 +8,12 @@ from typing import Any
 
 from mmdet3d.registry import RUNNERS
 from mmengine.dist import is_main_process
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
 
 from .checkpoint import latest_checkpoint, read_checkpoint
+from .opacity_threshold import sweep_thresholds
 from .run_state import check_same_checkpoint, load_run_state, save_run_state
 from .train_loop import ResumableTrainLoop
 
@@ -22,6 +25,9 @@ class OccRunner(Runner):
     mmengine writes a checkpoint under its final name. Here it is written
     beside it and renamed when it is complete, so that the newest file of a
     run can always be resumed from. Local folders only, like ``--resume``.
+
+    Validation of a head that goes by an opacity threshold tries several,
+    see ``sweep_thresholds``.
 
     Where a config says EpochBasedTrainLoop it gets a ResumableTrainLoop.
     Checkpoints that have the optimizer come with the state of the run, see
@@ -41,6 +47,22 @@ class OccRunner(Runner):
                 loop.pop('by_epoch', None)
                 loop['type'] = ResumableTrainLoop
         return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """As in mmengine; opacity thresholds are swept where there is one."""
+        loop = super().build_val_loop(loop)
+        model = self.model
+        if is_model_wrapper(model):
+            model = model.module
+        wanted = [
+            key
+            for hook in self.hooks
+            if isinstance(hook, CheckpointHook)
+            for key in hook.save_best or ()
+        ]
+        if isinstance(loop, ValLoop):
+            loop.evaluator = sweep_thresholds(loop.evaluator, model, wanted)
+        return loop
 
     def save_checkpoint(
         self,

@@ -40,12 +40,22 @@ from .ray_files import (
 from .ray_iou_metric import RayIoUMetric
 from .run_counts import RunCounts, count_ray_runs
 from .sensor_cameras import exit_depth, pixel_rays, sensor_cameras
+from .threshold_sweep import (
+    CALIBRATION_THRESHOLDS,
+    VALIDATION_THRESHOLDS,
+    ThresholdSweep,
+    best_threshold,
+    choices,
+    pooled,
+)
 from .visible_iou_metric import VisibleIoUMetric, seen_by_cameras
 from .volume_files import VOLUME_FILE, read_volumes, write_volumes
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 __all__ = [
+    'CALIBRATION_THRESHOLDS',
     'CHALLENGE_INFO',
+    'VALIDATION_THRESHOLDS',
     'DIRECTIONS',
     'VOLUME_FILE',
     'BEVIoUMetric',
@@ -66,12 +76,15 @@ __all__ = [
     'RayFileWriter',
     'RayIoUMetric',
     'RunCounts',
+    'ThresholdSweep',
     'VisibleIoUMetric',
     'VoxelCounts',
+    'best_threshold',
     'box_ious',
     'cast_frame',
     'check_fields',
     'check_tokens',
+    'choices',
     'compare_rays',
     'count_boundaries',
     'count_boxes',
@@ -88,6 +101,7 @@ __all__ = [
     'lidar_rays',
     'near_boundary',
     'pixel_rays',
+    'pooled',
     'read_challenge_info',
     'read_ray_file',
     'read_volumes',

@@ -61,6 +61,11 @@ class CountMetric(BaseMetric):
         self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.frames: dict[str, Any] = {}
 
+    @property
+    def lead(self) -> str:
+        """What its keys begin with."""
+        return f'{self.prefix}/' if self.prefix else ''
+
     @abstractmethod
     def add(self, token: str, **fields: Any) -> None:
         """Count one key frame, unless its token was counted before."""
@@ -109,17 +114,20 @@ class CountMetric(BaseMetric):
         for sample in data_samples:
             if isinstance(sample, BaseDataElement):
                 sample = sample.to_dict()
-            missing = [k for k in self.required if sample.get(k) is None]
-            if missing:
-                raise ValueError(
-                    f'{type(self).__name__} needs {self.required} in every '
-                    f'sample, missing {missing} in sample '
-                    f'{sample.get("token")!r}'
-                )
             self.add(**self.fields_of(sample))
 
     def fields_of(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """What ``add`` takes of a sample."""
+        """What ``add`` takes of a sample.
+
+        Raises:
+            ValueError: when a required field is absent.
+        """
+        missing = [k for k in self.required if sample.get(k) is None]
+        if missing:
+            raise ValueError(
+                f'{type(self).__name__} needs {self.required} in every '
+                f'sample, missing {missing} in sample {sample.get("token")!r}'
+            )
         return {k: sample.get(k) for k in (*self.required, *self.optional)}
 
     def gathered(self) -> dict[str, Any]:
@@ -144,11 +152,10 @@ class CountMetric(BaseMetric):
             keys as ``evaluate`` gives them. Their mean over frames is not
             the metric of the set, for which counts are pooled.
         """
-        lead = f'{self.prefix}/' if self.prefix else ''
         classes = tuple(f'_{name}' for name in self.spec.classes)
         return {
             token: {
-                f'{lead}{key}': value
+                f'{self.lead}{key}': value
                 for key, value in self.summary(counts).items()
                 if not key.endswith(classes)
             }
@@ -182,8 +189,7 @@ class CountMetric(BaseMetric):
             )
         metrics = self.score()
         self.frames = {}
-        lead = f'{self.prefix}/' if self.prefix else ''
-        return {f'{lead}{key}': value for key, value in metrics.items()}
+        return {f'{self.lead}{key}': value for key, value in metrics.items()}
 
 
 def mean_of_defined(values: np.ndarray) -> float:
