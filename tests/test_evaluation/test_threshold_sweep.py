@@ -205,6 +205,9 @@ def test_without_frames_and_without_opacity(frames):
     del frames[0].pred_opacity
     with pytest.raises(ValueError, match="'frame0' has no pred_opacity"):
         ThresholdSweep(metrics(), TAUS).process(frames)
+    frames[2].pred_opacity.opacity[3, 2, 1] = math.nan
+    with pytest.raises(ValueError, match="'frame2', pred_opacity: expected"):
+        ThresholdSweep(metrics(), TAUS).process(frames[1:])
     del frames[1].gt_occ
     with pytest.raises(ValueError, match=r"missing \['gt_occ'\] in sample"):
         ThresholdSweep(metrics(), TAUS).process(frames[1:])

@@ -229,6 +229,27 @@ def test_an_opacity_threshold_finds_faint_surfaces():
     assert high.flatten().tolist() == [free] * 3
 
 
+def test_flow_follows_the_threshold():
+    torch.manual_seed(0)
+    prediction = OccPrediction(
+        logits=torch.randn(2, 4, 3, 3, 2), flow=torch.randn(2, 2, 3, 3, 2)
+    )
+    head = make_head(opacity_threshold=0.7)
+    occ, flow = head.predict(prediction)
+    moves = torch.isin(occ.long(), torch.tensor(SPEC.movable))
+    expected = prediction.flow.permute(0, 2, 3, 4, 1) * moves[..., None]
+    assert torch.equal(flow, expected)
+    assert 0 < moves.float().mean() < 1 and (occ == SPEC.free).any()
+    # any other threshold from the same pass
+    lower = head.opacity(prediction).at(0.2)
+    single = make_head(opacity_threshold=0.2).predict(prediction)
+    assert torch.equal(lower[0], single[0])
+    assert torch.equal(lower[1], single[1])
+    one = head.opacity(prediction)[1].at(0.2)
+    assert torch.equal(one[0], lower[0][1])
+    assert torch.equal(one[1], lower[1][1])
+
+
 def test_label_spec_leaves_no_trace_in_the_state_dict():
     assert not {'movable', 'class_weight'} & set(make_head().state_dict())
 

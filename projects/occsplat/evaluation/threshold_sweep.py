@@ -22,9 +22,10 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from occsplat.structures import VoxelOpacity
+from occsplat.structures import DataError, VoxelOpacity
 
 from .count_metric import CountMetric
+from .fields import check_finite
 from .occ_iou_metric import OccIoUMetric
 from .ray_iou_metric import RayIoUMetric
 
@@ -108,7 +109,8 @@ class ThresholdSweep(Evaluator):
             data_batch: as in mmengine.
 
         Raises:
-            ValueError: when a sample has no ``pred_opacity``.
+            ValueError: when a sample has no ``pred_opacity``, or one that
+                is not finite.
         """
         samples = [
             s.to_dict() if isinstance(s, BaseDataElement) else s
@@ -123,6 +125,13 @@ class ThresholdSweep(Evaluator):
                     'which thresholds are tried on: the model has to give '
                     'what the opacity method of its occupancy head returns'
                 )
+            # nan reaches no threshold, and would pass for free space
+            try:
+                check_finite('pred_opacity', sample['pred_opacity'].opacity)
+            except ValueError as error:
+                raise DataError(
+                    f'sample {sample.get("token")!r}, {error}'
+                ) from error
             if sample.get('token') not in self._seen:
                 self._seen.add(sample.get('token'))
                 self._count(sample)
