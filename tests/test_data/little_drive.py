@@ -97,6 +97,8 @@ def write_drive(root, scenes=(('a', 5),), sensors=True):
         path = root / 'samples/LIDAR_TOP' / info['lidar_points']['lidar_path']
         path.parent.mkdir(parents=True, exist_ok=True)
         points = rng.uniform(-20, 20, (500, 5)).astype(np.float32)
+        # intensity and beam
+        points[:, 3:] = np.floor(np.abs(points[:, 3:]))
         points.tofile(path)
     write_infos(root, data_list)
     return data_list

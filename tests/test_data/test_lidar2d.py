@@ -442,8 +442,8 @@ def test_cameras_that_see_nothing_are_an_error(minitown_infos, tmp_path):
     def turn_up(info):
         for camera in info['images'].values():
             up = np.eye(4)
-            up[2, 3] = -1000  # a thousand metres above all, looking up
-            camera['lidar2cam'] = up.tolist()
+            up[2, 3] = -90  # far above all, looking up
+            camera.update(lidar2cam=up.tolist(), cam2ego=None)
 
     changed_infos(root, turn_up)
     with pytest.raises(DataError, match='no camera sees any LiDAR return'):

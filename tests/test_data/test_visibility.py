@@ -299,9 +299,11 @@ def test_cameras_that_see_nothing_are_an_error(minitown_infos, tmp_path):
     infos = read_infos(root, 'train')
     info = infos['data_list'][0]
     up = np.eye(4)
-    up[2, 3] = -1000  # a thousand metres above all, looking up
+    up[2, 3] = -90  # far above all, looking up
     info['images'] = {
-        'CAM_FRONT': dict(info['images']['CAM_FRONT'], lidar2cam=up.tolist())
+        'CAM_FRONT': dict(
+            info['images']['CAM_FRONT'], lidar2cam=up.tolist(), cam2ego=None
+        )
     }
     save(infos, root)
     with pytest.raises(DataError, match='no camera sees any voxel'):

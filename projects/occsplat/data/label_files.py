@@ -177,8 +177,15 @@ def checked_ids(occ: np.ndarray, spec: LabelSpec, path: str) -> np.ndarray:
         path: file to name in errors.
 
     Raises:
-        DataError: when there are ids that the label set does not know.
+        DataError: when they are no whole numbers, or there are ids that
+            the label set does not know.
     """
+    if occ.dtype.kind not in 'iu':
+        raise DataError(
+            f'{path}: semantics are {occ.dtype}; expected whole numbers, '
+            f'class ids of label spec {spec.name!r}. Is this a mask, or '
+            'another label set?'
+        )
     known = (*range(spec.num_classes), spec.ignore)
     unknown = np.setdiff1d(occ, known).tolist()
     if unknown:
@@ -188,6 +195,52 @@ def checked_ids(occ: np.ndarray, spec: LabelSpec, path: str) -> np.ndarray:
             f'{spec.ignore} (ignore). Is this another label set?'
         )
     return occ.astype(np.uint8)
+
+
+def checked_mask(mask: np.ndarray, name: str, path: str) -> np.ndarray:
+    """A mask as bool.
+
+    Args:
+        mask: bool, or whole numbers 0 and 1, of any shape.
+        name: of the array, to name in errors.
+        path: file to name in errors.
+
+    Raises:
+        DataError: when there is anything else.
+    """
+    if mask.dtype != bool:
+        whole = mask.dtype.kind in 'iu'
+        if not whole or ((mask != 0) & (mask != 1)).any():
+            found = _first(np.unique(mask).tolist()) if whole else mask.dtype
+            raise DataError(
+                f'{path}: {name} holds {found}; expected a mask, bool or 0 '
+                'and 1. Is this another array, or another label set?'
+            )
+    return mask.astype(bool)
+
+
+def checked_flow(flow: np.ndarray, path: str) -> np.ndarray:
+    """Velocities as float32.
+
+    Args:
+        flow: m/s, floats of any precision.
+        path: file to name in errors.
+
+    Raises:
+        DataError: when they are no floats, or not finite.
+    """
+    if flow.dtype.kind != 'f':
+        raise DataError(
+            f'{path}: flow is {flow.dtype}; expected floats, m/s. Is this '
+            'another array, or another label set?'
+        )
+    flow = flow.astype(np.float32)
+    if not np.isfinite(flow).all():
+        raise DataError(
+            f'{path}: flow has values that are not finite; unpack or make '
+            'the labels again'
+        )
+    return flow
 
 
 def _first(values: Sequence[Any], count: int = 10) -> str:

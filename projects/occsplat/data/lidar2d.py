@@ -29,9 +29,10 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 
+from occsplat.structures import check_writable
+
 from .errors import DataError
-from .frame_records import frame_record
-from .info_files import read_infos, write_infos
+from .info_files import read_infos, records_of, write_infos
 from .layout import LABEL_SETS, info_file
 from .lidarseg import class_table, lidarseg_file, open_lidarseg, read_classes
 from .pixel_files import SweepPixels, read_packed, write_packed
@@ -85,26 +86,22 @@ def create_lidar2d(
     Raises:
         FileNotFoundError: when tables, info file, a point cloud, a
             lidarseg file or an image are missing.
-        DataError: when one of them can't be used, or the cameras of a
-            frame see no return.
+        DataError: when one of them can't be used or written, or the
+            cameras of a frame see no return.
     """
-    infos = read_infos(root, split)
+    infos, path = read_infos(root, split), Path(root) / info_file(split)
+    records = records_of(infos, path, root, cameras=None)
     nusc = open_lidarseg(root, version)
-    records = []
-    for info in infos['data_list']:
-        record = frame_record(info, root)
+    for info, record in zip(infos['data_list'], records):
         info[KEY] = LABEL_SETS[KEY].path(
             record['scene_name'],
             record['token'],
             Path(record['lidar_path']).name,
         )
-        records.append(
-            {
-                **record,
-                KEY: str(Path(root) / info[KEY]),
-                'lidarseg_path': lidarseg_file(nusc, record['token']),
-            }
-        )
+        record[KEY] = str(Path(root) / info[KEY])
+        record['lidarseg_path'] = lidarseg_file(nusc, record['token'])
+    for target in (path, Path(records[0][KEY])):
+        check_writable(target.parent)
     work = partial(
         write_pixels,
         table=class_table(nusc.category),
@@ -112,15 +109,9 @@ def create_lidar2d(
     )
     # the tables of the whole data set are large, and workers are copies
     del nusc
-    if not records:
-        raise DataError(
-            f'{Path(root) / info_file(split)} names no key frame: there is '
-            'nothing to label. Add scenes of this split and run '
-            'tools/create_data.py nuscenes again'
-        )
     done = list(each_frame(work, records, workers, progress))
     # last: the infos name no file that may not be there
-    write_infos(Path(root) / info_file(split), infos)
+    write_infos(path, infos)
     written, pixels, dropped = (sum(column) for column in zip(*done))
     return dict(
         frames=len(done), written=written, pixels=pixels, dropped=dropped

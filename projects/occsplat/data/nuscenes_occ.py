@@ -12,9 +12,9 @@ from mmengine.dataset import BaseDataset
 
 from occsplat.structures import LabelSpec
 
-from .errors import DataError
-from .frame_records import frame_record, ray_origins
-from .safe_pickle import load_plain
+from .frame_records import ray_origins
+from .info_files import load_infos, records_of
+from .layout import CAMERAS
 from .sample_seed import drawn_for
 
 
@@ -38,11 +38,17 @@ class NuScenesOccDataset(BaseDataset):
         test_mode (bool): as mmengine's BaseDataset.
         sequence_splits (int, optional): parts into which ``sequences``
             cuts each scene; 2 in training, 1 in test mode by default.
+        cameras (sequence, optional): names of the cameras to use, in the
+            order of the tensors; cars with other than nuScenes' six name
+            theirs. None: all that a key frame has, for work that reads
+            cameras one by one, or none.
         **kwargs: further arguments of mmengine's BaseDataset.
 
     Raises:
         FileNotFoundError: when the root or the info file is missing.
-        ValueError: when the info file is no info file, or is empty.
+        ValueError: when an argument is out of range.
+        DataError: when the info file is no info file, is empty, or an
+            entry can't be one; see ``frame_record``.
     """
 
     def __init__(
@@ -54,9 +60,11 @@ class NuScenesOccDataset(BaseDataset):
         extra_transforms: Sequence[dict] = (),
         test_mode: bool = False,
         sequence_splits: int | None = None,
+        cameras: Sequence[str] | None = CAMERAS,
         **kwargs: Any,
     ) -> None:
         self.label_spec = LabelSpec.named(label_spec)
+        self.cameras = _checked_names(cameras)
         if sequence_splits is None:
             sequence_splits = 1 if test_mode else 2
         if sequence_splits < 1:
@@ -94,30 +102,14 @@ class NuScenesOccDataset(BaseDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """Records of all key frames, by scene and time."""
         self._check_paths()
-        content = load_plain(self.ann_file)
-        if not isinstance(content, dict) or 'data_list' not in content:
-            kind = type(content).__name__
-            found = sorted(content) if isinstance(content, dict) else kind
-            raise DataError(
-                f'{self.ann_file}: expected a dict with metainfo and '
-                f'data_list, got {found}. Infos of other code bases do not '
-                f'fit; make them anew with\n    {self._command()}'
-            )
-        if not content['data_list']:
-            raise DataError(
-                f'{self.ann_file} holds no key frame: none of the scenes on '
-                'disk belongs to this split. Add scenes and run\n    '
-                f'{self._command()}'
-            )
-        categories = content['metainfo'].get('categories')
         scenes: dict[str, list[dict[str, Any]]] = {}
-        for info in content['data_list']:
-            record = frame_record(
-                info,
-                self.data_root,
-                self.label_spec.frame,
-                categories=categories,
-            )
+        for record in records_of(
+            load_infos(self.ann_file),
+            self.ann_file,
+            self.data_root,
+            self.label_spec.frame,
+            self.cameras,
+        ):
             scenes.setdefault(record['scene_token'], []).append(record)
         data_list = []
         for records in scenes.values():
@@ -206,3 +198,16 @@ class NuScenesOccDataset(BaseDataset):
             f'python tools/create_data.py nuscenes --root {self.data_root} '
             f'--version {version}'
         )
+
+
+def _checked_names(cameras: Sequence[str] | None) -> tuple[str, ...] | None:
+    if cameras is None:
+        return None
+    names = () if isinstance(cameras, str) else tuple(cameras)
+    text = all(isinstance(name, str) for name in names)
+    if not names or not text or len(set(names)) != len(names):
+        raise ValueError(
+            'cameras must be names of cameras, each once, such as '
+            f'{list(CAMERAS[:2])}, got {cameras!r}'
+        )
+    return names

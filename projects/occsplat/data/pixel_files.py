@@ -12,7 +12,7 @@ from typing import Sequence
 
 import numpy as np
 
-from occsplat.structures import LabelSpec
+from occsplat.structures import LabelSpec, whole_file
 
 from .errors import DataError
 from .label_files import read_npz
@@ -63,7 +63,7 @@ class SweepPixels:
 
 
 def write_packed(path: Path, pixels: SweepPixels) -> None:
-    """Write a packed file, beside the target first.
+    """Write a packed file, whole or not at all.
 
     Returns beyond ``DEPTH_LIMIT`` are left out.
 
@@ -73,6 +73,7 @@ def write_packed(path: Path, pixels: SweepPixels) -> None:
 
     Raises:
         ValueError: when an image is too large for the fixed point.
+        DataError: when the file can't be written.
     """
     if pixels.sizes.max() > SIZE_LIMIT:
         raise ValueError(
@@ -85,9 +86,7 @@ def write_packed(path: Path, pixels: SweepPixels) -> None:
     # rounded down: what is inside of the image stays there
     uv = np.floor(pixels.uv[near] * PIXEL_STEPS)
     depth = np.round(pixels.depth[near] * DEPTH_STEPS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    with open(part, 'wb') as file:
+    with whole_file(path) as part, open(part, 'wb') as file:
         np.savez_compressed(
             file,
             uv=uv.astype(np.uint16),
@@ -97,7 +96,6 @@ def write_packed(path: Path, pixels: SweepPixels) -> None:
             image_size=pixels.sizes.astype(np.uint16),
             dropped=np.int32(pixels.dropped),
         )
-    os.replace(part, path)
 
 
 def read_packed(path: str) -> SweepPixels:
@@ -118,6 +116,11 @@ def read_packed(path: str) -> SweepPixels:
         f'{key} is {arrays[key].dtype}'
         for key, dtype in _DTYPES.items()
         if arrays[key].dtype != dtype
+    ]
+    problems += [
+        f'{key} is {arrays[key].dtype}'
+        for key in ('offsets', 'image_size', 'dropped')
+        if arrays[key].dtype.kind not in 'iu'
     ]
     if not len(uv) == len(depth) == len(label):
         problems.append(

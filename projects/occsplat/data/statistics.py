@@ -13,8 +13,8 @@ import numpy as np
 
 from occsplat.structures import LabelSpec, LabelStatistics
 
-from .frame_records import frame_record
-from .info_files import read_infos
+from .info_files import read_infos, records_of
+from .layout import info_file
 from .transforms import LoadOccLabels
 from .workers import each_frame
 
@@ -44,10 +44,13 @@ def count_labels(
         DataError: when one of them can't be used.
     """
     spec = LabelSpec.named(label_set)
-    records = [
-        frame_record(info, root, spec.frame)
-        for info in read_infos(root, split)['data_list']
-    ]
+    records = records_of(
+        read_infos(root, split),
+        Path(root) / info_file(split),
+        root,
+        spec.frame,
+        cameras=None,
+    )
     # visibility masks are not worth their reading here
     records = [{**record, 'visibility_path': None} for record in records]
     bins = spec.speed_bins if spec.has_flow else (0.0,)

@@ -31,12 +31,18 @@ from PIL import Image
 from torch import Tensor
 
 from occsplat.ops import visible_voxels
-from occsplat.structures import CameraRig, LabelSpec, VoxelGrid
+from occsplat.structures import (
+    CameraRig,
+    LabelSpec,
+    VoxelGrid,
+    check_writable,
+    whole_file,
+)
 
+from .calibration import check_image_size
 from .errors import DataError
-from .frame_records import frame_record
-from .info_files import read_infos, write_infos
-from .label_files import read_npz
+from .info_files import read_infos, records_of, write_infos
+from .label_files import checked_mask, read_npz
 from .layout import LABEL_SETS, info_file
 from .transforms import LoadOccLabels
 from .workers import each_frame
@@ -73,23 +79,28 @@ def create_visibility(
     Raises:
         FileNotFoundError: when the info file, a label file or an image is
             missing.
-        DataError: when one of them can't be used, or the cameras of a
-            frame see no voxel.
+        DataError: when one of them can't be used or written, or the
+            cameras of a frame see no voxel.
     """
-    infos = read_infos(root, split)
-    records = []
-    for info in infos['data_list']:
-        cameras = tuple(info.get('images', ()))
-        record = frame_record(info, root, SPEC.frame, cameras)
+    infos, path = read_infos(root, split), Path(root) / info_file(split)
+    records = records_of(infos, path, root, SPEC.frame, cameras=None)
+    for info, record in zip(infos['data_list'], records):
         info[KEY] = LABEL_SETS[KEY].path(
             record['scene_name'],
             record['token'],
             os.path.basename(record['lidar_path']),
         )
-        records.append({**record, KEY: str(Path(root) / info[KEY])})
+        record[KEY] = str(Path(root) / info[KEY])
+        if not record['cameras']:
+            raise DataError(
+                f'{path}: key frame {record["token"]!r} has no camera that '
+                'could see anything'
+            )
+    for target in (path, Path(records[0][KEY])):
+        check_writable(target.parent)
     written = sum(each_frame(write_mask, records, workers, progress))
     # last: the infos name no mask that may not be there
-    write_infos(Path(root) / info_file(split), infos)
+    write_infos(path, infos)
     return written
 
 
@@ -105,7 +116,8 @@ def write_mask(record: dict[str, Any]) -> bool:
     path = Path(record[KEY])
     if path.exists():
         try:
-            read_npz(str(path), {FIELD: SPEC.grid.shape})
+            mask = read_npz(str(path), {FIELD: SPEC.grid.shape})
+            checked_mask(mask[FIELD], FIELD, str(path))
             return False
         except DataError as error:
             print_log(f'making it anew: {error}', logger='current')
@@ -120,11 +132,8 @@ def write_mask(record: dict[str, Any]) -> bool:
             "expected cam2img and lidar2cam of the frame's cameras in its "
             'info entry'
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    with open(part, 'wb') as file:
+    with whole_file(path) as part, open(part, 'wb') as file:
         np.savez_compressed(file, **{FIELD: seen.numpy()})
-    os.replace(part, path)
     return True
 
 
@@ -140,18 +149,15 @@ def record_cameras(record: dict[str, Any]) -> list[CameraRig]:
 
     Raises:
         FileNotFoundError: when an image is missing.
-        DataError: when an image can't be read or a matrix is not finite.
+        DataError: when an image can't be read, or its camera's matrix is
+            of images of another size.
     """
     rigs = []
-    for path, ref2cam, cam2img in zip(
-        record['img_paths'], record['ref2cam'], record['cam2img']
+    for camera, (path, ref2cam, cam2img) in enumerate(
+        zip(record['img_paths'], record['ref2cam'], record['cam2img'])
     ):
-        if not np.isfinite(ref2cam).all() or not np.isfinite(cam2img).all():
-            raise DataError(
-                f'key frame {record["token"]!r}: the matrices of the camera '
-                f'of {path} are not finite'
-            )
         width, height = _image_size(path)
+        check_image_size(record, camera, (width, height))
         matrices = torch.from_numpy(ref2cam), torch.from_numpy(cam2img)
         rigs.append(
             CameraRig.from_matrices(

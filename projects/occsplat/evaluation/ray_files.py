@@ -19,6 +19,7 @@ import gzip
 import json
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 
 from occsplat.plain_pickle import RefusedGlobal, unpickle
-from occsplat.structures import DataError
+from occsplat.structures import PART, DataError, write_errors
 
 from .ray_counts import FrameRays, lidar_rays
 
@@ -160,8 +161,8 @@ class RayFileWriter:
 
     Raises:
         DataError: when the name does not end with .gz, the info is not
-            what a ray file holds, nor in ``add`` an array, or a token
-            comes twice.
+            what a ray file holds, nor in ``add`` an array, a token comes
+            twice, or the file can't be written.
     """
 
     def __init__(
@@ -177,16 +178,17 @@ class RayFileWriter:
 
     def __enter__(self) -> RayFileWriter:
         self.tokens = set()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = self.path.with_name(f'.{self.path.name}.part')
-        self._file = open(self._part, 'wb')
+        self._part = self.path.with_name(f'.{self.path.name}{PART}')
+        with write_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self._part, 'wb')
         # without name and time, which would differ from run to run
         self._gzip = gzip.GzipFile('', 'wb', 6, self._file, mtime=0)
         opening = pickle.PROTO + b'\x03' + pickle.EMPTY_DICT + pickle.MARK
         for key, value in self.info.items():
             opening += _plain(key) + _plain(value)
         opening += _plain('results') + pickle.EMPTY_DICT + pickle.MARK
-        self._gzip.write(opening)
+        self._write(opening)
         return self
 
     def add(self, token: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -198,7 +200,11 @@ class RayFileWriter:
         frame = _plain(token) + pickle.EMPTY_DICT + pickle.MARK
         for name, array in arrays.items():
             frame += _plain(name) + _array(array.astype(_FIELDS[name][2]))
-        self._gzip.write(frame + pickle.SETITEMS)
+        self._write(frame + pickle.SETITEMS)
+
+    def _write(self, content: bytes) -> None:
+        with write_errors(self.path):
+            self._gzip.write(content)
 
     def __exit__(
         self,
@@ -206,14 +212,17 @@ class RayFileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._file:
-            if kind is None:
-                self._gzip.write(pickle.SETITEMS * 2 + pickle.STOP)
-            self._gzip.close()
-        if kind is None:
-            os.replace(self._part, self.path)
-        else:
-            self._part.unlink()
+        try:
+            with write_errors(self.path):
+                with self._file:
+                    if kind is None:
+                        self._gzip.write(pickle.SETITEMS * 2 + pickle.STOP)
+                    self._gzip.close()
+                if kind is None:
+                    os.replace(self._part, self.path)
+        finally:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
 
 
 def read_ray_file(path: str | Path) -> RayFile:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from occsplat.structures import DataError, check_writable
+
 from .frames import (
     STATE,
     UNFINISHED,
@@ -54,8 +56,9 @@ def create_minitown(
         Path: the root.
 
     Raises:
-        ValueError: if an argument is out of range, or the root holds a
-            MiniTown with other arguments or with more scenes.
+        ValueError: if an argument is out of range.
+        DataError: if the root holds a MiniTown with other arguments or
+            with more scenes, or can't be written to.
     """
     _check_range('scenes', scenes, 2, len(SCENES))
     _check_range('frames', frames, 2, MAX_FRAMES)
@@ -64,6 +67,7 @@ def create_minitown(
     _check_range('workers', workers, 1, 256)
     root = Path(root)
     settings = Settings(frames, image_size[0], image_size[1], seed)
+    check_writable(root)
     _check_root(root, settings, scenes)
     for half_written in root.rglob(f'*{UNFINISHED}'):
         half_written.unlink()
@@ -97,9 +101,15 @@ def _check_root(root: Path, settings: Settings, scenes: int) -> None:
     if not path.exists():
         write_bytes(path, json.dumps(wanted).encode())
         return
-    found = json.loads(path.read_text())
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f'{path} cannot be read ({error}): it says which MiniTown {root} '
+            'holds; choose another root or delete this one'
+        ) from error
     if found != wanted:
-        raise ValueError(
+        raise DataError(
             f'{root} holds a MiniTown with {found}, not {wanted}; choose '
             'another root or delete this one'
         )
@@ -109,7 +119,7 @@ def _check_root(root: Path, settings: Settings, scenes: int) -> None:
         if any((root / STATE).glob(f'{name}_*.json'))
     ]
     if present and max(present) >= scenes:
-        raise ValueError(
+        raise DataError(
             f'{root} holds {max(present) + 1} scenes, more than the '
             f'{scenes} asked for; choose another root or delete this one'
         )

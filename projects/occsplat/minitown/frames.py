@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from occsplat.structures import PART, whole_file, write_errors
 
 from .labels import make_labels, surroundocc_rows
 from .lidar import take_sweep
@@ -30,7 +31,7 @@ JPEG_QUALITY = 92
 #: where the progress of a run is kept, inside the root
 STATE = '.minitown'
 #: ending of files that are being written
-UNFINISHED = '.minitown-tmp'
+UNFINISHED = PART
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     Args:
         path: the file.
         content: what it shall hold.
+
+    Raises:
+        DataError: when it can't be written.
     """
-    if path.exists() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}{UNFINISHED}')
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with write_errors(path):
+        if path.exists() and path.read_bytes() == content:
+            return
+    with whole_file(path) as part:
+        part.write_bytes(content)
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from pyquaternion import Quaternion
 
+from occsplat.structures import DataError
+
 from .classes import ATTRIBUTES, CATEGORIES
 from .frames import Job, Settings
 from .sensors import CAMERA_NAMES, Camera, camera_rig, lidar_to_ego
@@ -214,9 +216,7 @@ class Tables:
     def _add_annotations(self, scene: int, world: World) -> None:
         frames = self._settings.frames
         records = [
-            json.loads(
-                Job(self._root, self._settings, scene, f).record.read_text()
-            )
+            _read(Job(self._root, self._settings, scene, f).record)
             for f in range(frames)
         ]
         egos = [world.ego_pose(f * FRAME_STEP)[:2, 3] for f in range(frames)]
@@ -267,6 +267,17 @@ class Tables:
                 num_radar_pts=0,
             )
         )
+
+
+def _read(path: Path) -> dict:
+    """What was noted of a frame that is finished."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f'{path} cannot be read ({error}): delete it, and the next run '
+            'makes it anew'
+        ) from error
 
 
 def _pose(matrix: np.ndarray) -> dict:

@@ -3,6 +3,7 @@
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
 from .errors import DataError, NonFiniteError
+from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
@@ -22,9 +23,13 @@ __all__ = [
     'OccBatch',
     'OccDataSample',
     'OccPrediction',
+    'PART',
     'PixelLabels',
     'VoxelGrid',
     'VoxelOpacity',
     'as_grid',
+    'check_writable',
     'same_shape',
+    'whole_file',
+    'write_errors',
 ]

@@ -6,13 +6,13 @@ Shape letters: K classes, Q speed groups.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError
+from .files import whole_file
 from .label_spec import LabelSpec
 
 
@@ -87,11 +87,13 @@ class LabelStatistics:
             )
 
     def save(self, path: str | Path) -> None:
-        """Write a JSON file; never half of one."""
-        path = Path(path)
-        part = path.with_name(f'{path.name}.part')
-        part.write_text(json.dumps(asdict(self), indent=1) + '\n')
-        os.replace(part, path)
+        """Write a JSON file; never half of one.
+
+        Raises:
+            DataError: when it can't be written.
+        """
+        with whole_file(path) as part:
+            part.write_text(json.dumps(asdict(self), indent=1) + '\n')
 
     @classmethod
     def load(cls, path: str | Path) -> LabelStatistics:
@@ -109,7 +111,7 @@ class LabelStatistics:
             )
         try:
             content = json.loads(Path(path).read_text())
-        except ValueError as error:
+        except (OSError, RecursionError, ValueError) as error:
             raise DataError(
                 f'label statistics {path} are no JSON ({error}). Make them '
                 'again with tools/create_data.py stats'

@@ -5,7 +5,6 @@ Shape letters: N cameras, P points, H W image.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from occsplat.data.errors import DataError
+from occsplat.data.point_clouds import read_points
 from occsplat.structures import CameraRig
 
 
@@ -27,34 +26,17 @@ class LoadLidarPoints(BaseTransform):
 
     Raises:
         FileNotFoundError: when the file is missing.
-        ValueError: when it is empty or ends within a point.
+        DataError: when it is no whole sweep of so many columns, or has
+            points that are not finite; see ``read_points``.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the points."""
-        points = _read_points(results['lidar_path'], results['num_pts_feats'])
+        points = read_points(results['lidar_path'], results['num_pts_feats'])
         lidar2ref = results['lidar2ref']
         points = points[:, :3].astype(np.float64)
         results['points'] = points @ lidar2ref[:3, :3].T + lidar2ref[:3, 3]
         return results
-
-
-def _read_points(path: str, features: int) -> np.ndarray:
-    """float32 (P, features)."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'point cloud {path} is missing: expected it where the info '
-            'file says. Unpack the LiDAR archives below the data root, or '
-            'run tools/create_data.py again if files have moved'
-        )
-    size, point = os.path.getsize(path), 4 * features
-    if size == 0 or size % point:
-        raise DataError(
-            f'point cloud {path} has {size} bytes: expected a positive '
-            f'multiple of {point} ({features} float32 a point). It is '
-            'truncated or of another format; unpack or copy it again'
-        )
-    return np.fromfile(path, dtype=np.float32).reshape(-1, features)
 
 
 @TRANSFORMS.register_module()

@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
+from occsplat.data.calibration import check_image_size
 from occsplat.data.errors import DataError
 from occsplat.structures import CameraRig
 
@@ -32,8 +33,9 @@ class LoadMultiViewImages(BaseTransform):
             stands in.
 
     Raises:
-        ValueError: when the first offset is not 0, a file is not a whole
-            image, or sizes differ.
+        ValueError: when the first offset is not 0.
+        DataError: when a file is not a whole image, sizes differ, or an
+            image is not of the size that its camera's matrix is for.
         FileNotFoundError: when an image is missing.
     """
 
@@ -49,14 +51,7 @@ class LoadMultiViewImages(BaseTransform):
         """Add images and cameras."""
         records = [key_frame(results, offset) for offset in self.frames]
         imgs = [[_read(p) for p in r['img_paths']] for r in records]
-        sizes = {img.shape[1::-1] for frame in imgs for img in frame}
-        if len(sizes) != 1:
-            raise ValueError(
-                f'key frame {results["token"]}: expected images of one '
-                f'size, got (width, height) {sorted(sizes)} among '
-                f'{results["img_paths"]}'
-            )
-        width, height = sizes.pop()
+        width, height = _common_size(records, imgs)
         ref2cam = [ref2cam_of(results, record) for record in records]
         cam2img = [record['cam2img'] for record in records]
         results['imgs'] = imgs
@@ -68,6 +63,34 @@ class LoadMultiViewImages(BaseTransform):
             height,
         )
         return results
+
+
+def _common_size(
+    records: Sequence[dict[str, Any]], imgs: Sequence[list[np.ndarray]]
+) -> tuple[int, int]:
+    """Width and height of all images, which fit their cameras."""
+    found: dict[tuple[int, int], str] = {}
+    for record, views in zip(records, imgs):
+        for camera, image in enumerate(views):
+            size = image.shape[1::-1]
+            path = record['img_paths'][camera]
+            found.setdefault(size, f'{record["cameras"][camera]} ({path})')
+    if len(found) != 1:
+        examples = ', '.join(
+            f'{width}x{height} of {camera}'
+            for (width, height), camera in found.items()
+        )
+        raise DataError(
+            f'key frame {records[0]["token"]!r}: expected images of one '
+            f'size, got (width, height) {sorted(found)}: {examples}. Resize '
+            'or crop them, and cam2img with them, or leave cameras out with '
+            'cameras=[...] in the dataset'
+        )
+    size = next(iter(found))
+    for record in records:
+        for camera in range(len(record['cameras'])):
+            check_image_size(record, camera, size)
+    return size
 
 
 def _read(path: str) -> np.ndarray:

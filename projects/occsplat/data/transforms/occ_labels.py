@@ -11,10 +11,11 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.data.errors import DataError
 from occsplat.data.label_files import (
     absent,
+    checked_flow,
     checked_ids,
+    checked_mask,
     read_npz,
     read_sparse,
 )
@@ -43,9 +44,10 @@ class LoadOccLabels(BaseTransform):
     Raises:
         FileNotFoundError: when the frame has no label file, or no mask
             where ``use_camera_mask`` needs one.
-        ValueError: when a file is damaged, has another shape or unknown
-            ids; when ``grid`` does not divide the labels' own grid; when
-            ``use_camera_mask`` asks for masks that the set does not
+        DataError: when a file is damaged, an array has another shape or
+            type, ids are unknown or a mask holds more than 0 and 1.
+        ValueError: when ``grid`` does not divide the labels' own grid;
+            when ``use_camera_mask`` asks for masks that the set does not
             have; or when the sample is in another frame than the labels.
     """
 
@@ -113,7 +115,8 @@ def _read_occ3d(
     shape = spec.grid.shape
     labels = read_npz(path, dict(semantics=shape, mask_camera=shape))
     occ = checked_ids(labels['semantics'], spec, path)
-    return occ, None, labels['mask_camera'].astype(bool)
+    seen = checked_mask(labels['mask_camera'], 'mask_camera', path)
+    return occ, None, seen
 
 
 def _read_openocc(
@@ -125,18 +128,11 @@ def _read_openocc(
         fields['flow'] = (*shape, 2)
     labels = read_npz(path, fields)
     occ = checked_ids(labels['semantics'], spec, path)
-    flow = None
-    if with_flow:
-        flow = labels['flow'].astype(np.float32)
-        if not np.isfinite(flow).all():
-            raise DataError(
-                f'{path}: flow has values that are not finite; unpack or '
-                'make the labels again'
-            )
+    flow = checked_flow(labels['flow'], path) if with_flow else None
     mask_path, visible = results['visibility_path'], None
     if mask_path is not None:
         mask = read_npz(mask_path, dict(ray_mask2=shape))
-        visible = mask['ray_mask2'].astype(bool)
+        visible = checked_mask(mask['ray_mask2'], 'ray_mask2', mask_path)
     return occ, flow, visible
 
 
