@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
 from .layout import CATEGORIES, LABEL_SETS
+from .tables import Tables
 
 
 def key_frame_info(
-    nusc: NuScenes, sample: dict[str, Any], scene: dict[str, Any]
+    nusc: Tables, sample: dict[str, Any], scene: dict[str, Any]
 ) -> dict[str, Any]:
     """The entry of one key frame.
 
@@ -31,6 +31,9 @@ def key_frame_info(
     Returns:
         dict: plain lists, numbers and strings; ``docs/data.md`` lists the
         fields. Matrices are computed in float64 from the tables.
+
+    Raises:
+        DataError: when the tables name what they don't have.
     """
     lidar = nusc.get('sample_data', sample['data']['LIDAR_TOP'])
     lidar2ego, ego2global = _poses(nusc, lidar)
@@ -63,7 +66,7 @@ def key_frame_info(
 
 
 def _poses(
-    nusc: NuScenes, data: dict[str, Any]
+    nusc: Tables, data: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray]:
     """sensor2ego and ego2global at the sensor's own time, (4, 4)."""
     mount = nusc.get('calibrated_sensor', data['calibrated_sensor_token'])
@@ -75,7 +78,7 @@ def _poses(
 
 
 def _camera_info(
-    nusc: NuScenes, token: str, lidar2global: np.ndarray
+    nusc: Tables, token: str, lidar2global: np.ndarray
 ) -> dict[str, Any]:
     data = nusc.get('sample_data', token)
     mount = nusc.get('calibrated_sensor', data['calibrated_sensor_token'])
@@ -88,6 +91,8 @@ def _camera_info(
         cam2img=mount['camera_intrinsic'],
         cam2ego=cam2ego.tolist(),
         lidar2cam=lidar2cam.tolist(),
+        width=data['width'],
+        height=data['height'],
         ego2global=ego2global.tolist(),
         timestamp=data['timestamp'] / 1e6,
         sample_data_token=token,
@@ -95,7 +100,7 @@ def _camera_info(
 
 
 def _instances(
-    nusc: NuScenes, sample: dict[str, Any], lidar2global: np.ndarray
+    nusc: Tables, sample: dict[str, Any], lidar2global: np.ndarray
 ) -> list[dict[str, Any]]:
     """Annotated boxes, in the LiDAR frame."""
     _, boxes, _ = nusc.get_sample_data(sample['data']['LIDAR_TOP'])

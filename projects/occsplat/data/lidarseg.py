@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
-from nuscenes.nuscenes import NuScenes
-
 from .errors import DataError
 from .pixel_files import SPEC
+from .tables import Tables
 
 #: id of what no category of the table has
 UNKNOWN = 255
@@ -66,7 +65,7 @@ CATEGORY_IDS = {
 }
 
 
-def open_lidarseg(root: str | Path, version: str) -> NuScenes:
+def open_lidarseg(root: str | Path, version: str) -> Tables:
     """The tables of a version that has nuScenes-lidarseg.
 
     Args:
@@ -92,7 +91,13 @@ def open_lidarseg(root: str | Path, version: str) -> NuScenes:
     try:
         records = json.loads(table.read_text())
         paths = [root / record['filename'] for record in records]
-    except (KeyError, TypeError, ValueError) as error:
+    except (
+        KeyError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise DataError(
             f'{table} is damaged ({type(error).__name__}: {error}). {cure}'
         ) from error
@@ -102,13 +107,20 @@ def open_lidarseg(root: str | Path, version: str) -> NuScenes:
             f'{len(missing)} of {len(paths)} files of the table {table} '
             f'are missing, the first is {missing[0]}. {cure}'
         )
-    try:
-        return NuScenes(version=version, dataroot=str(root), verbose=False)
-    except AssertionError as error:
-        # it counts the files, and wants lidarseg's own category table
+    folder = root / 'lidarseg' / version
+    count = sum(1 for path in folder.glob('*.bin'))
+    if count != len(paths):
         raise DataError(
-            f'the tables in {root / version} do not fit: {error}. {cure}'
-        ) from error
+            f'{folder} has {count} label files, the table {table} names '
+            f'{len(paths)}: they are of different versions. {cure}'
+        )
+    tables = Tables(root, version, lidarseg=True)
+    if not all(isinstance(row.get('index'), int) for row in tables.category):
+        raise DataError(
+            f'{tables.path("category")} has rows without index: it is the '
+            f'one of plain nuScenes. {cure}'
+        )
+    return tables
 
 
 def class_table(categories: Sequence[dict[str, Any]]) -> np.ndarray:
@@ -122,7 +134,8 @@ def class_table(categories: Sequence[dict[str, Any]]) -> np.ndarray:
         ndarray: uint8 (256,); UNKNOWN where no category has the index.
 
     Raises:
-        DataError: for a name that nuScenes does not have.
+        DataError: for a name that nuScenes does not have, or an index
+            that is in no file.
     """
     table = np.full(256, UNKNOWN, np.uint8)
     for category in categories:
@@ -133,11 +146,16 @@ def class_table(categories: Sequence[dict[str, Any]]) -> np.ndarray:
                 'category has no class: expected the names of '
                 f'nuScenes-lidarseg, {sorted(CATEGORY_IDS)}'
             )
+        if not 0 <= category['index'] < len(table):
+            raise DataError(
+                f'category {name!r} of the table category has the index '
+                f'{category["index"]}; expected one of a byte, 0 to 255'
+            )
         table[category['index']] = CATEGORY_IDS[name]
     return table
 
 
-def lidarseg_file(nusc: NuScenes, token: str) -> str:
+def lidarseg_file(nusc: Tables, token: str) -> str:
     """Path of the file with the classes of a key frame's points.
 
     Args:
@@ -152,7 +170,7 @@ def lidarseg_file(nusc: NuScenes, token: str) -> str:
         sweep = nusc.get('sample', token)['data']['LIDAR_TOP']
         # a row's token is that of the sweep
         record = nusc.get('lidarseg', sweep)
-    except KeyError as error:
+    except (DataError, KeyError) as error:
         raise DataError(
             f'key frame {token!r} has no lidarseg file in the tables of '
             f'{nusc.version}: are the info files of another version? Make '
@@ -186,7 +204,12 @@ def read_classes(
             f'lidarseg file {path} is missing: the table names it. Unpack '
             'the archive nuScenes-lidarseg again (docs/data.md)'
         )
-    ids = np.fromfile(path, np.uint8)
+    try:
+        ids = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(
+            f'lidarseg file {path} cannot be read: {error.strerror or error}'
+        ) from error
     if len(ids) != points:
         raise DataError(
             f'lidarseg file {path} has {len(ids)} bytes: expected {points}, '
