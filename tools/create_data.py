@@ -11,6 +11,7 @@ python tools/create_data.py rays --root data/minitown --out outputs/truth.gz
 import argparse
 import sys
 from pathlib import Path
+from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -27,9 +28,14 @@ def add_minitown(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--root', default='data/minitown', help='where')
-    parser.add_argument('--scenes', type=int, default=10, help='2 to 10')
     parser.add_argument(
-        '--frames', type=int, default=16, help='key frames a scene, 2 to 20'
+        '--scenes', type=whole(2, 10), default=10, help='2 to 10'
+    )
+    parser.add_argument(
+        '--frames',
+        type=whole(2, 20),
+        default=16,
+        help='key frames per scene, 2 to 20',
     )
     parser.add_argument(
         '--image-size',
@@ -38,8 +44,10 @@ def add_minitown(commands: argparse._SubParsersAction) -> None:
         metavar='WIDTHxHEIGHT',
         help='pixels',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of all chance')
-    parser.add_argument('--workers', type=int, default=2, help='processes')
+    parser.add_argument(
+        '--seed', type=whole(0, 2**32 - 1), default=0, help='of all chance'
+    )
+    add_workers(parser)
     parser.set_defaults(run=run_minitown)
 
 
@@ -72,6 +80,11 @@ def add_nuscenes(commands: argparse._SubParsersAction) -> None:
         choices=('v1.0-mini', 'v1.0-trainval', 'v1.0-test'),
         help='which tables to read',
     )
+    parser.add_argument(
+        '--skip-missing',
+        action='store_true',
+        help='leave scenes out of which images or point clouds are missing',
+    )
     parser.set_defaults(run=run_nuscenes)
 
 
@@ -79,7 +92,7 @@ def run_nuscenes(args: argparse.Namespace) -> None:
     """Write info files next to the tables."""
     from occsplat.data.infos import create_infos
 
-    create_infos(args.root, args.version)
+    create_infos(args.root, args.version, args.skip_missing)
 
 
 def add_stats(commands: argparse._SubParsersAction) -> None:
@@ -96,7 +109,7 @@ def add_stats(commands: argparse._SubParsersAction) -> None:
         choices=('openocc', 'occ3d', 'surroundocc'),
         help='which',
     )
-    parser.add_argument('--workers', type=int, default=2, help='processes')
+    add_workers(parser)
     parser.add_argument(
         '--split',
         default='train',
@@ -110,7 +123,9 @@ def run_stats(args: argparse.Namespace) -> None:
     """Count the labels, show the table and keep it in the root."""
     from occsplat.data.layout import statistics_file
     from occsplat.data.statistics import count_labels, statistics_table
+    from occsplat.structures import check_writable
 
+    check_writable(args.root)
     statistics = count_labels(
         args.root, args.label_set, args.split, args.workers
     )
@@ -128,7 +143,7 @@ def add_visibility(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument('--root', default='data/nuscenes', help='dataroot')
-    parser.add_argument('--workers', type=int, default=2, help='processes')
+    add_workers(parser)
     parser.add_argument(
         '--split',
         nargs='+',
@@ -173,7 +188,7 @@ def add_lidar2d(commands: argparse._SubParsersAction) -> None:
         choices=('train', 'val'),
         help='one or more',
     )
-    parser.add_argument('--workers', type=int, default=2, help='processes')
+    add_workers(parser)
     parser.add_argument(
         '--occlusion-filter',
         action='store_true',
@@ -240,6 +255,7 @@ def run_rays(args: argparse.Namespace) -> None:
         lidar_rays,
         to_arrays,
     )
+    from occsplat.structures import check_writable
 
     frames = NuScenesOccDataset(
         data_root=args.root,
@@ -247,7 +263,9 @@ def run_rays(args: argparse.Namespace) -> None:
         label_spec=args.label_set,
         pipeline=[dict(type='LoadOccLabels', label_spec=args.label_set)],
         test_mode=True,
+        cameras=None,  # labels need none
     )
+    check_writable(Path(args.out).parent)
     spec, directions = frames.label_spec, lidar_rays()
     with RayFileWriter(args.out, dict(method='ground truth')) as out:
         for index in tqdm(range(len(frames)), disable=None):
@@ -266,15 +284,43 @@ def run_rays(args: argparse.Namespace) -> None:
     print(f'rays of {len(frames)} key frames are in {args.out}')
 
 
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """How many processes share the frames."""
+    parser.add_argument(
+        '--workers', type=whole(1, 256), default=2, help='processes'
+    )
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Parse WIDTHxHEIGHT."""
     try:
-        width, height = text.lower().split('x')
-        return int(width), int(height)
+        width, height = map(int, text.lower().split('x'))
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f'expected WIDTHxHEIGHT such as 800x450, got {text!r}'
         ) from error
+    if not (16 <= width <= 1600 and 16 <= height <= 900):
+        raise argparse.ArgumentTypeError(
+            f'expected a size from 16x16 to 1600x900, got {text!r}'
+        )
+    return width, height
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f'expected a whole number from {low} to {high}, got {text!r}'
+            )
+        return value
+
+    return parse
 
 
 def main() -> None:

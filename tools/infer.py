@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import sys
 from pathlib import Path
 from typing import Any, Sequence
@@ -30,15 +29,19 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import DATASETS  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.data.layout import CAMERAS  # noqa: E402
-from occsplat.data.safe_pickle import load_plain  # noqa: E402
+from occsplat.data.info_files import load_infos  # noqa: E402
 from occsplat.data.transforms import LoadLidarPoints  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     load_config,
     user_errors,
 )
-from occsplat.structures import LabelSpec, OccDataSample  # noqa: E402
+from occsplat.structures import (  # noqa: E402
+    LabelSpec,
+    OccDataSample,
+    check_writable,
+    whole_file,
+)
 from occsplat.visualization import (  # noqa: E402
     Boxes,
     frame_sheet,
@@ -126,7 +129,7 @@ def draw_frame(
         points,
         boxes,
         spec,
-        CAMERAS,
+        record['cameras'],
         title=f'{sample.scene_name} {sample.token}'.strip(),
     )
 
@@ -136,10 +139,8 @@ def write_volume(path: Path, sample: OccDataSample) -> None:
     volume = dict(semantics=sample.pred_occ.numpy())
     if 'pred_flow' in sample:
         volume['flow'] = sample.pred_flow.numpy()
-    part = path.with_name(f'.{path.name}.part')
-    with open(part, 'wb') as file:
+    with whole_file(path) as part, open(part, 'wb') as file:
         np.savez_compressed(file, **volume)
-    os.replace(part, path)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
@@ -149,9 +150,10 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         frames = build_frames(cfg, Path(args.info))
+        check_writable(out)
         model = load_model(cfg, args)
-        content = load_plain(args.info)
-        categories = content.get('metainfo', {}).get('categories', {})
+        content = load_infos(args.info)
+        categories = content['metainfo'].get('categories', {})
         entries = {e['token']: e for e in content['data_list']}
         paths = []
         for index in range(len(frames)):

@@ -33,7 +33,6 @@ from mmengine.registry import DATASETS, MODELS  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.data.layout import CAMERAS  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     load_config,
@@ -174,7 +173,8 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
     for index in range(count):
         start = time.perf_counter()
         sample = predict(model, dataset[index])
-        images, rig = raw_views(dataset.get_data_info(index), sample)
+        record = dataset.get_data_info(index)
+        images, rig = raw_views(record, sample)
         scene = sample.scene_name or sample.scene_token
         number = len(scenes.setdefault(scene, []))
         sheet = sample_sheet(
@@ -182,7 +182,7 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
             images,
             spec,
             rig,
-            CAMERAS,
+            record['cameras'],
             title=f'{scene}, key frame {number}',
         )
         paths.append(write_png(out / f'{scene}_{number:03d}.png', sheet))

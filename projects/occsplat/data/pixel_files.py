@@ -61,6 +61,23 @@ class SweepPixels:
     def __len__(self) -> int:
         return len(self.camera)
 
+    def of_cameras(self, cameras: Sequence[int]) -> SweepPixels:
+        """The returns of some cameras, which get indices from 0 on.
+
+        Args:
+            cameras: indices of those to keep, each once, in the new order.
+        """
+        parts = [np.flatnonzero(self.camera == n) for n in cameras]
+        kept = np.concatenate(parts)
+        return SweepPixels(
+            np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+            self.uv[kept],
+            self.depth[kept],
+            self.label[kept],
+            self.sizes[list(cameras)],
+            self.dropped,
+        )
+
 
 def write_packed(path: Path, pixels: SweepPixels) -> None:
     """Write a packed file, whole or not at all.

@@ -107,9 +107,9 @@ class Boxes:
         velocity = np.zeros((len(kept), 3))
         for row, instance in enumerate(kept):
             # unknown velocities are NaN or absent
-            velocity[row, :2] = np.nan_to_num(
-                instance.get('velocity') or (0.0, 0.0)
-            )
+            speed = instance.get('velocity')
+            if speed is not None:
+                velocity[row, :2] = np.nan_to_num(speed)
         rotation, offset = lidar2ref[:3, :3], lidar2ref[:3, 3]
         by_number = {number: name for name, number in categories.items()}
         names = [

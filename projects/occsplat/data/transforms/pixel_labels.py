@@ -158,7 +158,16 @@ class LoadPixelLabels(BaseTransform):
         if path is None:
             raise FileNotFoundError(absent(record, 'lidar2d_path'))
         pixels = read_packed(path)
-        expected = [list(raw_size)] * len(record['img_paths'])
+        # files hold all cameras of the entry, networks may use fewer
+        every, names = record['all_cameras'], record['cameras']
+        if len(pixels.sizes) != len(every):
+            raise DataError(
+                f'label file {path} was made for {len(pixels.sizes)} '
+                f'cameras, the info entry has {", ".join(every)}. Delete it '
+                'and run tools/create_data.py lidar2d again'
+            )
+        pixels = pixels.of_cameras([every.index(name) for name in names])
+        expected = [list(raw_size)] * len(names)
         if pixels.sizes.tolist() != expected:
             raise DataError(
                 f'label file {path} was made for images of (width, height) '
