@@ -236,9 +236,7 @@ def _fault(matrix: np.ndarray) -> str:
             f'{lengths.round(4).tolist()}; expected 1. Is it scaled or '
             'sheared?'
         )
-    if (
-        np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE
-    ):
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > ROTATION_TOLERANCE:
         return (
             'is no rotation: its axes are not at right angles. Is it sheared?'
         )
@@ -327,9 +325,7 @@ def _matrix(field: str, value: Any, side: int) -> np.ndarray:
     return matrix
 
 
-def _size(
-    name: str, camera: Mapping[str, Any]
-) -> tuple[int, int] | None:
+def _size(name: str, camera: Mapping[str, Any]) -> tuple[int, int] | None:
     """Width and height of the raw image as the entry says it."""
     size = camera.get('width'), camera.get('height')
     if size == (None, None):

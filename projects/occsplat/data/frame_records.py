@@ -219,7 +219,9 @@ def _column(
         if not values:
             array = array.reshape(0, *shape)
     except (OverflowError, TypeError, ValueError) as error:
-        raise DataError(f'instances: {key!r} holds no numbers: {error}') from error
+        raise DataError(
+            f'instances: {key!r} holds no numbers: {error}'
+        ) from error
     if array.shape != (len(values), *shape):
         raise DataError(
             f'instances: {key!r} of all objects has the shape {array.shape}; '

@@ -34,12 +34,13 @@ def load_infos(path: str | Path) -> dict[str, Any]:
     content = load_plain(path)
     if not isinstance(content, dict) or 'data_list' not in content:
         kind = type(content).__name__
-        found = sorted(map(str, content)) if isinstance(content, dict) else kind
+        found = (
+            sorted(map(str, content)) if isinstance(content, dict) else kind
+        )
         hint = 'Infos of other code bases do not fit'
         if isinstance(content, dict) and 'infos' in content:
             hint = (
-                'This is the older layout of mmdetection3d, before version '
-                '1.1'
+                'This is the older layout of mmdetection3d, before version 1.1'
             )
         raise DataError(
             f'{path}: expected a dict with metainfo and data_list, got '

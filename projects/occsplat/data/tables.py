@@ -64,7 +64,9 @@ _COLUMNS: dict[str, dict[str, Any]] = dict(
         height=_number,
     ),
     sensor=dict(channel=_text, modality=_text),
-    calibrated_sensor=dict(sensor_token=_text, camera_intrinsic=_list, **_POSE),
+    calibrated_sensor=dict(
+        sensor_token=_text, camera_intrinsic=_list, **_POSE
+    ),
     ego_pose=_POSE,
     sample_annotation=dict(
         sample_token=_text,
@@ -189,9 +191,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) for row in rows
     ):
-        raise DataError(
-            f'table {path} is no list of rows: {_cure(version)}'
-        )
+        raise DataError(f'table {path} is no list of rows: {_cure(version)}')
     return rows
 
 

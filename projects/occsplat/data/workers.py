@@ -68,9 +68,7 @@ def _named(work: Callable, record: dict[str, Any]) -> Any:
         raise
     except OSError as error:
         # so does the system, but for what it was about
-        raise DataError(
-            f'key frame {record["token"]!r}: {error}'
-        ) from error
+        raise DataError(f'key frame {record["token"]!r}: {error}') from error
     except Exception as error:
         raise RuntimeError(
             f'key frame {record["token"]!r} of scene '
