@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from little_drive import write_npz
 
+from occsplat.data import DataError
 from occsplat.data.transforms import LoadOccLabels
 from occsplat.data.transforms.occ_labels import pool_labels
 from occsplat.structures import LabelSpec
@@ -185,4 +186,67 @@ def test_flipped_bytes(results):
 def test_labels_of_another_kind(results, tmp_path, arrays, match):
     write_npz(tmp_path / 'openocc/labels.npz', **arrays)
     with pytest.raises(ValueError, match=match):
+        LoadOccLabels('openocc')(results)
+
+
+def rewrite(path, **changed):
+    """Replace arrays of a label file."""
+    arrays = {**np.load(path), **changed}
+    np.savez_compressed(path, **arrays)
+
+
+MASK = np.ones(SHAPE, np.uint8)
+
+
+@pytest.mark.parametrize(
+    'mask',
+    [
+        2 * MASK,
+        255 * MASK,
+        np.where(np.arange(16) == 3, -1, MASK),
+        MASK * 0.5,
+        np.full(SHAPE, np.nan),
+        MASK.astype(str),
+    ],
+)
+@pytest.mark.parametrize(
+    'name, key, field',
+    [
+        ('occ3d', 'occ3d_path', 'mask_camera'),
+        ('openocc', 'visibility_path', 'ray_mask2'),
+    ],
+)
+def test_masks_hold_0_and_1(results, name, key, field, mask):
+    rewrite(results[key], **{field: mask})
+    match = f'{results[key]}: {field} holds .*expected a mask'
+    with pytest.raises(DataError, match=match):
+        LoadOccLabels(name)(results)
+
+
+@pytest.mark.parametrize('kind', [bool, np.uint8, np.int64])
+def test_masks_of_any_whole_type(results, kind):
+    seen = LoadOccLabels('occ3d')(dict(results))['gt_visible']
+    rewrite(results['occ3d_path'], mask_camera=seen.astype(kind))
+    back = LoadOccLabels('occ3d')(results)['gt_visible']
+    assert back.dtype == bool
+    np.testing.assert_array_equal(back, seen)
+
+
+@pytest.mark.parametrize(
+    'arrays, match',
+    [
+        (dict(semantics=np.ones(SHAPE, bool)), 'semantics are bool'),
+        (dict(semantics=np.full(SHAPE, 3.5)), 'semantics are float64'),
+        (dict(semantics=np.ones(SHAPE, np.float32)), 'are float32'),
+        (dict(semantics=np.full(SHAPE, 'car')), 'semantics are <U3'),
+        (dict(semantics=np.full(SHAPE, -1)), r'unknown class ids \[-1\]'),
+        (dict(semantics=np.full(SHAPE, 272)), r'unknown class ids \[272\]'),
+        (dict(flow=np.zeros((*SHAPE, 2), int)), 'flow is int64'),
+        (dict(flow=np.zeros((*SHAPE, 2), bool)), 'flow is bool'),
+        (dict(flow=np.zeros((*SHAPE, 3))), 'flow of shape'),
+    ],
+)
+def test_arrays_of_another_type(results, arrays, match):
+    rewrite(results['openocc_path'], **arrays)
+    with pytest.raises(DataError, match=f'{results["openocc_path"]}.*{match}'):
         LoadOccLabels('openocc')(results)
