@@ -100,6 +100,11 @@ def _record(
     categories: Mapping[str, int] | None,
 ) -> dict[str, Any]:
     token = _plain_name(info['token'], 'token')
+    if not isinstance(info['images'], Mapping):
+        raise DataError(
+            f'images is a {type(info["images"]).__name__}; expected a dict '
+            'of cameras by name'
+        )
     every = camera_names(info)
     names = every if names is None else tuple(names)
     absent = [name for name in names if name not in every]
