@@ -79,6 +79,44 @@ def test_infer_needs_no_labels(
     assert names == {f'{info["token"]}.png', f'{info["token"]}.npz'}
 
 
+def test_infer_with_five_cameras(tools, checkpoint, minitown_infos, tmp_path):
+    info = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
+    info = info['data_list'][0]
+    names = [name for name in info['images'] if name != 'CAM_FRONT']
+    del info['images']['CAM_FRONT']
+    frame = beside(info, minitown_infos, tmp_path / 'frame', 'flat')
+    command = [str(CONFIG), checkpoint, '--info', str(frame)]
+    command += ['--out', str(tmp_path / 'out'), '--device', 'cpu']
+    with pytest.raises(SystemExit, match=r'no camera CAM_FRONT.*cameras='):
+        tools['infer'].main(command)
+    cameras = f'test_dataloader.dataset.cameras=[{",".join(names)}]'
+    (path,) = tools['infer'].main([*command, '--cfg-options', cameras])
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    'change, match',
+    [
+        (dict(token='../../stranger'), 'token is .*without slashes'),
+        (dict(timestamp=float('nan')), 'timestamp is nan'),
+        (dict(ego2global=None), 'ego2global'),
+        (dict(instances=[{}]), "no usable field 'bbox_3d'"),
+    ],
+)
+def test_the_info_file_of_a_stranger(
+    tools, checkpoint, minitown_infos, tmp_path, change, match
+):
+    infos = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
+    info = {**infos['data_list'][0], **change}
+    frame = beside(info, minitown_infos, tmp_path / 'frame', 'flat')
+    command = [str(CONFIG), checkpoint, '--info', str(frame)]
+    with pytest.raises(SystemExit, match=f'error: {frame}: .*{match}') as stop:
+        tools['infer'].main([*command, '--out', str(tmp_path / 'out')])
+    assert '\n' not in stop.value.code
+    assert not (tmp_path / 'out').exists()
+    assert not list(tmp_path.glob('*.npz'))
+
+
 def test_visualize_draws_frames_in_order_and_a_gif(
     tools, checkpoint, minitown_infos, tmp_path
 ):

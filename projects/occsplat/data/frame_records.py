@@ -72,12 +72,13 @@ def frame_record(
     """
     if frame not in FRAMES:
         raise ValueError(f'frame must be one of {FRAMES}, got {frame!r}')
-    token = info.get('token', '?') if isinstance(info, Mapping) else '?'
+    token = info.get('token') if isinstance(info, Mapping) else None
+    token = token if isinstance(token, str) else '?'
     try:
         return _record(info, Path(root), frame, cameras, categories)
     except DataError as error:
         raise DataError(f'key frame {token!r}: {error}') from error
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f'key frame {token!r}: no usable field {error} in its info '
             "entry; expected the fields of mmdetection3d's nuScenes infos "

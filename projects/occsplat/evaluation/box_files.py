@@ -6,7 +6,6 @@ Shape letters: M boxes.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -15,7 +14,7 @@ import torch
 from pyquaternion import Quaternion
 
 from occsplat.ops import InstanceBoxes
-from occsplat.structures import DataError, LabelSpec
+from occsplat.structures import DataError, LabelSpec, whole_file
 
 from .fields import check_finite, check_ids
 
@@ -121,15 +120,13 @@ def write_detections(
             written in order.
 
     Raises:
-        DataError: when a number in them is not finite: JSON has none such.
+        DataError: when a number in them is not finite, which JSON has none
+            for, or the file can't be written.
     """
-    path = Path(path)
     rows = {token: results[token] for token in sorted(results)}
     try:
         text = json.dumps(dict(meta=_META, results=rows), allow_nan=False)
     except ValueError as error:
         raise DataError(f'{path}: boxes hold nan or infinity') from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    part.write_text(text)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(text)

@@ -14,14 +14,13 @@ Shape letters: X Y Z voxels, M movable voxels, s stride of cells.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import DataError, LabelSpec, VoxelGrid
+from occsplat.structures import DataError, LabelSpec, VoxelGrid, whole_file
 
 from .fields import check_finite, check_ids
 
@@ -51,9 +50,9 @@ def write_volumes(
 
     Raises:
         DataError: when an id is not in the label spec, or a flow or an
-            offset is not finite; nothing is written.
+            offset is not finite, and nothing is written; or when the file
+            can't be written.
     """
-    path = Path(path)
     _check_values(path, spec, occ, flow, offsets)
     arrays = dict(semantics=occ.cpu().numpy().astype(np.uint8))
     if flow is not None:
@@ -63,11 +62,8 @@ def write_volumes(
         arrays['flow'] = dense[movable] if short else dense
     if offsets is not None:
         arrays['offsets'] = offsets.float().cpu().numpy()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
-    with open(part, 'wb') as file:
+    with whole_file(path) as part, open(part, 'wb') as file:
         np.savez_compressed(file, **arrays)
-    os.replace(part, path)
 
 
 def read_volumes(

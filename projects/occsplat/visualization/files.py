@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Sequence
 
 import numpy as np
 from PIL import Image
+
+from occsplat.structures import whole_file
 
 #: RGB times this is one number per colour
 _PACK = np.array([1 << 16, 1 << 8, 1])
@@ -84,14 +85,9 @@ def _paletted(
 
 
 def _write(path: Path, frames: Sequence[Image.Image], **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
     first, *others = frames
     if options.get('save_all'):
         options['append_images'] = others
-    try:
+    with whole_file(path) as part:
         first.save(part, **options)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
