@@ -30,9 +30,9 @@ from mmengine.config import Config, DictAction  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DATASETS, MODELS  # noqa: E402
-from PIL import Image  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
+from occsplat.data.images import read_image  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     load_config,
@@ -119,10 +119,7 @@ def raw_views(
     Returns:
         tuple: N RGB images, uint8 (H, W, 3), and a rig (N,).
     """
-    images = []
-    for path in record['img_paths']:
-        with Image.open(path) as image:
-            images.append(np.array(image.convert('RGB')))
+    images = [read_image(path) for path in record['img_paths']]
     height, width = images[0].shape[:2]
     cameras = sample.rig[0]
     rig = CameraRig.from_matrices(cameras.ref2cam, cameras.K, width, height)

@@ -27,7 +27,6 @@ from typing import Any, Sequence
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from PIL import Image
 from torch import Tensor
 
 from occsplat.ops import visible_voxels
@@ -41,6 +40,7 @@ from occsplat.structures import (
 
 from .calibration import check_image_size
 from .errors import DataError
+from .images import image_size
 from .info_files import read_infos, records_of, write_infos
 from .label_files import checked_mask, read_npz
 from .layout import LABEL_SETS, info_file
@@ -156,7 +156,7 @@ def record_cameras(record: dict[str, Any]) -> list[CameraRig]:
     for camera, (path, ref2cam, cam2img) in enumerate(
         zip(record['img_paths'], record['ref2cam'], record['cam2img'])
     ):
-        width, height = _image_size(path)
+        width, height = image_size(path)
         check_image_size(record, camera, (width, height))
         matrices = torch.from_numpy(ref2cam), torch.from_numpy(cam2img)
         rigs.append(
@@ -165,19 +165,6 @@ def record_cameras(record: dict[str, Any]) -> list[CameraRig]:
             )
         )
     return rigs
-
-
-def _image_size(path: str) -> tuple[int, int]:
-    """Width and height, from the header alone."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'image {path} is missing: its size says what the camera sees'
-        )
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f'image {path} is damaged ({error})') from error
 
 
 def seen_by_rigs(

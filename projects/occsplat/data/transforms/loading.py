@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
-from PIL import Image, UnidentifiedImageError
 
 from occsplat.data.calibration import check_image_size
 from occsplat.data.errors import DataError
+from occsplat.data.images import read_image
 from occsplat.structures import CameraRig
 
 from .key_frames import key_frame, ref2cam_of
@@ -34,9 +34,9 @@ class LoadMultiViewImages(BaseTransform):
 
     Raises:
         ValueError: when the first offset is not 0.
-        DataError: when a file is not a whole image, sizes differ, or an
-            image is not of the size that its camera's matrix is for.
-        FileNotFoundError: when an image is missing.
+        DataError: when sizes differ, or an image is not of the size that
+            its camera's matrix is for.
+        FileNotFoundError, DataError: as ``read_image``.
     """
 
     def __init__(self, frames: Sequence[int] = (0,)) -> None:
@@ -50,7 +50,7 @@ class LoadMultiViewImages(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add images and cameras."""
         records = [key_frame(results, offset) for offset in self.frames]
-        imgs = [[_read(p) for p in r['img_paths']] for r in records]
+        imgs = [[read_image(p) for p in r['img_paths']] for r in records]
         width, height = _common_size(records, imgs)
         ref2cam = [ref2cam_of(results, record) for record in records]
         cam2img = [record['cam2img'] for record in records]
@@ -91,21 +91,3 @@ def _common_size(
         for camera in range(len(record['cameras'])):
             check_image_size(record, camera, size)
     return size
-
-
-def _read(path: str) -> np.ndarray:
-    """RGB uint8 (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert('RGB'))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'image {path} is missing: expected it where the info file '
-            'says. Unpack the camera archives below the data root, or run '
-            'tools/create_data.py again if files have moved'
-        ) from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(
-            f'image {path} cannot be read ({error}): expected a whole JPEG '
-            'or PNG file. Unpack or copy it again'
-        ) from error
