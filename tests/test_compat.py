@@ -1,51 +1,16 @@
-"""The shims: loud operators, safe resuming, versions."""
+"""The shims: loud operators, versions."""
 
-import os
-import pickle
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer
 
 from occsplat import compat
 
 ROOT = Path(__file__).parents[1]
-
-
-class MakeFolder:
-    """Unpickled by an unsafe loader, makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-class ReadAttribute:
-    """Unpickled, reads an attribute of something."""
-
-    def __init__(self, owner, name):
-        self.args = owner, name
-
-    def __reduce__(self):
-        return getattr, self.args
-
-
-def hub_state():
-    """What the message hub of a run holds."""
-    loss = HistoryBuffer()
-    for value in (1.0, 2.0, np.float64(3.0)):
-        loss.update(value)
-    return dict(
-        log_scalars={'train/loss': loss},
-        runtime_info=dict(best_score=np.float64(0.5), iter=np.int64(3)),
-    )
 
 
 def test_mmdet3d_is_importable_with_the_stub_in_place():
@@ -81,81 +46,6 @@ def test_a_compiled_mmcv_is_left_alone(monkeypatch):
     )
     assert not compat.install_ops_stub()
     assert 'mmcv._ext' not in sys.modules
-
-
-def test_a_message_hub_survives_the_safe_loader(tmp_path):
-    torch.save(hub_state(), tmp_path / 'hub.pth')
-    compat.allow_own_checkpoints()
-    state = torch.load(tmp_path / 'hub.pth', weights_only=True)
-    loss = state['log_scalars']['train/loss']
-    assert loss.current() == 3.0
-    assert loss.statistics('mean') == 2.0
-    assert state['runtime_info'] == dict(best_score=0.5, iter=3)
-
-
-def test_without_the_shim_the_safe_loader_refuses(tmp_path):
-    # when this fails, the shim can go
-    torch.save(hub_state(), tmp_path / 'hub.pth')
-    admitted = torch.serialization.get_safe_globals()
-    torch.serialization.clear_safe_globals()
-    try:
-        with pytest.raises(pickle.UnpicklingError, match='Unsupported'):
-            torch.load(tmp_path / 'hub.pth', weights_only=True)
-    finally:
-        torch.serialization.add_safe_globals(admitted)
-
-
-def test_the_safe_loader_stays_safe(tmp_path):
-    compat.allow_own_checkpoints()
-    torch.save(MakeFolder(tmp_path / 'made'), tmp_path / 'evil.pth')
-    with pytest.raises(pickle.UnpicklingError, match='mkdir'):
-        torch.load(tmp_path / 'evil.pth', weights_only=True)
-    assert not (tmp_path / 'made').exists()
-
-
-@pytest.mark.parametrize(
-    'owner, name', [(HistoryBuffer, '__init__'), (np.ndarray, 'tofile')]
-)
-def test_getattr_reads_nothing_but_history_methods(tmp_path, owner, name):
-    compat.allow_own_checkpoints()
-    torch.save(ReadAttribute(owner, name), tmp_path / 'evil.pth')
-    with pytest.raises(
-        pickle.UnpicklingError, match='refused to read attribute'
-    ):
-        torch.load(tmp_path / 'evil.pth', weights_only=True)
-
-
-class DtypeOf:
-    """Unpickled, a dtype with the flags of the file."""
-
-    def __init__(self, kind, flags):
-        self.kind, self.flags = kind, flags
-
-    def __reduce__(self):
-        state = (3, '<', None, None, None, -1, -1, self.flags)
-        return np.dtype, (self.kind, False, True), state
-
-
-def test_numbers_are_never_addresses(tmp_path):
-    compat.allow_own_checkpoints()
-    torch.save(DtypeOf('f8', 63), tmp_path / 'evil.pth')
-    found = torch.load(tmp_path / 'evil.pth', weights_only=True)
-    assert found is np.dtype('f8') and found.flags == 0
-    torch.save(DtypeOf('O8', 0), tmp_path / 'evil.pth')
-    with pytest.raises(pickle.UnpicklingError, match='O8'):
-        torch.load(tmp_path / 'evil.pth', weights_only=True)
-
-
-def test_numpy_of_either_major_version_is_admitted():
-    # numpy 2 renamed the module in which they say they live
-    compat.allow_own_checkpoints()
-    names = {
-        f'{function.__module__}.{function.__qualname__}'
-        for function in torch.serialization.get_safe_globals()
-    }
-    for package in ('numpy.core', 'numpy._core'):
-        assert f'{package}.multiarray.scalar' in names
-        assert f'{package}.multiarray._reconstruct' in names
 
 
 RESNET = dict(

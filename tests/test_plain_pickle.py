@@ -137,7 +137,7 @@ def test_an_array_takes_its_bytes_once_and_shares_none():
     with pytest.raises(RefusedGlobal, match='an array of a ndarray'):
         unpickle(io.BytesIO(b'\x80\x03' + view + part((1,)) + b'NtR.'))
     maker = b'\x80\x03cnumpy\nndarray\n' + part(((1,), 'O')) + b'R.'
-    with pytest.raises(TypeError, match='not callable'):
+    with pytest.raises(RefusedGlobal, match='a call of numpy.ndarray'):
         unpickle(io.BytesIO(maker))
 
 
@@ -146,3 +146,10 @@ def test_bytes_that_do_not_fill_the_array_are_refused():
     for raw in (bytes(7), bytes(16), b''):
         with pytest.raises(ValueError):
             unpickle(io.BytesIO(pickled_array('f8', state, raw)))
+
+
+def test_bytes_of_a_bool_array_become_true_or_false():
+    """A 2 in it would be counted as two."""
+    state = (3, '|', None, None, None, -1, -1, 0)
+    array = unpickle(io.BytesIO(pickled_array('b1', state, b'\x02')))
+    assert array.dtype == bool and array.view(np.uint8).tolist() == [1]

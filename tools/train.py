@@ -25,7 +25,6 @@ import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.compat import allow_own_checkpoints  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
@@ -165,7 +164,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             set_auto_scale_lr(cfg)
         set_resume(cfg, args.resume)
         prepare_launcher(cfg, args.launcher)
-        allow_own_checkpoints()
         OccRunner.from_cfg(cfg).train()
         leave_processes()
 

@@ -7,7 +7,6 @@ not import mmdet3d: it runs before mmdet3d can be imported.
 from __future__ import annotations
 
 import importlib.util
-import pickle
 import platform
 import sys
 from functools import partial
@@ -16,10 +15,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable
 
-import numpy as np
 import torch
 import torch.utils.checkpoint
-from mmengine.logging import HistoryBuffer
 
 _PACKAGES = (
     'torch',
@@ -80,79 +77,6 @@ def install_ops_stub() -> bool:
     stub.__spec__ = ModuleSpec('mmcv._ext', loader=None)
     sys.modules['mmcv._ext'] = stub
     return True
-
-
-def allow_own_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read mmengine's checkpoints.
-
-    From torch 2.6 on the safe loader is the default, mmengine uses the
-    default, and its message hub holds objects that the safe loader
-    refuses, so that no run could be resumed (open-mmlab/mmengine#1655).
-    The safe loader stays on; exactly the harmless classes that our own
-    checkpoints hold are admitted. Can go when mmengine does the same.
-    """
-    torch.serialization.add_safe_globals(_SAFE)
-
-
-def _named(function: Callable[..., Any], path: str) -> Callable[..., Any]:
-    """The function under the name by which a checkpoint calls it.
-
-    The names decide what the safe loader admits; torch takes pairs of
-    function and name only from 2.6 on.
-    """
-
-    def call(*args: Any) -> Any:
-        return function(*args)
-
-    call.__module__, _, call.__qualname__ = path.rpartition('.')
-    call.__name__ = call.__qualname__
-    return call
-
-
-def _history_buffer_method(owner: Any, name: str) -> Callable[..., Any]:
-    """What ``getattr`` may do inside a checkpoint, and nothing more."""
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise pickle.UnpicklingError(
-            f'refused to read attribute {name!r} of {owner!r} while loading '
-            'a checkpoint'
-        )
-    return getattr(owner, name)
-
-
-# b1 as numpy pickles it
-_KINDS = ('f4', 'f8', 'i4', 'i8', 'b1')
-
-
-def _number_dtype(kind: str, *_: Any) -> np.dtype:
-    """The one dtype of a kind, which a checkpoint cannot change.
-
-    A copy, which numpy's own pickles ask for, would take the flags that
-    the file gives it: numbers taken for addresses of objects.
-    """
-    if kind not in _KINDS:
-        raise pickle.UnpicklingError(
-            f'refused numpy.dtype {kind!r} in a checkpoint'
-        )
-    return np.dtype(kind)
-
-
-def _safe_globals() -> list[Any]:
-    core = np._core if hasattr(np, '_core') else np.core
-    allowed: list[Any] = [HistoryBuffer, np.ndarray]
-    allowed.append(_named(_number_dtype, 'numpy.dtype'))
-    allowed += {type(np.dtype(kind)) for kind in _KINDS}
-    # numpy 2 moved these; a checkpoint may come from either side
-    for package in ('numpy._core', 'numpy.core'):
-        for name in ('_reconstruct', 'scalar'):
-            function = getattr(core.multiarray, name)
-            allowed.append(_named(function, f'{package}.multiarray.{name}'))
-    # a HistoryBuffer stores its own methods by way of getattr
-    allowed.append(_named(_history_buffer_method, 'builtins.getattr'))
-    return allowed
-
-
-# made once: torch keeps them in a set
-_SAFE = _safe_globals()
 
 
 #: packages whose calls of torch's checkpoint leave the variant open

@@ -43,7 +43,7 @@ def unpickle(file: IO[bytes]) -> Any:
         return _PlainUnpickler(file).load()
     except _HoldsArrays:
         file.seek(start)
-        return _ArrayUnpickler(file).load()
+        return ArrayUnpickler(file).load()
 
 
 class _HoldsArrays(Exception):
@@ -51,9 +51,34 @@ class _HoldsArrays(Exception):
 
 
 _KINDS = re.compile(r'[<=|]?(b1|[iu][1248]|f[248]|c8|c16)')
-#: stands for ``numpy.ndarray``, of which a pickle says the name only; the
-#: class itself would make arrays upon memory that the file can free
-_NDARRAY = object()
+
+
+class NameOnly:
+    """Stands for what a pickle may name, but neither call nor change.
+
+    Args:
+        name (str): as the pickle spells it, with the module.
+    """
+
+    __slots__ = ('_name',)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def __call__(self, *args: Any) -> None:
+        """Calls are refused.
+
+        Raises:
+            RefusedGlobal: always.
+        """
+        raise RefusedGlobal(f'a call of {self._name}')
+
+
+#: the class itself would make arrays upon memory that the file can free
+_NDARRAY = NameOnly('numpy.ndarray')
 
 
 def _dtype(kind: Any, *_: Any) -> np.dtype:
@@ -92,7 +117,11 @@ def _filled(shape: Any, dtype: Any, raw: Any, order: str = 'C') -> np.ndarray:
         raw = raw.encode('latin1')
     if not isinstance(raw, (bytes, bytearray)):
         raise RefusedGlobal(f'an array of a {type(raw).__name__}')
-    return np.frombuffer(bytearray(raw), dtype).reshape(shape, order=order)
+    array = np.frombuffer(bytearray(raw), dtype)
+    if dtype.kind == 'b':
+        # numpy and torch count on bytes of 0 and 1
+        array = array.view(np.uint8) != 0
+    return array.reshape(shape, order=order)
 
 
 def _numpy_globals() -> dict[tuple[str, str], Any]:
@@ -154,7 +183,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return _find(module, name)
 
 
-class _ArrayUnpickler(pickle._Unpickler):
+class ArrayUnpickler(pickle._Unpickler):
     """Admits numpy's names, too.
 
     The compiled one would let numpy itself set dtypes and arrays to what
@@ -164,7 +193,11 @@ class _ArrayUnpickler(pickle._Unpickler):
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
-        """The function that stands for a global; all others are refused."""
+        """What stands for a global.
+
+        Raises:
+            RefusedGlobal: when nothing does.
+        """
         return _find(module, name)
 
     def load_build(self) -> None:
@@ -177,9 +210,9 @@ class _ArrayUnpickler(pickle._Unpickler):
         state, target = self.stack[-1], self.stack[-2]
         if isinstance(target, np.dtype):
             # its second value is the byte order; the rest is the kind's own
+            self.stack.pop()
             if state[1] not in ('<', '=', '|'):
                 raise RefusedGlobal(f'numpy.dtype of byte order {state[1]!r}')
-            self.stack.pop()
         elif isinstance(target, np.ndarray):
             _, shape, dtype, fortran, raw = self.stack.pop()
             array = _filled(shape, dtype, raw, 'F' if fortran else 'C')

@@ -290,7 +290,7 @@ def test_a_damaged_image_is_named(minitown_infos, tmp_path):
     info = read_infos(root, 'train')['data_list'][0]
     path = root / 'samples/CAM_FRONT' / info['images']['CAM_FRONT']['img_path']
     path.write_bytes(b'no image')
-    with pytest.raises(DataError, match=f'{path} is damaged'):
+    with pytest.raises(DataError, match=f'{path} cannot be read'):
         create_visibility(root, 'train', progress=False)
 
 

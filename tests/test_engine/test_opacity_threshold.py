@@ -5,7 +5,6 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from occsplat.compat import allow_own_checkpoints
 from occsplat.engine import (
     CheckpointError,
     ConfigError,
@@ -112,7 +111,6 @@ def test_a_wrong_threshold_is_refused_before_weights_change(tmp_path, bad):
 
 
 def test_everything_else_in_the_file_stays(tmp_path):
-    allow_own_checkpoints()
     model = model_of(0.1)
     hub = dict(log_scalars=dict(loss=HistoryBuffer([1.0, 2.0], [1, 1])))
     path = save(

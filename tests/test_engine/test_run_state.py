@@ -11,7 +11,6 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import checkpoint as mm_checkpoint
 
-from occsplat.compat import allow_own_checkpoints
 from occsplat.engine import (
     OccRunner,
     ResumePointHook,
@@ -41,7 +40,6 @@ def make_runner(tmp_path):
     count = iter(range(100))
 
     def make(epochs, resume=None, **options):
-        allow_own_checkpoints()
         cfg = Config.fromfile(CONFIG)
         cfg.merge_from_dict(
             {

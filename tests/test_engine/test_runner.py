@@ -12,7 +12,6 @@ from mmengine.model import BaseModel
 from mmengine.runner import checkpoint as mm_checkpoint
 from torch import nn
 
-from occsplat.compat import allow_own_checkpoints
 from occsplat.engine import (
     CheckpointError,
     OccRunner,
@@ -142,7 +141,6 @@ def test_warmup_ends_at_its_iteration(make_runner):
 
 def test_resume_is_in_the_stage_where_it_was_left(make_runner, tmp_path):
     make_runner(epochs=1, hooks=[HOOK]).train()
-    allow_own_checkpoints()
     resumed = make_runner(
         epochs=3,
         hooks=[HOOK],

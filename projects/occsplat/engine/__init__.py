@@ -4,14 +4,17 @@ from .checkpoint import (
     latest_checkpoint,
     load_model_weights,
     read_checkpoint,
+    read_weights,
     update_meta,
 )
+from .checkpoint_hook import KeepingCheckpointHook
 from .config_check import check_config
 from .errors import CheckpointError, ConfigError, user_errors
 from .finite_gradient_hook import FiniteGradientHook
 from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .opacity_threshold import threshold_head, threshold_meta
+from .pretrained import Pretrained
 from .public_weights import PublicWeights
 from .resume_point_hook import ResumePointHook
 from .runner import OccRunner
@@ -25,8 +28,10 @@ __all__ = [
     'CheckpointError',
     'ConfigError',
     'FiniteGradientHook',
+    'KeepingCheckpointHook',
     'LayerDecayOptimWrapperConstructor',
     'OccRunner',
+    'Pretrained',
     'PublicWeights',
     'ResumableTrainLoop',
     'ResumePointHook',
@@ -41,6 +46,7 @@ __all__ = [
     'load_model_weights',
     'prepare_launcher',
     'read_checkpoint',
+    'read_weights',
     'threshold_head',
     'threshold_meta',
     'update_meta',

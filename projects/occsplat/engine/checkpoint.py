@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any, Mapping
 
 import torch
+from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
-
-from occsplat.compat import allow_own_checkpoints
 
 from .errors import CheckpointError
 from .opacity_threshold import apply_threshold, stored_threshold
+from .weight_files import read_torch_file
+from .weight_fit import check_fit, tell_not_finite
+from .weight_sources import local_file
 
 # Render heads work in training alone: a method's checkpoint fits its
 # baseline's config, and the other way round.
 _TRAIN_ONLY = 'render_heads.'
+#: where files have their weights, if not at the top
+_LAYOUTS = ('state_dict', 'model', 'model_state_dict', 'module', 'net')
+#: what is around a model while it is trained
+WRAPPERS = ('module.', 'model.')
 
 
 def load_model_weights(
@@ -28,17 +34,17 @@ def load_model_weights(
 ) -> dict[str, Any]:
     """Load all weights of a model, or none.
 
-    Reads mmengine's checkpoints and bare state dicts. Where training kept
-    an exponential moving average, mmengine stores the averaged weights as
-    the ``state_dict``, and those are loaded. Weights of render heads,
-    which prediction does not use, may be absent on either side.
+    Reads what ``read_weights`` does. Where training kept an exponential
+    moving average, mmengine stores the averaged weights as the
+    ``state_dict``, and those are loaded. Weights of render heads, which
+    prediction does not use, may be absent on either side.
 
     An opacity threshold in the checkpoint's ``meta`` goes to the occupancy
     head, see ``apply_threshold``.
 
     Args:
         model (nn.Module): not wrapped for distributed training.
-        path: the checkpoint file.
+        path: the checkpoint, see ``local_file``.
         options (mapping, optional): values by key path, as
             ``--cfg-options`` gives them: a threshold among them stays.
 
@@ -49,57 +55,137 @@ def load_model_weights(
         CheckpointError: when the file is missing, damaged, unsafe to load,
             or belongs to another model; the model is then unchanged.
     """
-    checkpoint = read_checkpoint(path)
-    state = checkpoint.get('state_dict', checkpoint)
-    state = {
-        key.removeprefix('module.'): value
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    }
-    meta = checkpoint.get('meta') or {}
-    _check_fit(model.state_dict(), state, path)
-    stored_threshold(meta, path)
+    checkpoint = read_weights(path)
+    state, meta = checkpoint['state_dict'], checkpoint['meta']
     own = model.state_dict()
+    check_fit(own, state, path, optional=_TRAIN_ONLY)
+    stored_threshold(meta, path)
+    tell_not_finite(state, path)
     model.load_state_dict({k: state[k] for k in own if k in state}, False)
     apply_threshold(model, meta, path, options)
     return meta
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint file to the CPU, tensors and plain data only.
+def read_checkpoint(name: str | Path) -> dict[str, Any]:
+    """Read a checkpoint as it is: tensors on the CPU and plain data only.
+
+    Args:
+        name: the checkpoint, see ``local_file``.
 
     Raises:
         CheckpointError: when the file is missing, damaged, or holds
             anything that could run code while being loaded.
     """
-    path = Path(path)
-    if not path.is_file():
+    content = read_torch_file(local_file(name))
+    if not isinstance(content, dict):
         raise CheckpointError(
-            f'checkpoint {path} does not exist{_neighbours(path)}'
+            f'checkpoint {name}: expected a dict of weights, got '
+            f'{type(content).__name__}'
         )
-    allow_own_checkpoints()
-    try:
-        # not mapped: who writes a mapped file anew while its tensors are in
-        # use is killed by the system
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
+    return content
+
+
+def read_weights(name: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of weights, in mmengine's layout.
+
+    Bare state dicts, and those that others put under ``model`` and the
+    like, are brought into it. Prefixes that wrappers leave (``module.``,
+    ``model.``) go.
+
+    Args:
+        name: the checkpoint, see ``local_file``.
+
+    Returns:
+        dict: ``state_dict``, tensors by name; ``meta``, a dict, perhaps an
+        empty one; and what else is in the file.
+
+    Raises:
+        CheckpointError: as ``read_checkpoint``, and when no weights are in
+            the file.
+    """
+    content = read_checkpoint(name)
+    state, rest = _weights_in(content, name)
+    strange = [key for key in state if not isinstance(key, str)]
+    if strange:
         raise CheckpointError(
-            f'checkpoint {path} is not a file of weights, or holds objects '
-            f'that are not safe to load: {reason}'
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f'checkpoint {path} is damaged or not a checkpoint '
-            f'({path.stat().st_size} bytes): {error}. Copy it again, or use '
-            'an earlier one'
-        ) from error
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(
-            f'checkpoint {path}: expected a dict of weights, got '
-            f'{type(checkpoint).__name__}'
+            f'checkpoint {name}: expected names of weights, got {strange[:3]}'
         )
-    return checkpoint
+    meta = rest.pop('meta', None) or {}
+    if not isinstance(meta, dict):
+        raise CheckpointError(
+            f'checkpoint {name}: expected a dict as meta, got '
+            f'{type(meta).__name__}'
+        )
+    weights = _unwrapped(state)
+    if str(name).startswith('mmcls://'):
+        # classifiers, of which backbones are asked for
+        weights = weights_below(weights, 'backbone.')
+    return {**rest, 'state_dict': weights, 'meta': meta}
+
+
+def _weights_in(
+    content: dict[Any, Any], name: str | Path
+) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """The dict that has the tensors, and what is beside it."""
+    state, rest = content, {}
+    for _ in range(3):
+        if any(isinstance(value, Tensor) for value in state.values()):
+            return state, rest
+        inner = [k for k in _LAYOUTS if isinstance(state.get(k), dict)]
+        if not inner:
+            break
+        if state is content:
+            rest = {k: v for k, v in content.items() if k != inner[0]}
+        state = state[inner[0]]
+    raise CheckpointError(
+        f'checkpoint {name} has no weights: expected tensors by name, '
+        f'perhaps below {", ".join(_LAYOUTS)}; its keys are '
+        f'{", ".join(map(repr, list(content)[:5])) or "none"}'
+    )
+
+
+def _unwrapped(state: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
+    """Tensors by name, without the prefixes of wrappers around the model."""
+    weights = OrderedDict(
+        (key.removeprefix('module.'), value)
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    )
+    for prefix in WRAPPERS * 2:
+        if all(key.startswith(prefix) for key in weights):
+            weights = weights_below(weights, prefix)
+    if weights.keys() == state.keys():
+        # versions of modules, by their names
+        weights._metadata = getattr(state, '_metadata', OrderedDict())
+    return weights
+
+
+def weights_below(
+    weights: Mapping[str, Tensor], prefix: str
+) -> OrderedDict[str, Tensor]:
+    """Weights of one part, by their names in it."""
+    return OrderedDict(
+        (key[len(prefix) :], value)
+        for key, value in weights.items()
+        if key.startswith(prefix)
+    )
+
+
+@CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), force=True)
+def load_from_file(
+    name: str, map_location: Any = None, **_: Any
+) -> dict[str, Any]:
+    """Stands in for all of mmengine's loaders, which trust their files.
+
+    Args:
+        name: as of ``read_weights``.
+        map_location: not heeded: tensors are on the CPU, and go with what
+            they are copied to.
+
+    Raises:
+        CheckpointError: as ``read_weights``.
+    """
+    return read_weights(name)
 
 
 def update_meta(path: str | Path, values: Mapping[str, Any]) -> None:
@@ -113,13 +199,11 @@ def update_meta(path: str | Path, values: Mapping[str, Any]) -> None:
         values (mapping): plain data by key.
 
     Raises:
-        CheckpointError: as ``read_checkpoint``.
+        CheckpointError: as ``read_weights``.
     """
     path = Path(path)
-    checkpoint = read_checkpoint(path)
-    if 'state_dict' not in checkpoint:
-        checkpoint = dict(state_dict=checkpoint)
-    meta = {**(checkpoint.get('meta') or {}), **values}
+    checkpoint = read_weights(path)
+    meta = {**checkpoint['meta'], **values}
     part = path.with_name(f'{path.name}.part')
     torch.save(dict(checkpoint, meta=meta), part)
     os.replace(part, path)
@@ -145,45 +229,3 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         if match:
             numbered.append((match[1] == 'epoch', int(match[2]), path))
     return max(numbered)[-1] if numbered else None
-
-
-def _check_fit(
-    own: dict[str, Tensor], state: dict[str, Tensor], path: str | Path
-) -> None:
-    """Raise unless the weights are those of the model."""
-
-    def needed(keys: Iterable[str]) -> list[str]:
-        return sorted(k for k in keys if not k.startswith(_TRAIN_ONLY))
-
-    shapes = [
-        f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
-        for key in sorted(own.keys() & state.keys())
-        if state[key].shape != own[key].shape
-    ]
-    problems = {
-        'missing': needed(own.keys() - state.keys()),
-        'unexpected': needed(state.keys() - own.keys()),
-        'of another shape': shapes,
-    }
-    found = [
-        f'{len(keys)} {what} ({", ".join(keys[:3])}'
-        + (', ...)' if len(keys) > 3 else ')')
-        for what, keys in problems.items()
-        if keys
-    ]
-    if found:
-        raise CheckpointError(
-            f'checkpoint {path} belongs to another model than the config: '
-            f'of {len(own)} weights {"; ".join(found)}. Use the config that '
-            'it was trained with (it is beside the checkpoint in the work '
-            'directory)'
-        )
-
-
-def _neighbours(path: Path) -> str:
-    """What could have been meant."""
-    if not path.parent.is_dir():
-        return f': there is no folder {path.parent}'
-    names = sorted(p.name for p in path.parent.glob('*.pth'))
-    listed = ', '.join(names) if names else 'no .pth file'
-    return f'; {path.parent} has {listed}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Iterable
 
 from mmengine.dist import master_only
@@ -12,9 +11,11 @@ from mmengine.model import update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from .checkpoint import read_checkpoint
+from .checkpoint import read_weights
 from .errors import CheckpointError, ConfigError
 from .key_maps import ADDRESSES, KEY_MAPS, Dropped
+from .weight_fit import tell_not_finite
+from .weight_sources import local_file
 
 
 # in mmengine's own registry: model.init_weights() asks that one
@@ -29,8 +30,7 @@ class PublicWeights:
     weight that got nothing, whole modules as ``name.* (count)``.
 
     Args:
-        checkpoint (str): the file; mmengine's layout, ``model`` or a bare
-            dict of tensors.
+        checkpoint (str): of any layout that ``read_weights`` knows.
         key_map (str): which of ``key_maps.KEY_MAPS`` renames its keys.
 
     Raises:
@@ -70,6 +70,7 @@ class PublicWeights:
                 weights[item.name.removeprefix(prefix)] = item.value
                 used.update(item.sources)
         self._check(own, weights, state)
+        tell_not_finite(weights, self.checkpoint)
         module.load_state_dict(weights, strict=False)
         if hasattr(module, '_params_init_info'):
             update_init_info(
@@ -86,25 +87,17 @@ class PublicWeights:
             way_out: the config option to do without it.
 
         Raises:
-            CheckpointError: as ``read_checkpoint``; for a missing file
+            CheckpointError: as ``read_weights``; for a missing file
                 with the way to get or to do without it.
         """
-        if not Path(self.checkpoint).is_file():
+        path = local_file(self.checkpoint)
+        if not path.exists():
             raise CheckpointError(
                 f'the public weights {self.checkpoint} are not there. They '
                 f'are published at {ADDRESSES[self.key_map]}; to train '
                 f'without them: --cfg-options {way_out}'
             )
-        content = read_checkpoint(self.checkpoint)
-        for key in ('state_dict', 'model'):
-            if isinstance(content.get(key), dict):
-                content = content[key]
-                break
-        return {
-            key.removeprefix('module.'): value
-            for key, value in content.items()
-            if isinstance(value, Tensor)
-        }
+        return read_weights(path)['state_dict']
 
     def _check(
         self,

@@ -30,8 +30,9 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from .checkpoint import latest_checkpoint, read_checkpoint
+from .checkpoint import latest_checkpoint
 from .errors import CheckpointError, ConfigError
+from .weight_files import read_torch_file
 
 _FOLDER = 'streams'
 
@@ -53,6 +54,8 @@ def set_generator_state(state: dict[str, Any]) -> None:
     """Set the generators to what ``generator_state`` returned."""
     random.setstate(state['python'])
     kind, keys, *rest = state['numpy']
+    if not 0 <= rest[0] <= len(keys):  # numpy would read behind them
+        raise ValueError(f'a state of numpy at {rest[0]} of {len(keys)} words')
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
     if 'cuda' in state and torch.cuda.is_available():
@@ -84,6 +87,7 @@ def save_run_state(
         epoch_length=len(loop.dataloader),
         position=loop.position(meta['epoch'], meta['iter']),
         sampler_seed=getattr(loop.dataloader.sampler, 'seed', None),
+        optimizer=optimizer_name(runner),
     )
     state = dict(
         tag=note['tag'],
@@ -154,8 +158,8 @@ def load_run_state(
     loop.resume_at(note['position'])
     path, problem = _state_path(Path(filename), rank), None
     try:
-        state = read_checkpoint(path)
-        if state.get('tag') != note['tag']:
+        state = read_torch_file(path)
+        if not isinstance(state, dict) or state.get('tag') != note['tag']:
             raise CheckpointError(f'{path} belongs to another checkpoint')
     except CheckpointError as error:
         problem = str(error)
@@ -177,6 +181,12 @@ def load_run_state(
     for name, weight in runner.model.named_parameters():
         if name in state['gradients']:
             weight.grad = state['gradients'][name].to(weight.device)
+
+
+def optimizer_name(runner: Runner) -> str | None:
+    """The class of a run's optimizer, None where it has several."""
+    optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
+    return optimizer and type(optimizer).__name__
 
 
 def check_same_checkpoint(checkpoint: str | Path | None) -> None:

@@ -8,14 +8,23 @@ from typing import Any
 
 from mmdet3d.registry import RUNNERS
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, ValLoop
+from mmengine.runner import (
+    BaseLoop,
+    CheckpointLoader,
+    EpochBasedTrainLoop,
+    Runner,
+    ValLoop,
+)
 
-from .checkpoint import latest_checkpoint, read_checkpoint
+from .checkpoint import latest_checkpoint
+from .checkpoint_hook import KeepingCheckpointHook
 from .opacity_threshold import sweep_thresholds
+from .resume_check import prepare_resume
 from .run_state import check_same_checkpoint, load_run_state, save_run_state
 from .train_loop import ResumableTrainLoop
+from .weight_fit import load_what_fits
 
 
 @RUNNERS.register_module()
@@ -112,24 +121,55 @@ class OccRunner(Runner):
         check_same_checkpoint(found if self._resume else None)
         super().load_or_resume()
 
+    def register_hook(
+        self, hook: Hook | dict, priority: str | int | None = None
+    ) -> None:
+        """As in mmengine, with a CheckpointHook that removes files last."""
+        if isinstance(hook, dict) and hook.get('type') in (
+            'CheckpointHook',
+            'mmengine.CheckpointHook',
+            CheckpointHook,
+        ):
+            hook = dict(hook, type=KeepingCheckpointHook)
+        super().register_hook(hook, priority)
+
     def load_checkpoint(
         self, filename: str, *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
-        """As in mmengine; the run's state is left to ``resume``.
+        """Take what fits of a checkpoint, or all of it where a run goes on.
+
+        Args:
+            filename: see ``local_file``.
+            args, kwargs: of mmengine's method, not heeded.
 
         Raises:
-            CheckpointError: as ``read_checkpoint``.
+            CheckpointError: as ``read_weights``, when nothing fits, and as
+                ``prepare_resume``.
         """
-        # mmengine's own reading is up to torch's version: unguarded in old
-        # ones, and a traceback in new ones
-        if '://' not in filename:
-            read_checkpoint(filename)
-        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-        self._run_state = checkpoint.get('meta', {}).get('run_state')
+        # read_weights, and a line that tells from where
+        checkpoint = CheckpointLoader.load_checkpoint(filename, logger=None)
+        model = self.model
+        model = model.module if is_model_wrapper(model) else model
+        if self._resume:
+            prepare_resume(self, checkpoint, filename)
+        else:
+            load_what_fits(model, checkpoint['state_dict'], filename)
+            # hooks: an average of the weights starts from them
+            checkpoint['state_dict'] = model.state_dict()
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        if self._resume:
+            load_what_fits(model, checkpoint['state_dict'], filename)
+        self._has_loaded = True
+        self._run_state = checkpoint['meta'].get('run_state')
         return checkpoint
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """As in mmengine, then the run's state."""
+        """As in mmengine, then the run's state.
+
+        Raises:
+            CheckpointError: as ``load_checkpoint``.
+        """
+        self._resume = True
         super().resume(filename, *args, **kwargs)
         if isinstance(self.train_loop, ResumableTrainLoop):
             load_run_state(self, filename, self._run_state)

@@ -1,0 +1,136 @@
+"""From the name of a checkpoint to a file on this machine.
+
+Names are paths, http(s) addresses, and mmengine's names of published
+weights. Whatever is not on this machine is fetched into torch.hub's cache
+first, so that every checkpoint is read as a file, by one reader.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import sys
+from pathlib import Path
+from typing import Callable, Mapping
+from urllib.parse import urlsplit
+
+import torch
+from mmengine.dist import barrier, get_dist_info
+from mmengine.logging import print_log
+from mmengine.runner import checkpoint as mm_checkpoint
+
+from .errors import CheckpointError
+from .weight_files import read_torch_file
+
+
+def _openmmlab() -> dict[str, str]:
+    """mmengine's names, the old ones too."""
+    models = mm_checkpoint.get_external_models()
+    renamed = mm_checkpoint.get_deprecated_model_names()
+    old = {name: models[new] for name, new in renamed.items() if new in models}
+    return {**old, **models}
+
+
+#: where names of published weights are looked up
+_MODELS: dict[str, Callable[[], Mapping[str, str]]] = {
+    'torchvision': mm_checkpoint.get_torchvision_models,
+    'modelzoo': mm_checkpoint.get_torchvision_models,
+    'open-mmlab': _openmmlab,
+    'openmmlab': _openmmlab,
+    'mmcls': mm_checkpoint.get_mmcls_models,
+}
+
+
+def local_file(name: str | Path) -> Path:
+    """The file that a name of a checkpoint stands for.
+
+    To be called by all processes of a run.
+
+    Args:
+        name: a path, ``http://`` or ``https://`` and an address, or
+            ``torchvision://``, ``open-mmlab://`` or ``mmcls://`` and the
+            name of a model.
+
+    Returns:
+        Path: of the file, which may not be there if a path was given.
+
+    Raises:
+        CheckpointError: for other names, unknown models, and when a file
+            cannot be fetched or is no checkpoint.
+    """
+    scheme, separator, rest = str(name).partition('://')
+    if not separator:
+        return Path(name).expanduser()
+    if scheme in ('http', 'https'):
+        return _fetched(str(name))
+    if scheme not in _MODELS:
+        known = ', '.join(f'{s}://' for s in ('http', 'https', *_MODELS))
+        raise CheckpointError(
+            f'checkpoint {name}: {scheme}:// cannot be fetched from. Give a '
+            f'path, or an address that begins with one of {known}'
+        )
+    models = _MODELS[scheme]()
+    if rest not in models:
+        near = difflib.get_close_matches(rest, models, n=3)
+        meant = f': did you mean {" or ".join(near)}?' if near else ''
+        raise CheckpointError(
+            f'checkpoint {name}: {scheme}:// has no model {rest!r}{meant}'
+        )
+    return local_file(models[rest])
+
+
+def cached_file(url: str) -> Path:
+    """Where the file behind an address is kept.
+
+    Names with a hash, as published weights have, are kept as torch.hub
+    keeps them; others get one, so that two addresses never share a file.
+    """
+    name = Path(urlsplit(url).path).name or 'checkpoint'
+    if not re.search(r'-[0-9a-f]{8,}\.', name):
+        digest = hashlib.sha256(url.encode()).hexdigest()[:8]
+        name = f'{digest}_{name}'
+    return Path(torch.hub.get_dir()) / 'checkpoints' / name
+
+
+def _fetched(url: str) -> Path:
+    """The file behind an address, fetched unless it is there already.
+
+    The first process fetches; others find the file, or fetch it where
+    their machine has a disk of its own.
+    """
+    path = cached_file(url)
+    rank, world_size = get_dist_info()
+    try:
+        if rank == 0:
+            _fetch(url, path)
+    finally:
+        if world_size > 1:
+            barrier()
+    _fetch(url, path)
+    return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Put a file into the cache, if it is a whole checkpoint."""
+    if path.is_file():
+        return
+    print_log(f'fetching {url} to {path}', logger='current')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(path), progress=sys.stderr.isatty()
+        )
+    # no network, no such address, no certificate, no room on the disk
+    except Exception as error:
+        raise CheckpointError(
+            f'checkpoint {url} cannot be fetched ({error}). Fetch it where '
+            f'there is a network and give its path, or put it at {path}'
+        ) from error
+    try:
+        read_torch_file(path)
+    except CheckpointError as error:
+        path.unlink(missing_ok=True)
+        raise CheckpointError(f'what {url} gave is of no use: {error}') from (
+            error
+        )
