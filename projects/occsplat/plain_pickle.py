@@ -148,13 +148,25 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode('latin1')
 
 
+def _bytes(raw: Any = b'') -> bytes:
+    """Bytes of bytes: a number would ask for so many."""
+    if not isinstance(raw, (bytes, bytearray)):
+        raise RefusedGlobal(f'builtins.bytes of a {type(raw).__name__}')
+    return bytes(raw)
+
+
+def _bytearray(raw: Any = b'', *encoding: Any) -> bytearray:
+    """As ``_bytes``; protocol 2 may spell them as text."""
+    return bytearray(_latin1(raw, *encoding) if encoding else _bytes(raw))
+
+
 _ALLOWED = {
     ('_codecs', 'encode'): _latin1,
-    ('builtins', 'bytes'): bytes,
+    ('builtins', 'bytes'): _bytes,
     ('builtins', 'set'): set,
     ('builtins', 'frozenset'): frozenset,
     ('builtins', 'complex'): complex,
-    ('builtins', 'bytearray'): bytearray,
+    ('builtins', 'bytearray'): _bytearray,
     ('collections', 'OrderedDict'): collections.OrderedDict,
 }
 _NUMPY = _numpy_globals()

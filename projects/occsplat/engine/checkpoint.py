@@ -108,7 +108,8 @@ def read_weights(name: str | Path) -> dict[str, Any]:
     strange = [key for key in state if not isinstance(key, str)]
     if strange:
         raise CheckpointError(
-            f'checkpoint {name}: expected names of weights, got {strange[:3]}'
+            f'checkpoint {name}: expected names of weights, got a '
+            f'{type(strange[0]).__name__}'
         )
     meta = rest.pop('meta', None) or {}
     if not isinstance(meta, dict):

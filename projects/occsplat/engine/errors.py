@@ -14,7 +14,19 @@ class ConfigError(ValueError):
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that can't be used; the message names the file."""
+    """A checkpoint that can't be used; the message names the file.
+
+    Args:
+        message (str): may quote the file, see ``one_line``.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Text that quotes a stranger's file, without what moves a cursor."""
+    return ''.join(c if c.isprintable() else ' ' for c in text)
 
 
 @contextmanager

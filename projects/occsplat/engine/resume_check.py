@@ -92,6 +92,18 @@ def _check_parts(checkpoint: dict[str, Any], name: str | Path) -> None:
                     f'in its {part}, as a run of OccSplat writes it. To '
                     f'start from its weights: --cfg-options load_from={name}'
                 )
+    counts = [checkpoint['meta'][key] for key in _META]
+    state = checkpoint['meta'].get('run_state')
+    if state is not None:
+        counts += [
+            state['position'],
+            state['epoch_length'] - state['position'],
+        ]
+    if min(counts) < 0:
+        raise CheckpointError(
+            f'checkpoint {name} cannot be resumed: its epoch, iteration or '
+            'place in the epoch is out of range'
+        )
     # mmengine runs this text as a program
     checkpoint['meta'].pop('config', None)
 

@@ -9,6 +9,7 @@ can neither act nor look at memory that is not its own.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -53,17 +54,19 @@ def read_torch_file(path: str | Path) -> Any:
             f'checkpoint {path} does not exist{_neighbours(path)}'
         )
     try:
-        with open(path, 'rb') as file:
+        file = open(path, 'rb')
+    except OSError as error:
+        raise CheckpointError(
+            f'checkpoint {path} cannot be read: {error.strerror}'
+        ) from error
+    try:
+        with file:
             content, unpickler = _read(file)
     except _OtherKind as error:
         kind, advice = error.args
         raise CheckpointError(
             f'checkpoint {path} is not a file of weights, but {kind}: {advice}'
         ) from None
-    except OSError as error:
-        raise CheckpointError(
-            f'checkpoint {path} cannot be read: {error.strerror or error}'
-        ) from error
     # a damaged file may fail anywhere, with nearly any error
     except Exception as error:
         reason = ' '.join(str(error).split())[:200]
@@ -86,7 +89,7 @@ def _check_plain(content: Any, unpickler: WeightUnpickler, path: Path) -> None:
     else:
         where, what = found
     raise CheckpointError(
-        f'checkpoint {path} is not safe to load: it holds {what!s} at '
+        f'checkpoint {path} is not safe to load: it holds {what!s:.200} at '
         f'{where or "its top"}. Tensors, numbers, strings and containers of '
         'them are safe; anything else could run code. Where you trust its '
         'maker, load it with the program that made it and save its '
@@ -97,19 +100,22 @@ def _check_plain(content: Any, unpickler: WeightUnpickler, path: Path) -> None:
 def _read(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
     """What is in a file of either format, and who read it."""
     head = file.read(512)
+    room = _Room(os.fstat(file.fileno()).st_size)
     file.seek(0)
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            return _read_zip(archive)
+            return _read_zip(archive, room)
     file.seek(0)
     if head[:2] == b'PK':
         raise ValueError('a zip archive whose end is missing')
     if head[:1] == b'\x80':
-        return _read_old(file)
+        return _read_old(file, room)
     raise _OtherKind(*file_kind(head))
 
 
-def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, WeightUnpickler]:
+def _read_zip(
+    archive: zipfile.ZipFile, room: _Room
+) -> tuple[Any, WeightUnpickler]:
     """torch's format of 1.6 and later."""
     names = set(archive.namelist())
     tops = sorted(
@@ -143,7 +149,9 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, WeightUnpickler]:
     ) -> Storage:
         dtype = _dtype(kind)
         if key not in read:
-            read[key] = _untyped(record(f'data/{key}'))
+            raw = record(f'data/{key}')
+            room.take(len(raw))
+            read[key] = _untyped(raw)
         if read[key].nbytes() != _size(numel, dtype):
             raise ValueError(
                 f'data/{key} has {read[key].nbytes()} bytes instead of '
@@ -151,14 +159,12 @@ def _read_zip(archive: zipfile.ZipFile) -> tuple[Any, WeightUnpickler]:
             )
         return Storage(read[key], dtype)
 
-    with archive.open(f'{top}data.pkl') as file:
-        unpickler = WeightUnpickler(file, storage)
-        return unpickler.load(), unpickler
+    unpickler = WeightUnpickler(io.BytesIO(record('data.pkl')), storage)
+    return unpickler.load(), unpickler
 
 
-def _read_old(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
+def _read_old(file: IO[bytes], room: _Room) -> tuple[Any, WeightUnpickler]:
     """torch's format of 1.5 and before: pickles, then storages."""
-    total = os.fstat(file.fileno()).st_size
     read: dict[Any, Storage] = {}
 
     def storage(
@@ -167,9 +173,8 @@ def _read_old(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
         dtype = _dtype(kind)
         if view is not None:
             raise ValueError('a view of a storage, as of PyTorch 0.3')
-        if _size(numel, dtype) > total:
-            raise ValueError(f'{numel} {dtype} in {total} bytes')
         if key not in read:
+            room.take(_size(numel, dtype))
             data = torch.UntypedStorage(_size(numel, dtype)).fill_(0)
             read[key] = Storage(data, dtype)
         if (read[key].data.nbytes(), read[key].dtype) != (
@@ -202,6 +207,23 @@ def _read_old(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
             raise ValueError(f'the storage of {numel} {dtype} is not whole')
         data.copy_(_untyped(raw))
     return content, unpickler
+
+
+class _Room:
+    """Bytes of a file: its storages are not larger than it is."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """Count a storage.
+
+        Raises:
+            ValueError: when the file is too small for it.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise ValueError('storages that are larger than the file')
 
 
 def _untyped(raw: bytes) -> torch.UntypedStorage:

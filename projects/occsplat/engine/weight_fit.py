@@ -9,7 +9,7 @@ from typing import Iterable, Mapping
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from .errors import CheckpointError
+from .errors import CheckpointError, one_line
 
 
 def check_fit(
@@ -96,7 +96,7 @@ def load_what_fits(
             said += f'; {len(keys)} {what} ({", ".join(keys[:3])}'
             said += ', ...)' if len(keys) > 3 else ')'
     level = logging.WARNING if others or shaped else logging.INFO
-    print_log(said, logger='current', level=level)
+    print_log(one_line(said), logger='current', level=level)
 
 
 def tell_not_finite(state: Mapping[str, Tensor], name: str | Path) -> None:
@@ -111,13 +111,12 @@ def tell_not_finite(state: Mapping[str, Tensor], name: str | Path) -> None:
         .all()
     ]
     if bad:
-        print_log(
+        said = (
             f'checkpoint {name}: {len(bad)} of {len(state)} tensors hold NaN '
             f'or infinite numbers ({", ".join(bad[:3])}'
-            + (', ...)' if len(bad) > 3 else ')'),
-            logger='current',
-            level=logging.WARNING,
         )
+        said += ', ...)' if len(bad) > 3 else ')'
+        print_log(one_line(said), logger='current', level=logging.WARNING)
 
 
 def _first(weights: Mapping[str, Tensor]) -> str:

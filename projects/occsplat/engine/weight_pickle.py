@@ -26,6 +26,8 @@ from occsplat.plain_pickle import ArrayUnpickler, NameOnly, RefusedGlobal
 _MAX_REPEATED = 1 << 24
 #: containers in containers
 _MAX_DEPTH = 100
+#: Python refuses to write larger numbers out
+_MAX_BITS = 4096
 #: kinds of numbers, by the name that a pickle has for their storage
 _STORAGES = dict(
     DoubleStorage=torch.float64,
@@ -288,11 +290,13 @@ def find_foreign(content: Any) -> tuple[str, str] | None:
     waiting: list[tuple[Any, tuple[Any, ...]]] = [(content, ())]
     while waiting:
         value, path = waiting.pop()
+        if type(value) is int and value.bit_length() > _MAX_BITS:
+            return _place(path), f'a number of {value.bit_length()} bits'
         if type(value) in _LEAVES or isinstance(value, np.generic):
             continue
         children: Iterable[tuple[Any, Any]]
         if type(value) in (dict, *_DICTS):
-            children = [(k, k) for k in value if not isinstance(k, str)]
+            children = [('a key', k) for k in value if type(k) is not str]
             children += list(value.items())
         elif type(value) in (list, tuple, set, frozenset):
             children = enumerate(value)
@@ -309,7 +313,10 @@ def find_foreign(content: Any) -> tuple[str, str] | None:
 
 def _place(path: tuple[Any, ...]) -> str:
     return ''.join(
-        f'[{key!r}]' if isinstance(key, (str, int)) else f'[{_name(key)}]'
+        f'[{key!r:.60}]'
+        if isinstance(key, str)
+        or (isinstance(key, int) and key.bit_length() < 64)
+        else f'[{_name(key)}]'
         for key in path
     )
 
