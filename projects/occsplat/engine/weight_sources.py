@@ -85,8 +85,16 @@ def cached_file(url: str) -> Path:
 
     Names with a hash, as published weights have, are kept as torch.hub
     keeps them; others get one, so that two addresses never share a file.
+
+    Raises:
+        CheckpointError: when the address is none.
     """
-    name = Path(urlsplit(url).path).name or 'checkpoint'
+    try:
+        name = Path(urlsplit(url).path).name or 'checkpoint'
+    except ValueError as error:
+        raise CheckpointError(
+            f'checkpoint {url} cannot be fetched: {error}'
+        ) from None
     if not re.search(r'-[0-9a-f]{8,}\.', name):
         digest = hashlib.sha256(url.encode()).hexdigest()[:8]
         name = f'{digest}_{name}'
