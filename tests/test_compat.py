@@ -1,5 +1,7 @@
 """The shims: loud operators, versions."""
 
+import importlib
+import os
 import subprocess
 import sys
 import warnings
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from occsplat import compat
+from occsplat.structures import MissingPackageError
 
 ROOT = Path(__file__).parents[1]
 
@@ -130,3 +133,60 @@ def test_compat_needs_no_mmdet3d():
         'sys.exit("mmdet3d" in sys.modules or "mmdet" in sys.modules)\n'
     )
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.fixture
+def no_numba(monkeypatch):
+    """numba is forgotten; whatever takes its place goes afterwards."""
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'numba':
+            monkeypatch.delitem(sys.modules, name)
+    yield monkeypatch
+    for name in list(sys.modules):
+        if name.split('.')[0] == 'numba':
+            del sys.modules[name]
+
+
+def test_numba_is_left_alone_where_it_fits(no_numba):
+    if not compat._numba_fits():
+        pytest.skip('there is no numba')
+    assert not compat.install_numba_stub()
+    assert 'numba' not in sys.modules
+
+
+@pytest.mark.parametrize('why', ['missing', 'hidden', 'refuses numpy'])
+def test_numba_is_stubbed_where_it_does_not_fit(no_numba, why):
+    if why == 'missing':
+        no_numba.setattr(compat.importlib.util, 'find_spec', lambda name: None)
+    elif why == 'hidden':
+        no_numba.setitem(sys.modules, 'numba', None)
+    else:
+        no_numba.setattr(np, '__version__', '99.0')
+    assert compat.install_numba_stub()
+    stub = sys.modules['numba']
+    assert compat.install_numba_stub() and sys.modules['numba'] is stub
+    # as mmdet3d uses it
+    from numba import cuda
+    from numba.core.errors import NumbaPerformanceWarning
+
+    assert issubclass(NumbaPerformanceWarning, Warning)
+
+    def plus(a, b):
+        return a + b
+
+    for compiled in (
+        stub.jit(plus),
+        stub.njit(plus),
+        stub.jit(nopython=True)(plus),
+        cuda.jit(device=True, inline=True)(plus),
+    ):
+        with pytest.raises(ImportError, match='plus needs numba'):
+            compiled(1, 2)
+
+
+def test_kernels_do_not_take_the_stub_for_numba(no_numba):
+    no_numba.setattr(compat.importlib.util, 'find_spec', lambda name: None)
+    compat.install_numba_stub()
+    no_numba.delitem(sys.modules, 'occsplat.kernels', raising=False)
+    with pytest.raises(MissingPackageError, match='need numba'):
+        importlib.import_module('occsplat.kernels')

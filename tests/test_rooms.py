@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'projects' / 'occsplat'
 
-# what each room may import from; compat and plain_pickle are open to all
-OPEN = {'compat', 'plain_pickle'}
+# what each room may import from; single files are open to all
+OPEN = {'compat', 'kernels', 'plain_pickle'}
 ALLOWED = {
     'structures': set(),
     'ops': {'structures'},

@@ -110,7 +110,8 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that were asked for."""
     args = make_parser().parse_args(arguments)
-    args.run(args)
+    with user_errors():
+        args.run(args)
 
 
 def machine(threads: int) -> str:
@@ -151,14 +152,13 @@ def run_train(args: argparse.Namespace) -> None:
         'stage of WarmupSwitchHook\n',
         flush=True,
     )
-    with user_errors():
-        print_training_table(
-            args.configs,
-            args.cfg_options,
-            args.threads,
-            args.steps,
-            args.rounds,
-        )
+    print_training_table(
+        args.configs,
+        args.cfg_options,
+        args.threads,
+        args.steps,
+        args.rounds,
+    )
 
 
 if __name__ == '__main__':

@@ -5,8 +5,10 @@ Importing the package registers every config type with mmdetection3d.
 
 from . import compat
 
-# before anything imports mmdet3d, which asks for mmcv's compiled ops
+# before anything imports mmdet3d, which asks for mmcv's compiled ops and
+# for numba
 compat.install_ops_stub()
+compat.install_numba_stub()
 
 from . import data, engine, evaluation, models  # noqa: E402
 

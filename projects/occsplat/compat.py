@@ -15,8 +15,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Callable
 
+import numpy as np
 import torch
 import torch.utils.checkpoint
+from packaging.requirements import Requirement
 
 _PACKAGES = (
     'torch',
@@ -77,6 +79,70 @@ def install_ops_stub() -> bool:
     stub.__spec__ = ModuleSpec('mmcv._ext', loader=None)
     sys.modules['mmcv._ext'] = stub
     return True
+
+
+def install_numba_stub() -> bool:
+    """Let mmdet3d be imported without numba.
+
+    mmdet3d imports numba for LiDAR augmentation and KITTI's metrics, of
+    which OccSplat uses nothing, and its own kernels are imported when they
+    are needed: on a GPU they seldom are. Where numba is missing, or refuses
+    the numpy that is installed, a stub has what mmdet3d asks for as it is
+    imported. Can go when mmdet3d imports numba lazily.
+
+    Returns:
+        bool: whether the stub is (now or already) in place.
+    """
+    loaded = sys.modules.get('numba')
+    if loaded is not None:
+        return isinstance(loaded, _NumbaStub)
+    if _numba_fits():
+        return False
+    for name in ('numba', 'numba.core', 'numba.core.errors', 'numba.cuda'):
+        sys.modules[name] = stub = _NumbaStub(name)
+        stub.__spec__ = ModuleSpec(name, loader=None)
+        parent, _, child = name.rpartition('.')
+        if parent:
+            setattr(sys.modules[parent], child, stub)
+    sys.modules['numba'].jit = sys.modules['numba'].njit = _uncompiled
+    sys.modules['numba.cuda'].jit = _uncompiled
+    sys.modules['numba.core.errors'].NumbaPerformanceWarning = Warning
+    return True
+
+
+class _NumbaStub(ModuleType):
+    """Stands in for a module of numba: what it compiles can't be called."""
+
+
+def _numba_fits() -> bool:
+    """Whether numba is there for this numpy, told without importing it."""
+    try:
+        found = importlib.util.find_spec('numba') is not None
+        needs = metadata.requires('numba') or []
+    except ImportError:  # not installed, or hidden
+        return False
+    numpys = [r for r in map(Requirement, needs) if r.name == 'numpy']
+    return found and all(np.__version__ in r.specifier for r in numpys)
+
+
+def _uncompiled(*args: Any, **options: Any) -> Callable[..., Any]:
+    """In the place of ``jit``, with options or without."""
+    if not (args and callable(args[0])):
+        return _uncompiled
+
+    def missing(*args: Any, **kwargs: Any) -> None:
+        # by now the package is there; this module comes before it
+        from occsplat.structures import MissingPackageError
+
+        raise MissingPackageError(
+            f'{missing.__module__}.{missing.__name__} needs numba, which is '
+            'missing or refuses the installed numpy: run pip install -r '
+            'requirements.txt'
+        )
+
+    missing.__module__ = args[0].__module__
+    missing.__name__ = args[0].__name__
+    return missing
 
 
 #: packages whose calls of torch's checkpoint leave the variant open

@@ -9,8 +9,6 @@ from typing import Callable, Iterator
 import torch
 from torch import Tensor
 
-from occsplat.minitown import build_world, camera_rig, voxelise
-from occsplat.minitown.classes import EMPTY, occupancy_ids
 from occsplat.rendering import (
     LabelCache,
     RenderOutput,
@@ -64,6 +62,9 @@ def town_volume(opacity: str) -> tuple[dict[str, Tensor], Tensor]:
     'trained': 0.7 to 0.99 where occupied, 0.05 to 0.5 in 4 % of the free
     voxels, nothing elsewhere. A number: that opacity everywhere.
     """
+    from occsplat.minitown import build_world, voxelise
+    from occsplat.minitown.classes import EMPTY, occupancy_ids
+
     spec = LabelSpec.named('openocc')
     category, _ = voxelise(build_world(0, SEED), 0.0)
     occupied = torch.from_numpy(category != EMPTY).flatten()
@@ -98,6 +99,8 @@ def coarse_volume() -> dict[str, Tensor]:
 
 def town_rig(image: Tensor, width: int, height: int) -> dict:
     """Six cameras; image (3, 3) maps 1600x900 pixels to those wanted."""
+    from occsplat.minitown import camera_rig
+
     rig = camera_rig(0, (1600, 900), SEED)
     viewmats = torch.stack(
         [torch.from_numpy(camera.cam2ego).inverse() for camera in rig]

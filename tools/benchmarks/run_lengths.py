@@ -12,8 +12,6 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from occsplat.minitown import build_world, voxelise
-from occsplat.minitown.classes import occupancy_ids
 from occsplat.ops import run_lengths
 from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.structures.label_spec import NUSCENES_GRID
@@ -30,6 +28,9 @@ CASES = ((KITTI_GRID, 4), (KITTI_GRID, 1), (NUSCENES_GRID, 2))
 
 def town_labels(grid: VoxelGrid) -> Tensor:
     """OpenOcc ids of a MiniTown frame, uint8 (X, Y, Z)."""
+    from occsplat.minitown import build_world, voxelise
+    from occsplat.minitown.classes import occupancy_ids
+
     category, _ = voxelise(build_world(0, SEED), 0.0, grid)
     ids = occupancy_ids(LabelSpec.named('openocc'))
     return torch.from_numpy(ids[category])

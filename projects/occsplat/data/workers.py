@@ -11,6 +11,8 @@ from typing import Any, Callable, Iterator, Sequence
 import torch
 from tqdm import tqdm
 
+from occsplat.structures import MissingPackageError
+
 from .errors import DataError
 
 
@@ -31,7 +33,8 @@ def each_frame(
 
     Raises:
         ValueError: when there are no workers.
-        DataError, FileNotFoundError: as the work raises them.
+        DataError, FileNotFoundError, MissingPackageError: as the work
+            raises them.
         RuntimeError: for whatever else goes wrong in it, a worker that
             the system kills included; names the key frame if it can.
     """
@@ -63,8 +66,8 @@ def _named(work: Callable, record: dict[str, Any]) -> Any:
     """The work's result; errors say which key frame they belong to."""
     try:
         return work(record)
-    except (DataError, FileNotFoundError):
-        # these name their file
+    except (DataError, FileNotFoundError, MissingPackageError):
+        # these name their file or package
         raise
     except OSError as error:
         # so does the system, but for what it was about

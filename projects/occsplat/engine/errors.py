@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 from occsplat.data import DataError
-from occsplat.structures import NonFiniteError
+from occsplat.structures import MissingPackageError, NonFiniteError
 
 
 class ConfigError(ValueError):
@@ -42,6 +42,7 @@ def user_errors() -> Iterator[None]:
         CheckpointError,
         DataError,
         FileNotFoundError,
+        MissingPackageError,
         NonFiniteError,
     ) as error:
         raise SystemExit(f'error: {_message(error)}') from None

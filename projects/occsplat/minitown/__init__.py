@@ -3,9 +3,8 @@
 Images, point clouds, boxes, voxel labels and flow all come from one
 analytic world, so they agree exactly.
 
-numba caches the compiled kernels beside the sources and notices a change
-only in a kernel's own file: after editing a function that kernels of other
-files call, delete the __pycache__ folder here.
+Everything here is computed by compiled kernels: without numba the package
+can't be imported.
 """
 
 from .create import create_minitown

@@ -16,8 +16,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ..kernels import njit
 from .classes import ROAD, SIDEWALK
 
 GROUND_Z = 0.05

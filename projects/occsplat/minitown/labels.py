@@ -22,8 +22,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from ..kernels import njit
 from ..structures import LabelSpec, VoxelGrid
 from . import primitives as pr
 from .classes import EMPTY, occupancy_ids, surroundocc_ids

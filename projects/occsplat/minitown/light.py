@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
+
+from ..kernels import njit
 
 #: side of the tile of noise
 TILE = 256

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from ..kernels import njit
 from . import primitives as pr
 from .classes import OTHER_FLAT, ROAD, SIDEWALK
 from .ground import SIDEWALK_WIDTH, gap

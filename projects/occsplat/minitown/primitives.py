@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ..kernels import njit
 
 BOX, CONE, ELLIPSOID, WHEEL = range(4)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..kernels import njit
 from . import primitives as pr
 from .ground import GROUND_Z
 

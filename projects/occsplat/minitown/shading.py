@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from ..kernels import njit
 from . import primitives as pr
 from .classes import EMPTY
 from .ground import GROUND_Z, ground_at, to_town

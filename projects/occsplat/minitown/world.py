@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from numba import njit
 
+from ..kernels import njit
 from . import primitives as pr
 from .classes import EMPTY, attribute_of
 from .ground import GROUND_BOTTOM, GROUND_Z, Ground, ground_at, to_town

@@ -5,7 +5,6 @@ Shape letters: X Y Z voxels, s stride, x y z every s-th of them.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,6 +40,8 @@ def run_lengths(labels: Tensor, stride: int = 1) -> Tensor:
         ValueError: when labels are no integers, not (X, Y, Z), or longer
             than int16 can count; or when stride is less than 1.
     """
+    from .numba_runs import scan
+
     _check(labels, stride)
     volume = labels.detach().cpu().numpy()
     cells = [-(-n // stride) for n in volume.shape]
@@ -52,7 +53,7 @@ def run_lengths(labels: Tensor, stride: int = 1) -> Tensor:
         dense = _rows(volume[tuple(np.s_[::n] for n in steps)], axis)
         dense = np.ascontiguousarray(dense)
         for direction in range(2):
-            _scan(
+            scan(
                 dense,
                 stride,
                 direction == 0,
@@ -125,34 +126,3 @@ def _rows(volume: np.ndarray, axis: int) -> np.ndarray:
         x, y, z = volume.shape
         return volume.reshape(1, x, y * z)
     return volume if axis == 1 else volume.swapaxes(1, 2)
-
-
-@numba.njit(cache=True)
-def _scan(
-    labels: np.ndarray,  # (blocks, length, width)
-    stride: int,
-    ahead: bool,
-    lengths: np.ndarray,  # (blocks, ceil(length / stride), width), written
-) -> None:
-    """Runs along the middle axis, towards its end or its beginning.
-
-    Algorithm 1 with its slices cut to what fits into the cache. It walks
-    against the direction that it looks in.
-    """
-    blocks, length, width = labels.shape
-    step = -1 if ahead else 1
-    run = np.empty(width, lengths.dtype)
-    for block in range(blocks):
-        run[:] = 1
-        i = length - 1 if ahead else 0
-        cell = lengths.shape[1] - 1 if ahead else 0
-        for n in range(length):
-            if n > 0:
-                for b in range(width):
-                    same = labels[block, i, b] == labels[block, i - step, b]
-                    run[b] = run[b] + 1 if same else 1
-            if i == cell * stride:
-                for b in range(width):
-                    lengths[block, cell, b] = run[b]
-                cell += step
-            i += step

@@ -5,21 +5,25 @@ Shape letters: N cameras, G Gaussians, C channels.
 
 from __future__ import annotations
 
+import functools
+import importlib
+import warnings
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from occsplat.structures import CameraRig, same_shape
+from occsplat.structures import (
+    CameraRig,
+    MissingPackageError,
+    same_shape,
+)
 
-from . import gsplat_backend, numba_backend, torch_backend
+from . import torch_backend
 from .output import RenderSettings
 
-BACKENDS = {
-    'torch': torch_backend,
-    'numba': numba_backend,
-    'gsplat': gsplat_backend,
-}
+#: each is a module <name>_backend, imported when it is first asked for
+BACKENDS = ('torch', 'numba', 'gsplat')
 #: where tensors live -> the backend that is fast there
 DEFAULT_BACKENDS = {'cpu': 'numba', 'cuda': 'gsplat'}
 #: the only device of backends that have one
@@ -123,7 +127,15 @@ def make_settings(
 def pick_backend(
     name: str, means: Tensor, tensors: tuple[Tensor | None, ...]
 ) -> ModuleType:
-    """Check the devices and pick the backend's module."""
+    """Check the devices and pick the backend's module.
+
+    Without numba 'auto' renders CPU tensors with torch.
+
+    Raises:
+        ValueError: when devices differ or don't suit the backend.
+        MissingPackageError: when the backend is named and needs a package
+            that is missing.
+    """
     devices = sorted({str(x.device) for x in tensors if x is not None})
     if len(devices) > 1:
         raise ValueError(
@@ -131,17 +143,35 @@ def pick_backend(
         )
     device = means.device.type
     if name == 'auto':
-        name = DEFAULT_BACKENDS.get(device, 'torch')
+        return _default_backend(device)
     if name not in BACKENDS:
         raise ValueError(
-            f"backend must be 'auto' or one of {tuple(BACKENDS)}, got {name!r}"
+            f"backend must be 'auto' or one of {BACKENDS}, got {name!r}"
         )
     if BACKEND_DEVICES.get(name, device) != device:
         raise ValueError(
             f'backend {name!r} needs {BACKEND_DEVICES[name]} tensors, got '
             f"{device} tensors; backend='torch' runs on both"
         )
-    return BACKENDS[name]
+    return _backend(name)
+
+
+def _backend(name: str) -> ModuleType:
+    return importlib.import_module(f'.{name}_backend', __package__)
+
+
+@functools.cache
+def _default_backend(device: str) -> ModuleType:
+    """The fast one of a device, or torch's where numba is missing."""
+    try:
+        return _backend(DEFAULT_BACKENDS.get(device, 'torch'))
+    except MissingPackageError as error:
+        warnings.warn(
+            f"{error}. Until then CPU tensors are rendered by backend='torch',"
+            ' which is much slower',
+            stacklevel=2,
+        )
+        return torch_backend
 
 
 def common_dtype(

@@ -15,6 +15,8 @@ from types import ModuleType
 from torch import Tensor
 from torch.nn import functional as F
 
+from occsplat.structures import MissingPackageError
+
 from .output import RenderOutput, RenderSettings
 
 
@@ -60,7 +62,7 @@ def render(
     """Render in float32; see occsplat.rendering.rasterize.
 
     Raises:
-        ImportError: when gsplat is not installed.
+        MissingPackageError: when gsplat is not installed.
         ValueError: when this release of gsplat cannot render like this.
     """
     gsplat = _import()
@@ -131,7 +133,7 @@ def _import() -> ModuleType:
     try:
         return importlib.import_module('gsplat')
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             'rendering CUDA tensors needs gsplat: run '
             "pip install 'occsplat[gsplat]', or pass backend='torch' to do "
             'without (much slower)'

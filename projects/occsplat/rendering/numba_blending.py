@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from occsplat.kernels import njit
 
 from .numba_projection import (
     CONIC_XX,
@@ -97,7 +98,7 @@ class Scratch(NamedTuple):
     products: np.ndarray  # (A, N * GROUP)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _scratch(starts: np.ndarray, columns: int) -> Scratch:
     """Room for the longest list of a tile; sizes rounded up by a block."""
     size = 4
@@ -113,7 +114,7 @@ def _scratch(starts: np.ndarray, columns: int) -> Scratch:
     )
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _select(
     view: View, begin: int, end: int, x: int, y: int, active: np.ndarray
 ) -> int:
@@ -133,7 +134,7 @@ def _select(
     return count
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _weigh(
     view: View,
     opacities: np.ndarray,  # (S,)
@@ -194,7 +195,7 @@ def _weigh(
     return count, left, depth, where_greater(left, half, zero, hit)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def blend_columns(
     view: View,
     opacities: np.ndarray,  # (S,)
@@ -242,7 +243,7 @@ def blend_columns(
                     first_hit[y + k, x + j] = sums[channels + 2, p]
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _feature_sums(
     view: View,
     features: np.ndarray,  # (G, C)
@@ -267,7 +268,7 @@ def _feature_sums(
         store(sums, (offset + c + step) * BLOCK, second)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _label_sums(
     view: View,
     labels: np.ndarray,  # (G,)
@@ -284,7 +285,7 @@ def _label_sums(
         store(sums, at, load(sums, at, BLOCK) + weight)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def blend_columns_backward(
     view: View,
     opacities: np.ndarray,  # (S,)
@@ -341,7 +342,7 @@ def blend_columns_backward(
             _add_features(view, count, column, scratch, slots)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _read_block(
     grad_image: np.ndarray,  # (H, W, C)
     grad_depth: np.ndarray,  # (H, W)
@@ -372,7 +373,7 @@ def _read_block(
             by_channel[c, p] = by_pixel[p, c]
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _dots(
     view: View,
     features: np.ndarray,  # (G, C)
@@ -398,7 +399,7 @@ def _dots(
         store(scratch.dots, (s + 1) * BLOCK, second)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _slopes(
     opacities: np.ndarray,  # (S,)
     max_alpha: np.float32,
@@ -423,7 +424,7 @@ def _slopes(
         behind = behind + weight * dot
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _products(
     left: np.ndarray,  # (A, P)
     right: np.ndarray,  # (P, N * GROUP)
@@ -451,7 +452,7 @@ def _products(
             store(out, (s + 3) * size + g, d)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _add_shapes(
     view: View,
     count: int,
@@ -480,7 +481,7 @@ def _add_shapes(
         slot[5] += yy + b * (y_ + y_ + b * one)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _add_features(
     view: View,
     count: int,
@@ -497,7 +498,7 @@ def _add_features(
             store(slots, at, load(slots, at, GROUP) + more)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def gather_slots(
     view: View,
     opacities: np.ndarray,  # (S,)
@@ -525,7 +526,7 @@ def gather_slots(
         )  # fmt: skip
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def add_gradients(
     splat: np.ndarray,  # (6,)
     owner: int,

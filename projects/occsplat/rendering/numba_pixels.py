@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from occsplat.kernels import njit
 
 from .numba_blending import (
     BLOCK_HEIGHT,
@@ -92,7 +93,7 @@ class Scratch(NamedTuple):
     dots: np.ndarray  # (A, L): feature . loss gradient
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def match(
     splats: np.ndarray,  # (S, 6) front to back
     boxes: np.ndarray,  # (S, 4)
@@ -140,7 +141,7 @@ def match(
     )
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _reached(
     box: np.ndarray,  # (4,) of a splat
     groups: Groups,
@@ -166,7 +167,7 @@ def _reached(
     return count
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _scratch(starts: np.ndarray) -> Scratch:
     """Room for the longest list of a group, and for an odd last splat."""
     size = 2
@@ -182,7 +183,7 @@ def _scratch(starts: np.ndarray) -> Scratch:
     )
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _place(groups: Groups, m: int, places: np.ndarray) -> None:
     """Where the lanes are; those to spare repeat the last pixel."""
     first, last = groups.bounds[m], groups.bounds[m + 1] - 1
@@ -196,7 +197,7 @@ def _place(groups: Groups, m: int, places: np.ndarray) -> None:
         places[3, k] = np.float32(y - y % BLOCK_HEIGHT) + MIDDLE_Y
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _weigh(
     matches: Matches,
     opacities: np.ndarray,  # (S,)
@@ -257,7 +258,7 @@ def _weigh(
     return count, left, depth, where_greater(left, half, zero, hit)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def blend_groups(
     groups: Groups,
     matches: Matches,
@@ -296,7 +297,7 @@ def blend_groups(
             first_hit[p] = sums[channels + 2, k]
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _feature_sums(
     matches: Matches,
     features: np.ndarray,  # (G, C)
@@ -321,7 +322,7 @@ def _feature_sums(
         store(sums, (c + step) * LANES, second)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def blend_groups_backward(
     groups: Groups,
     matches: Matches,
@@ -374,7 +375,7 @@ def blend_groups_backward(
             traces[matches.slots[e]] = True
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _read_group(
     groups: Groups,
     m: int,
@@ -407,7 +408,7 @@ def _read_group(
             by_channel[c, k] = by_pixel[k, c]
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _dots(
     matches: Matches,
     features: np.ndarray,  # (G, C)
@@ -434,7 +435,7 @@ def _dots(
         store(scratch.dots, (s + 1) * LANES, second)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _slopes(
     matches: Matches,
     opacities: np.ndarray,  # (S,)
@@ -460,7 +461,7 @@ def _slopes(
         behind = behind + weight * dot
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _shape_terms(groups: Groups, m: int, shapes: np.ndarray) -> tuple:
     """1, x, y, x2, xy, y2 of each lane, from the middle that it returns."""
     box = groups.boxes[m]
@@ -476,7 +477,7 @@ def _shape_terms(groups: Groups, m: int, shapes: np.ndarray) -> tuple:
     return middle_x, middle_y
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _product(
     left: np.ndarray,  # (A, L)
     s: int,
@@ -494,7 +495,7 @@ def _product(
     store(out, at + g, row)
 
 
-@numba.njit(error_model='numpy')
+@njit(error_model='numpy')
 def _shift(a: np.float32, b: np.float32, slot: np.ndarray) -> None:
     """Sums of 1, x, y, x2, xy, y2 from a point (a, b) further away."""
     one, x, y, xx, xy = slot[0], slot[1], slot[2], slot[3], slot[4]
@@ -505,7 +506,7 @@ def _shift(a: np.float32, b: np.float32, slot: np.ndarray) -> None:
     slot[5] += b * (y + y + b * one)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def gather_entries(
     matches: Matches,
     opacities: np.ndarray,  # (S,)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from occsplat.kernels import njit
 
 #: a splat leaves no trace in a pixel below this alpha
 MIN_ALPHA = np.float32(1 / 255)
@@ -25,7 +26,7 @@ MARGIN = 0.01
 U, V, CONIC_XX, CONIC_XY, CONIC_YY, DEPTH = range(6)
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def project(
     means: np.ndarray,  # (G, 3)
     scales: np.ndarray,  # (G, 3)
@@ -96,7 +97,7 @@ def project(
     return splats[:count], boxes[:count], owners[:count]
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def arrange(
     splats: np.ndarray,  # (S, 6)
     boxes: np.ndarray,  # (S, 4)
@@ -124,7 +125,7 @@ def arrange(
     return sorted_splats, sorted_boxes, owners[order], starts, entries
 
 
-@numba.njit(cache=True, nogil=True, error_model='numpy')
+@njit(cache=True, nogil=True, error_model='numpy')
 def project_backward(
     means: np.ndarray,  # (G, 3)
     scales: np.ndarray,  # (G, 3)
@@ -188,7 +189,7 @@ def project_backward(
         )
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _to_camera(camera: np.ndarray, mean: np.ndarray) -> tuple:
     """The centre in the camera's frame, metres."""
     x, y, z = float(mean[0]), float(mean[1]), float(mean[2])
@@ -199,14 +200,14 @@ def _to_camera(camera: np.ndarray, mean: np.ndarray) -> tuple:
     )
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _slope_limits(focal: float, centre: float, size: float) -> tuple:
     """x/z is clamped to these in the Jacobian: the image and 15 % more."""
     margin = 0.3 * 0.5 * size / focal
     return -(centre / focal + margin), (size - centre) / focal + margin
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _largest_stretch(
     camera: np.ndarray, width: int, height: int, ortho: bool
 ) -> tuple:
@@ -225,7 +226,7 @@ def _largest_stretch(
     )
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _beyond(centre: float, size: int, spread: float, eps2d: float) -> bool:
     """Whether a splat ends before the image begins, whatever its shape."""
     outside = max(-centre, centre - size) - MARGIN
@@ -233,7 +234,7 @@ def _beyond(centre: float, size: int, spread: float, eps2d: float) -> bool:
     return outside > 0.0 and outside * outside > limit
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _linearise(
     camera: np.ndarray,
     x: float,
@@ -266,7 +267,7 @@ def _linearise(
     return fx * x / z + camera[14], fy * y / z + camera[15]
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _turn(
     jacobian: np.ndarray,  # (2, 3)
     quats: np.ndarray,  # (G, 4) or (0, 4)
@@ -297,14 +298,14 @@ def _turn(
             )
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _unit(quat: np.ndarray) -> tuple:
     w, x, y, z = float(quat[0]), float(quat[1]), float(quat[2]), float(quat[3])
     norm = max(math.sqrt(w * w + x * x + y * y + z * z), 1e-12)
     return w / norm, x / norm, y / norm, z / norm
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _spread(
     jacobian: np.ndarray,  # (2, 3)
     scales: np.ndarray,  # (G, 3)
@@ -332,7 +333,7 @@ def _spread(
     return xx, xy, yy
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _conic_backward(splat: np.ndarray, grad: np.ndarray) -> tuple:
     """d(inverse) -> d(covariance): -X dX X, with the xy term doubled."""
     a, b, c = (
@@ -354,7 +355,7 @@ def _conic_backward(splat: np.ndarray, grad: np.ndarray) -> tuple:
     )
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _quat_backward(
     quat: np.ndarray,  # (4,)
     grad: np.ndarray,  # (3, 3) of the rotation matrix
@@ -386,7 +387,7 @@ def _quat_backward(
     out[3] += (gz - along * z) / norm
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _mean_backward(
     camera: np.ndarray,
     point: tuple,
@@ -427,7 +428,7 @@ def _mean_backward(
         out[k] += gx * camera[k] + gy * camera[3 + k] + gz * camera[6 + k]
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _order_by_depth(depths: np.ndarray) -> np.ndarray:
     """Stable argsort of positive float32, whose bits sort like integers."""
     keys = depths.view(np.uint32)
@@ -448,7 +449,7 @@ def _order_by_depth(depths: np.ndarray) -> np.ndarray:
     return order
 
 
-@numba.njit(cache=True, error_model='numpy')
+@njit(cache=True, error_model='numpy')
 def _sort_into_tiles(
     boxes: np.ndarray,  # (S, 4)
     width: int,

@@ -65,7 +65,7 @@ def rasterize_pixels(
     Raises:
         ValueError: when a pixel lies outside the images, or as for
             :func:`~occsplat.rendering.rasterize`.
-        ImportError: when CUDA tensors need gsplat and it is missing.
+        MissingPackageError: as for :func:`~occsplat.rendering.rasterize`.
     """
     check_gaussians(means, scales, opacities, quats)
     check_features(features, len(means))

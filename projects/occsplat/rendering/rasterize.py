@@ -17,7 +17,6 @@ from torch import Tensor
 
 from occsplat.structures import CameraRig, Gaussians, same_shape
 
-from . import numba_backend
 from .arguments import (
     cast,
     check_features,
@@ -90,7 +89,8 @@ def rasterize(
         max_alpha (float): largest alpha of one Gaussian in a pixel.
         camera_model (str): 'pinhole' or 'ortho'.
         backend (str): 'torch' (any device and floating type), 'numba'
-            (CPU), 'gsplat' (CUDA) or 'auto': the fast one of the device.
+            (CPU), 'gsplat' (CUDA) or 'auto': the fast one of the device,
+            and 'torch' for the CPU where numba is missing.
             Only 'torch' computes in double precision.
 
     Returns:
@@ -99,7 +99,8 @@ def rasterize(
 
     Raises:
         ValueError: when shapes, devices or options do not fit.
-        ImportError: when CUDA tensors need gsplat and it is missing.
+        MissingPackageError: when CUDA tensors need gsplat, or backend
+            'numba' needs numba, and it is missing.
     """
     if means.dim() > 2:
         batched = dict(
@@ -254,7 +255,7 @@ def rasterize_pair(
     with torch.autocast(means.device.type, enabled=False):
         cameras = upright(viewmats, Ks, dtype)
         *tensors, label_features = cast(tensors, dtype)
-        if module is numba_backend:
+        if hasattr(module, 'render_pair'):
             return module.render_pair(
                 *tensors, labels, num_classes, label_features, *cameras,
                 settings,
@@ -391,7 +392,7 @@ def _render_labels(
     settings: RenderSettings,
 ) -> RenderOutput:
     """By label where the backend can, else with one-hot features."""
-    if module is numba_backend:
+    if hasattr(module, 'render_labels'):
         return module.render_labels(
             means, scales, quats, opacities, features, labels, num_classes,
             viewmats, Ks, settings,

@@ -6,10 +6,6 @@ of LLVM, which spreads it over whatever registers the processor has. In
 functions compiled by numba, ``+ - * /`` work lane by lane between two
 vectors or a vector and a number, and the functions below do the rest. A
 product and a sum may become one fused operation; nothing is reordered.
-
-numba caches compiled kernels beside the sources and notices a change only
-in a kernel's own file: after editing this one, touch numba_blending.py and
-numba_pixels.py.
 """
 
 from __future__ import annotations
@@ -19,9 +15,11 @@ from typing import Callable
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
+
+from occsplat.kernels import njit
 
 
 class Lanes(types.Type):

@@ -2,7 +2,7 @@
 
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig
-from .errors import DataError, NonFiniteError
+from .errors import DataError, MissingPackageError, NonFiniteError
 from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
@@ -19,6 +19,7 @@ __all__ = [
     'Gaussians',
     'LabelSpec',
     'LabelStatistics',
+    'MissingPackageError',
     'NonFiniteError',
     'OccBatch',
     'OccDataSample',
