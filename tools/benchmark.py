@@ -34,7 +34,7 @@ from benchmarks.training import (  # noqa: E402
     WARMUP_STEPS,
     print_training_table,
 )
-from occsplat.engine import user_errors  # noqa: E402
+from occsplat.engine import default_threads, user_errors  # noqa: E402
 from train import add_cfg_options  # noqa: E402
 
 
@@ -83,6 +83,11 @@ def make_parser() -> argparse.ArgumentParser:
         default=3,
         help='of all configs in turn (default: 3)',
     )
+    command.add_argument(
+        '--beside-busy',
+        action='store_true',
+        help='and once more beside a process that keeps one core busy',
+    )
     add_threads(command)
     add_cfg_options(command)
     command.set_defaults(run=run_train)
@@ -94,8 +99,8 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--threads',
         type=positive,
-        default=torch.get_num_threads(),
-        help='default: as many as torch uses',
+        default=default_threads(),
+        help='default: as many as the other tools use',
     )
 
 
@@ -158,6 +163,7 @@ def run_train(args: argparse.Namespace) -> None:
         args.threads,
         args.steps,
         args.rounds,
+        args.beside_busy,
     )
 
 

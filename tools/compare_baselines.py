@@ -38,6 +38,7 @@ from tqdm import tqdm  # noqa: E402
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    limit_threads,
     load_config,
     load_model_weights,
     user_errors,
@@ -201,6 +202,7 @@ def verdict(scores: Mapping[str, Mapping[str, float]]) -> tuple[bool, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare; returns the exit status."""
     args = make_parser().parse_args(argv)
+    limit_threads()
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         set_work_dir(cfg, args.work_dir, args.config)

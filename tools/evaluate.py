@@ -38,6 +38,7 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.data import DataError  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    limit_threads,
     load_config,
     user_errors,
 )
@@ -246,6 +247,7 @@ def named(source: str | Path) -> Iterator[None]:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Evaluate as the command line says; returns the metrics."""
     args = make_parser().parse_args(argv)
+    limit_threads()
     path = Path(args.predictions)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)

@@ -35,6 +35,7 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.data.images import read_image  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    limit_threads,
     load_config,
     load_model_weights,
     user_errors,
@@ -96,6 +97,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
     """The config's network with a checkpoint's weights, to predict with."""
+    limit_threads()
     model = MODELS.build(cfg.model)
     load_model_weights(model, args.checkpoint, args.cfg_options)
     return model.to(args.device).eval()

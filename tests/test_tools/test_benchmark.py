@@ -1,5 +1,6 @@
 """The benchmark measures what it says it measures."""
 
+import contextlib
 import importlib
 import time
 from pathlib import Path
@@ -260,6 +261,50 @@ def test_table_of_training(tool, capsys):
     (row,) = lines[4:]
     assert row.startswith('| toy_config | ')
     assert row.endswith(' | 1.00 (1.00 to 1.00) |')
+
+
+def test_rows_beside_a_busy_process(tool, training, monkeypatch, capsys):
+    busy = []
+    original = training.busy_core
+
+    @contextlib.contextmanager
+    def spy():
+        with original():
+            busy.append(True)
+            yield
+            busy.pop()
+
+    monkeypatch.setattr(training, 'busy_core', spy)
+    monkeypatch.setattr(
+        training,
+        'in_new_process',
+        lambda *_: {'total ms': 20.0 if busy else 10.0},
+    )
+    arguments = ['--rounds', '1', '--threads', '1', '--beside-busy']
+    tool('benchmark').main(['train', TOY, *arguments])
+    assert capsys.readouterr().out.splitlines()[4:] == [
+        '| toy_config | 10 | 1.00 (1.00 to 1.00) |',
+        '| toy_config, beside a busy process | 20 | 2.00 (2.00 to 2.00) |',
+    ]
+
+
+def test_the_neighbour_is_busy_and_leaves(training, monkeypatch):
+    started = []
+    original = training.subprocess.Popen
+
+    def spy(*args, **kwargs):
+        started.append(original(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(training.subprocess, 'Popen', spy)
+    with pytest.raises(KeyboardInterrupt), training.busy_core():
+        (neighbour,) = started
+        assert neighbour.poll() is None
+        time.sleep(0.5)
+        ticks = Path(f'/proc/{neighbour.pid}/stat').read_text().split()[13]
+        assert int(ticks) > 0
+        raise KeyboardInterrupt
+    assert neighbour.poll() is not None
 
 
 def test_missing_data_name_the_command(tool, monkeypatch, tmp_path):

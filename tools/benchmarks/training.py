@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import torch
 from mmengine.config import Config
@@ -165,19 +167,30 @@ def strip_config(cfg: Config) -> None:
     cfg.log_level = 'ERROR'
 
 
-def run_rounds(
-    configs: Sequence[str], rounds: int, run: Callable[[str], Figures]
-) -> list[list[Figures]]:
-    """Figures by config and round, configs in turn within a round.
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process that computes all the while, on one core."""
+    neighbour = subprocess.Popen([sys.executable, '-c', 'while True: pass'])
+    try:
+        yield
+    finally:
+        neighbour.kill()
+        neighbour.wait()
 
-    So a slow hour of the machine meets all configs alike.
+
+def run_rounds(
+    names: Sequence[str], rounds: int, run: Callable[[str], Figures]
+) -> list[list[Figures]]:
+    """Figures by row and round, rows in turn within a round.
+
+    So a slow hour of the machine meets all of them alike.
     """
-    figures: list[list[Figures]] = [[] for _ in configs]
+    figures: list[list[Figures]] = [[] for _ in names]
     for number in range(1, rounds + 1):
-        for config, results in zip(configs, figures):
-            results.append(run(config))
+        for name, results in zip(names, figures):
+            results.append(run(name))
             print(
-                f'round {number} of {rounds}, {Path(config).stem}: '
+                f'round {number} of {rounds}, {name}: '
                 f'{results[-1]["total ms"]:.0f} ms a step',
                 file=sys.stderr,
                 flush=True,
@@ -191,8 +204,14 @@ def print_training_table(
     threads: int,
     steps: int,
     rounds: int,
+    beside_busy: bool = False,
 ) -> None:
     """Measure configs and print a row for each; the first is the baseline.
+
+    Args:
+        configs, options, threads, steps: see ``measure_training``.
+        rounds: how often, all rows in turn.
+        beside_busy: adds a row for each config beside ``busy_core``.
 
     Raises:
         ConfigError: for a config that can't be run.
@@ -201,20 +220,29 @@ def print_training_table(
     for config in configs:
         load_config(config, options)  # mistakes before minutes of work
 
-    def run(config: str) -> Figures:
-        return in_new_process(
-            measure_training, config, options, threads, steps
-        )
+    rows = {Path(config).stem: (config, nullcontext) for config in configs}
+    if beside_busy:
+        rows |= {
+            f'{name}, beside a busy process': (config, busy_core)
+            for name, (config, _) in rows.items()
+        }
 
-    figures = run_rounds(configs, rounds, run)
+    def run(name: str) -> Figures:
+        config, neighbour = rows[name]
+        with neighbour():
+            return in_new_process(
+                measure_training, config, options, threads, steps
+            )
+
+    figures = run_rounds(list(rows), rounds, run)
     columns = list(figures[0][0])
     print_header('| config |', [*columns, 'time / first config (range)'])
-    for config, results in zip(configs, figures):
+    for name, results in zip(rows, figures):
         cells = [
             f'{statistics.median(r[c] for r in results):.0f}' for c in columns
         ]
         cells.append(relative_time(results, figures[0]))
-        print(f'| {Path(config).stem} | {" | ".join(cells)} |', flush=True)
+        print(f'| {name} | {" | ".join(cells)} |', flush=True)
 
 
 def relative_time(

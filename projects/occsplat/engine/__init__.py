@@ -21,6 +21,7 @@ from .runner import OccRunner
 from .sample_sheet_hook import SampleSheetHook
 from .save_boxes_hook import SaveBoxesHook
 from .save_predictions_hook import SavePredictionsHook
+from .threads import default_threads, limit_threads
 from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
 
@@ -40,8 +41,10 @@ __all__ = [
     'SavePredictionsHook',
     'WarmupSwitchHook',
     'check_config',
+    'default_threads',
     'latest_checkpoint',
     'leave_processes',
+    'limit_threads',
     'load_config',
     'load_model_weights',
     'prepare_launcher',

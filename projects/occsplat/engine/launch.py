@@ -14,6 +14,7 @@ from mmengine.utils import import_modules_from_strings
 
 from .config_check import check_config
 from .errors import ConfigError
+from .threads import limit_threads
 
 
 def load_config(
@@ -51,7 +52,9 @@ def load_config(
 
 
 def prepare_launcher(cfg: Config, launcher: str) -> None:
-    """Set the config's launcher; without a GPU, let processes use the CPU.
+    """Set the config's launcher, and see to threads and processes.
+
+    Threads: see ``limit_threads``.
 
     mmengine joins torchrun's processes on GPUs only (it asks CUDA for the
     device of the local rank). Without CUDA they are joined here, through
@@ -62,6 +65,7 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
             set up is not there.
     """
     cfg.launcher = launcher
+    limit_threads()
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
