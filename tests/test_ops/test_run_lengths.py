@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from occsplat.ops import known_run_lengths, run_lengths
+from occsplat.ops.run_lengths import by_slices
 
 IGNORE = 255
 SHAPES = [(7, 5, 4), (9, 2, 13), (1, 6, 3), (8, 1, 5), (4, 6, 1), (1, 1, 1)]
@@ -59,6 +60,16 @@ def random_labels(shape, seed=0):
 def random_known(shape, seed=1):
     make = torch.Generator().manual_seed(seed)
     return torch.rand(shape, generator=make) < 0.7
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+@pytest.mark.parametrize('stride', [1, 2, 3])
+def test_without_numba_it_is_the_same(shape, stride):
+    labels = random_labels(shape)
+    before = labels.clone()
+    lengths, expected = by_slices(labels, stride), run_lengths(labels, stride)
+    assert lengths.dtype == expected.dtype and lengths.is_contiguous()
+    assert torch.equal(lengths, expected) and torch.equal(labels, before)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
