@@ -1,12 +1,12 @@
 """The shims: loud operators, versions."""
 
 import importlib
-import os
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 

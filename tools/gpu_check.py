@@ -36,6 +36,7 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from benchmarks import gpu  # noqa: E402
 from benchmarks.drive import write_drive  # noqa: E402
 from occsplat.compat import version_report  # noqa: E402
+from occsplat.engine import limit_threads  # noqa: E402
 
 #: seconds after which no other network is begun
 LIMIT = 330
@@ -70,12 +71,13 @@ class Report:
         start = time.perf_counter()
         try:
             text, result = part(), 'passed'
-        except Exception as error:
-            # what a part has found before it failed is its message
-            trace = traceback.format_exc()
-            text, result = f'```\n{trace}\n```', 'FAILED'
+        except gpu.PartError as error:
+            text, result = str(error), 'FAILED'
+        except Exception:
+            text, result = as_code(traceback.format_exc()), 'FAILED'
+        if result == 'FAILED':
             self.failed.append(title)
-            print(f'{type(error).__name__}: {error}', flush=True)
+            print(text, flush=True)
         seconds = time.perf_counter() - start
         self.summary.append([title, result, f'{seconds:.0f}'])
         self.parts.append(f'## {title}\n\n{text}\n')
@@ -91,8 +93,9 @@ class Report:
         os.replace(part, self.path)
 
 
-class PartError(Exception):
-    """Some of a part failed; the message is what there is to read."""
+def as_code(text: str) -> str:
+    """Text as it is, in Markdown."""
+    return f'```\n{text.strip()}\n```'
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -123,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             'error: torch finds no NVIDIA GPU; --dry runs on the CPU'
         )
     start = time.monotonic()
+    limit_threads()
     report = Report(
         args.out / 'report.md',
         'GPU check' + (' (dry run on the CPU)' if args.dry else ''),
@@ -183,14 +187,14 @@ def environment() -> str:
         free, total = torch.cuda.mem_get_info()
         lines.append(f'GPU memory {free / 1e9:.1f} of {total / 1e9:.1f} GB')
     lines.append(f'{os.cpu_count()} cores')
-    return '```\n' + '\n'.join(lines) + '\n```'
+    return as_code('\n'.join(lines))
 
 
 def run_tests(dry: bool) -> str:
     """Tests with the mark 'gpu'; a dry run finds them, and no more.
 
     Raises:
-        PartError: when one fails.
+        PartError: when one fails, or there are none.
     """
     try:
         importlib.import_module('pytest')
@@ -205,9 +209,9 @@ def run_tests(dry: bool) -> str:
     command += ['-p', 'no:cacheprovider', '--tb=short']
     command += ['--collect-only'] if dry else []
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    text = '```\n' + (done.stdout + done.stderr)[-8000:].strip() + '\n```'
+    text = as_code((done.stdout + done.stderr)[-8000:])
     if done.returncode:
-        raise PartError(f'pytest ended with {done.returncode}\n{text}')
+        raise gpu.PartError(f'pytest ended with {done.returncode}\n{text}')
     return text
 
 
@@ -282,10 +286,12 @@ def each(
         try:
             rows += measure(config)
         except Exception:
-            wrong.append(f'{config.stem}:\n{traceback.format_exc()}')
+            wrong.append(
+                f'{config.stem}:\n\n{as_code(traceback.format_exc())}'
+            )
     text = gpu.table(columns, rows)
     if wrong:
-        raise PartError('\n\n'.join([text, *wrong]))
+        raise gpu.PartError('\n\n'.join([text, *wrong]))
     return text
 
 

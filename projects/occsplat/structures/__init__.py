@@ -1,7 +1,7 @@
 """The nouns of OccSplat: grids, labels, cameras, Gaussians, samples."""
 
 from .adjacent_frames import AdjacentFrames
-from .camera_rig import CameraRig
+from .camera_rig import CameraRig, inverse
 from .errors import DataError, MissingPackageError, NonFiniteError
 from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
@@ -30,6 +30,7 @@ __all__ = [
     'VoxelOpacity',
     'as_grid',
     'check_writable',
+    'inverse',
     'same_shape',
     'whole_file',
     'write_errors',

@@ -12,6 +12,19 @@ import torch
 from torch import Tensor
 
 
+def inverse(matrices: Tensor) -> Tensor:
+    """Of matrices (..., n, n), to the bits of ``torch.linalg.inv``.
+
+    That one waits for a GPU, to ask whether a matrix is singular. Here
+    it is asked on the CPU only: calibration is checked when it is read.
+
+    Raises:
+        torch.linalg.LinAlgError: when one is singular, on the CPU.
+    """
+    check = not matrices.is_cuda
+    return torch.linalg.inv_ex(matrices, check_errors=check).inverse
+
+
 @dataclass
 class CameraRig:
     """N pinhole cameras in the reference frame.
@@ -66,7 +79,7 @@ class CameraRig:
     @property
     def cam2ref(self) -> Tensor:
         """Camera -> reference frame, (..., N, 4, 4)."""
-        return torch.linalg.inv(self.ref2cam)
+        return inverse(self.ref2cam)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels and depths of points in every camera.
@@ -99,7 +112,7 @@ class CameraRig:
             depth z seen at (u, v) is ``origin + z * matrix @ (u, v, 1)``.
         """
         cam2ref = self.cam2ref
-        turn = cam2ref[..., :3, :3] @ torch.linalg.inv(self.image_K)
+        turn = cam2ref[..., :3, :3] @ inverse(self.image_K)
         return cam2ref[..., :3, 3], turn
 
     def scaled(self, factor: float) -> CameraRig:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from occsplat.ops import voxel_pooling
-from occsplat.structures import CameraRig, VoxelGrid
+from occsplat.structures import CameraRig, VoxelGrid, inverse
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def frustum_points(
     pixels = torch.stack([u * d, v * d, d], dim=-1)  # (D, H, W, 3)
     # camera = K^-1 pixels, then reference = R camera + t
     to_ref = rig.cam2ref
-    transform = to_ref[..., :3, :3] @ torch.linalg.inv(rig.image_K)
+    transform = to_ref[..., :3, :3] @ inverse(rig.image_K)
     points = torch.einsum('bnij,dhwj->bndhwi', transform, pixels)
     return points + to_ref[..., None, None, None, :3, 3]
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .presence import present_classes
+
 #: floor of precision, recall and specificity under the logarithm
 EPS = 1e-5
 
@@ -33,11 +35,12 @@ def sem_scal_loss(
         Tensor: scalar; 0 (with a graph) when no occupied class is present.
     """
     valid = target != ignore
-    losses = []
-    for k, prob in enumerate(probs.unbind(1)):
-        positive = target == k
-        if k != free and positive.any():
-            losses.append(_affinity(prob, positive, valid & ~positive))
+    channels = probs.unbind(1)
+    losses = [
+        _affinity(channels[k], positive, valid & ~positive)
+        for k, positive in present_classes(target, len(channels)).items()
+        if k != free
+    ]
     return torch.stack(losses).mean() if losses else probs.sum() * 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .presence import present_classes
+
 
 def lovasz_softmax_loss(
     probs: Tensor, target: Tensor, ignore: int = 255
@@ -28,11 +30,9 @@ def lovasz_softmax_loss(
         Tensor: scalar; 0 (with a graph) when every voxel is ignored.
     """
     valid = target != ignore
-    losses = []
-    for k, prob in enumerate(probs.unbind(1)):
-        positive = target == k
-        if not positive.any():
-            continue
+    losses, channels = [], probs.unbind(1)
+    for k, positive in present_classes(target, len(channels)).items():
+        prob = channels[k]
         error = torch.where(positive, 1 - prob, prob)
         weight = _jaccard_weights(error.detach(), positive, valid)
         losses.append((weight * error).sum())
@@ -58,16 +58,17 @@ def _jaccard_weights(error: Tensor, positive: Tensor, valid: Tensor) -> Tensor:
     Returns:
         Tensor: weights g, (B, X, Y, Z).
     """
+    # indices, found once: every mask would make a GPU wait
+    easiest = torch.where(positive, error, torch.inf).min()
     # not '>=': of errors that are NaN all are relevant, and so is the loss
-    relevant = valid & ~(error < error[positive].min())
-    order = error[relevant].argsort(descending=True)  # (M,)
-    hit = positive[relevant][order]
+    relevant = (valid & ~(error < easiest)).flatten().nonzero()[:, 0]  # (M,)
+    relevant = relevant[error.flatten()[relevant].argsort(descending=True)]
+    hit = positive.flatten()[relevant]
     k = hit.cumsum(0)
     n = (~hit).cumsum(0)
     total = k[-1]
     union = (total + n).to(error.dtype)
     missed = (total - k).to(error.dtype)
     growth = torch.where(hit, 1 / union, missed / ((union - 1) * union))
-    weight = torch.zeros_like(error)
-    weight[relevant] = torch.empty_like(growth).index_copy(0, order, growth)
-    return weight
+    weight = error.new_zeros(error.numel())
+    return weight.index_copy_(0, relevant, growth).view(error.shape)

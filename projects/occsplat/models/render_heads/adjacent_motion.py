@@ -26,6 +26,7 @@ from occsplat.structures import (
     OccBatch,
     OccPrediction,
     VoxelGrid,
+    inverse,
     same_shape,
 )
 
@@ -238,7 +239,7 @@ class AdjacentMotion(nn.Module):
 
     def _inside(self, means: Tensor, frames: AdjacentFrames, m: int) -> Tensor:
         """Points whose place the other frame has labels for, (G,)."""
-        back = torch.linalg.inv(frames.frame2ref[m])
+        back = inverse(frames.frame2ref[m])
         index, inside = self.grid.locate(_transformed(means, back))
         x, y, z = torch.where(inside[:, None], index, 0).unbind(1)
         return inside & (frames.occ[m][x, y, z] != self.spec.ignore)

@@ -36,6 +36,7 @@ from occsplat.structures import (
     PixelLabels,
     VoxelGrid,
     as_grid,
+    inverse,
     same_shape,
 )
 
@@ -281,7 +282,7 @@ class PixelRenderHead(nn.Module):
             ref2frame = None
             if m > 0 and self.level == 'feature':
                 # what is rendered is the overlap of both frames' volumes
-                ref2frame = torch.linalg.inv(labels.frame2ref[m])
+                ref2frame = inverse(labels.frame2ref[m])
             inside[mine], passes[mine] = where_rays_end(
                 self.grid, *rays, labels.depth[mine], ref2frame
             )
@@ -321,7 +322,7 @@ class PixelRenderHead(nn.Module):
             chosen = one.chosen(one.index[:, 0] == m)
             ref2lattice = torch.eye(4).to(one.frame2ref)
             if inside is not None:
-                ref2lattice = torch.linalg.inv(one.frame2ref[m])
+                ref2lattice = inverse(one.frame2ref[m])
             view = FrameView(
                 prediction,
                 b,

@@ -104,6 +104,7 @@ def opaque(grid: VoxelGrid, scale: float, voxels: Tensor) -> Gaussians:
 
 def seen_voxels(occ: Tensor, visible: Tensor | None) -> Tensor:
     """The mask, or everything where there is none or it is empty."""
-    if visible is None or not bool(visible.any()):
+    if visible is None:
         return torch.ones_like(occ, dtype=torch.bool)
-    return visible
+    # not asked: a GPU would have to answer first
+    return visible | ~visible.any()
