@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 
 from .config_check import check_config
+from .config_file import read_config
 from .errors import ConfigError
 from .threads import limit_threads
 
@@ -20,28 +21,22 @@ from .threads import limit_threads
 def load_config(
     path: str | Path, options: dict[str, Any] | None = None
 ) -> Config:
-    """Read a config, override keys, and check it for typos.
+    """Read a config, set keys and variables, and check it for mistakes.
 
     Args:
         path: the config file.
         options: values by key path, as ``--cfg-options`` gives them.
 
     Raises:
-        ConfigError: when the file is missing or not a config, or holds a
-            type or an argument that does not exist.
+        ConfigError: when the file is missing or not a config, holds a
+            type, an argument or a key that does not exist, or contradicts
+            itself.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f'config {path} does not exist{_similar(path)}')
-    try:
-        # custom_imports are done below, once the options are in
-        cfg = Config.fromfile(path, import_custom_modules=False)
-        if options:
-            cfg.merge_from_dict(options)
-    except (SyntaxError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f'config {path}: {error}') from error
-    if 'custom_imports' in cfg:
-        import_modules_from_strings(**cfg.custom_imports)
+    cfg = read_config(path, options)
+    _import_customs(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     if 'model' not in cfg:
         raise ConfigError(
@@ -49,6 +44,17 @@ def load_config(
         )
     check_config(cfg)
     return cfg
+
+
+def _import_customs(cfg: Config) -> None:
+    """Import what registers the config's types."""
+    try:
+        import_modules_from_strings(**(cfg.get('custom_imports') or {}))
+    except (ImportError, TypeError) as error:
+        raise ConfigError(
+            f'config {cfg.filename}: custom_imports: {error}. Modules are '
+            'found in the folders of PYTHONPATH'
+        ) from error
 
 
 def prepare_launcher(cfg: Config, launcher: str) -> None:
