@@ -13,9 +13,10 @@ from typing import Any, Iterator
 import mmdet3d.registry
 from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry, init_default_scope
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
+from .config_file import RUN_KEYS
+from .config_labels import label_problems
+from .config_readers import argument_classes, build_plain, reader_at
 from .errors import ConfigError
 
 # Keys that a builder takes away before the constructor sees them.
@@ -27,18 +28,18 @@ _BUILDER_KEYS = {
     'constructor',  # build_optim_wrapper
     'paramwise_cfg',
 }
-# Dicts whose arguments go to functions of mmcv, with rules of their own.
-_LAYER_KEYS = (
-    'act_cfg',
-    'conv_cfg',
-    'init_cfg',
-    'norm_cfg',
-    'plugins',
-    'upsample_cfg',
+# Places where a dict may have a type, or leave it to the Runner.
+_TYPED_PLACES = (
+    'train_cfg',
+    'val_cfg',
+    'test_cfg',
+    'log_processor',
+    'optim_wrapper',
 )
-_LOADER_KEYS = {*inspect.signature(DataLoader).parameters} | {
-    'num_batch_per_epoch'  # Runner.build_dataloader
-}
+# Dicts whose arguments go to functions of mmcv, with rules of their own.
+_LAYER_KEYS = ('conv_cfg', 'init_cfg', 'plugins', 'upsample_cfg')
+# Those of which the rules are known: what mmcv takes away itself.
+_LAYER_BUILDER_KEYS = dict(norm_cfg={'requires_grad'}, act_cfg=set())
 
 
 def check_config(cfg: Config) -> None:
@@ -57,11 +58,16 @@ def check_config(cfg: Config) -> None:
     """
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    read = inspect.signature(Runner.__init__).parameters
-    content = cfg.to_dict()
-    for key in sorted(content.keys() & read.keys()):
+    content = {k: v for k, v in cfg.to_dict().items() if k in RUN_KEYS}
+    name = cfg.filename or 'config'
+    for key in sorted(content):
         for problem in _problems(content[key], key):
-            raise ConfigError(f'{cfg.filename or "config"}: {problem}')
+            raise ConfigError(f'{name}: {problem}')
+    try:
+        for problem in label_problems(content, _resolve):
+            raise ConfigError(f'{name}: {problem}')
+    except ValueError as error:
+        raise ConfigError(f'{name}: {error}') from error
 
 
 def _problems(node: Any, path: str) -> Iterator[str]:
@@ -71,13 +77,41 @@ def _problems(node: Any, path: str) -> Iterator[str]:
             yield from _problems(item, f'{path}[{i}]')
     if not isinstance(node, dict):
         return
+    known = reader_at(path, node)
     kind = node.get('type')
-    if isinstance(kind, str) or inspect.isclass(kind):
+    if known and not ('type' in node and path in _TYPED_PLACES):
+        yield from _bare(node, path, *known)
+    elif isinstance(kind, str) or inspect.isclass(kind):
         yield from _typed(node, path)
-    elif path.endswith('_dataloader'):
-        yield from _unknown(node, path, _LOADER_KEYS, path)
     for key, value in node.items():
         yield from _problems(value, f'{path}.{key}')
+
+
+def _bare(
+    node: dict[str, Any], path: str, reader: Any, more: set[str]
+) -> Iterator[str]:
+    """Whether the reader of a dict without type takes its keys."""
+    names = more
+    if reader is not None:
+        names = (_arguments(reader) or _named(reader)[0]) | more
+    name = path if reader is None else reader.__name__
+    yield from _unknown(node, path, names, name)
+
+
+def _nested(node: dict[str, Any], path: str, kind: Any) -> Iterator[str]:
+    """Whether dicts for an argument's class have what that takes."""
+    for name, part in argument_classes(kind):
+        value = node.get(name)
+        if not isinstance(value, dict):
+            continue
+        here = f'{path}.{name}'
+        found = list(_bare(value, here, part, set()))
+        yield from found
+        if not found:
+            try:
+                build_plain(part, value)
+            except (TypeError, ValueError) as error:
+                yield f'{here}: {error}'
 
 
 def _typed(node: dict[str, Any], path: str) -> Iterator[str]:
@@ -93,13 +127,17 @@ def _typed(node: dict[str, Any], path: str) -> Iterator[str]:
             )
             return
     candidates = _resolve(kind) if isinstance(kind, str) else [kind]
-    if path.rpartition('.')[2].partition('[')[0] in _LAYER_KEYS:
+    last = path.rpartition('.')[2].partition('[')[0]
+    if last in _LAYER_KEYS:
         return
+    more = _LAYER_BUILDER_KEYS.get(last, set())
     # a name can be in several registries: one that fits is enough
+    for candidate in candidates:
+        yield from _nested(node, path, candidate)
     allowed = [_arguments(candidate) for candidate in candidates]
     if any(names is None for names in allowed):
         return
-    findings = [list(_unknown(node, path, ok, kind)) for ok in allowed]
+    findings = [list(_unknown(node, path, ok | more, kind)) for ok in allowed]
     yield from min(findings, key=len)
 
 

@@ -6,7 +6,7 @@ feature map, X Y Z voxels, h w network-input image.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Annotated, Sequence
 
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -58,8 +58,8 @@ class FBOccLifter(nn.Module):
         channels: int,
         grid: dict | VoxelGrid,
         mid_channels: int = 512,
-        depth_bins: dict[str, float] | None = None,
-        backward: dict[str, Any] | None = None,
+        depth_bins: Annotated[dict, DepthBins] | None = None,
+        backward: Annotated[dict, BackwardProjection] | None = None,
         depth_weight: float = 1.0,
         norm_cfg: dict | None = None,
         with_cp: bool = False,

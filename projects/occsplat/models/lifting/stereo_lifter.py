@@ -10,7 +10,7 @@ D depth bins, H W feature map, X Y Z voxels, h w network-input image.
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Annotated, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
@@ -70,7 +70,7 @@ class StereoLifter(nn.Module):
         channels: int,
         grid: dict | VoxelGrid,
         mid_channels: int = 512,
-        depth_bins: dict[str, float] | None = None,
+        depth_bins: Annotated[dict, DepthBins] | None = None,
         num_frames: int = 2,
         stereo: bool = True,
         cost_strides: Sequence[int] = (2, 2),
