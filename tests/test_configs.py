@@ -118,7 +118,6 @@ def test_large_images_differ_in_their_size_alone(small, large, size, batch):
     assert (small.image_size, large.image_size) == ((704, 256), size)
     # and in how many samples fit a GPU
     small.train_dataloader.update(batch)
-    small.train_dataloader.sampler.update(batch)
     small.image_size = size
     pipelines = [small.train_pipeline, small.test_pipeline]
     for name in ('train', 'val', 'test'):

@@ -34,8 +34,11 @@ from benchmarks.training import (  # noqa: E402
     WARMUP_STEPS,
     print_training_table,
 )
-from occsplat.engine import default_threads, user_errors  # noqa: E402
-from train import add_cfg_options  # noqa: E402
+from occsplat.engine import (  # noqa: E402
+    add_cfg_options,
+    default_threads,
+    user_errors,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -39,6 +39,8 @@ from tqdm import tqdm  # noqa: E402
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    build_errors,
+    check_folder,
     load_config,
     threshold_head,
     threshold_meta,
@@ -146,13 +148,16 @@ def build_sweep(
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
     scored = [kind.__name__ for kind in SCORED]
-    metrics = [
-        METRICS.build(
-            dict(e, flow=False) if e['type'] == RayIoUMetric.__name__ else e
-        )
-        for e in evaluators
-        if e['type'] in scored
-    ]
+    with build_errors(cfg):
+        metrics = [
+            METRICS.build(
+                dict(e, flow=False)
+                if e['type'] == RayIoUMetric.__name__
+                else e
+            )
+            for e in evaluators
+            if e['type'] in scored
+        ]
     if not metrics:
         raise ConfigError(
             f'test_evaluator: expected one of {", ".join(scored)}, '
@@ -246,7 +251,11 @@ def main(argv: Sequence[str] | None = None) -> float:
     with user_errors():
         check_arguments(args)
         cfg = load_config(args.config, args.cfg_options)
+        if args.out:
+            check_folder(args.out)
         model = load_model(cfg, args)
+        if not args.dry_run:  # the threshold goes into the checkpoint
+            check_folder(Path(args.checkpoint).parent)
         before = threshold_head(model).opacity_threshold
         # the one in use is scored, too, to see what changes
         sweep = build_sweep(cfg, (*args.thresholds, before), args.by)

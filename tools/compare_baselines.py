@@ -30,7 +30,7 @@ from mmdet3d.registry import METRICS, MODELS  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.device import get_device  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.runner import Runner, set_random_seed  # noqa: E402
+from mmengine.runner import set_random_seed  # noqa: E402
 from terminaltables import AsciiTable  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -38,6 +38,10 @@ from tqdm import tqdm  # noqa: E402
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    OccRunner,
+    add_cfg_options,
+    build_errors,
+    check_folder,
     limit_threads,
     load_config,
     load_model_weights,
@@ -45,7 +49,7 @@ from occsplat.engine import (  # noqa: E402
 )
 from occsplat.evaluation import RayIoUMetric  # noqa: E402
 from occsplat.structures import OccDataSample  # noqa: E402
-from train import add_cfg_options, set_work_dir  # noqa: E402
+from train import set_work_dir  # noqa: E402
 
 COLUMNS = (
     'RayIoU@1',
@@ -85,7 +89,8 @@ def build_metrics(cfg: Config) -> list[Any]:
     evaluators = cfg.val_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
-    metrics = [METRICS.build(evaluator) for evaluator in evaluators]
+    with build_errors(cfg):
+        metrics = [METRICS.build(evaluator) for evaluator in evaluators]
     if not any(isinstance(metric, RayIoUMetric) for metric in metrics):
         raise ConfigError('val_evaluator has no RayIoUMetric to compare by')
     return metrics
@@ -123,7 +128,8 @@ def trivial_predictors(metric: RayIoUMetric) -> dict[str, Predictor]:
 def build_model(cfg: Config) -> nn.Module:
     """The config's network with its seeded initial weights."""
     set_random_seed(cfg.get('randomness', {}).get('seed') or 0)
-    model = MODELS.build(cfg.model)
+    with build_errors(cfg):
+        model = MODELS.build(cfg.model)
     model.init_weights()
     return model.to(get_device()).eval()
 
@@ -134,7 +140,7 @@ def compare(
     """Scores by predictor; every frame is loaded once."""
     trained, untrained = build_model(cfg), build_model(cfg)
     load_model_weights(trained, checkpoint, options)
-    loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    loader = OccRunner.build_dataloader(cfg.val_dataloader, seed=0)
     metrics = {name: build_metrics(cfg) for name in (TRAINED, UNTRAINED)}
     rays = next(m for m in metrics[TRAINED] if isinstance(m, RayIoUMetric))
     predictors: dict[str, Predictor] = {
@@ -206,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         set_work_dir(cfg, args.work_dir, args.config)
+        check_folder(cfg.work_dir)
         # every score() logs its own table: one for all of them is enough
         MMLogger.get_current_instance().setLevel(logging.WARNING)
         scores = compare(cfg, args.checkpoint, args.cfg_options)

@@ -33,6 +33,7 @@ import torch  # noqa: E402
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    check_file,
     latest_checkpoint,
     load_config,
     user_errors,
@@ -238,12 +239,20 @@ def call(tool: str, arguments: Sequence[str], run: Run) -> None:
 
 
 def run_child(command: Sequence[str], log: Path) -> int:
-    """Run a command, its output appended to a file; the exit status."""
+    """Run a command, its output appended to a file; the exit status.
+
+    Who stops this process stops the command, which may complete its step.
+    """
     with log.open('a', encoding='utf-8') as output:
-        done = subprocess.run(
-            command, stdout=output, stderr=subprocess.STDOUT, check=False
+        child = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT
         )
-    return done.returncode
+        try:
+            return child.wait()
+        except SystemExit:
+            child.terminate()
+            child.wait()
+            raise
 
 
 def read_scores(run: Run) -> Scores:
@@ -388,14 +397,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
     with user_errors():
+        path = Path(args.out or Path(args.work_dir) / 'comparison.md')
+        check_file(path)
         runs = plan_runs(args)
         for run in runs:  # mistakes before hours of training
             prepare(run)
         for run in runs:
             execute(run, args.calibrate)
         text = document(argv, runs, args.metrics)
-    path = Path(args.out or Path(args.work_dir) / 'comparison.md')
-    write_text(path, text)
+        write_text(path, text)
     print(f'{text}\nThe table is in {path}')
 
 

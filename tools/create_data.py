@@ -337,9 +337,13 @@ def main() -> None:
     add_stats(commands)
     add_visibility(commands)
     args = parser.parse_args()
-    from occsplat.engine import user_errors
+    from occsplat.engine import check_file, check_folder, user_errors
 
     with user_errors():
+        if 'out' in args:
+            check_file(args.out)
+        elif args.run is run_minitown or Path(args.root).is_dir():
+            check_folder(args.root)
         args.run(args)
 
 

@@ -38,6 +38,10 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.data import DataError  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    add_cfg_options,
+    build_errors,
+    check_file,
+    check_folder,
     limit_threads,
     load_config,
     user_errors,
@@ -55,7 +59,7 @@ from occsplat.evaluation import (  # noqa: E402
 )
 from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
 from occsplat.structures import OccDataSample  # noqa: E402
-from train import add_cfg_options, set_work_dir  # noqa: E402
+from train import set_work_dir  # noqa: E402
 
 _META = ('token', 'scene_name', 'ray_origins')
 _LABELS = ('gt_occ', 'gt_flow', 'gt_visible', 'gt_boxes', 'gt_box_labels')
@@ -94,7 +98,8 @@ def build_metrics(cfg: Config) -> list[CountMetric]:
     evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
-    metrics = [METRICS.build(evaluator) for evaluator in evaluators]
+    with build_errors(cfg):
+        metrics = [METRICS.build(evaluator) for evaluator in evaluators]
     others = [m for m in metrics if not isinstance(m, CountMetric)]
     if others or not metrics:
         names = [type(metric).__name__ for metric in others]
@@ -123,7 +128,8 @@ def build_dataset(cfg: Config, images: bool) -> Any:
             for step in dataset.pipeline
             if step['type'] in _LABEL_TRANSFORMS
         ]
-    return DATASETS.build(dataset)
+    with build_errors(cfg):
+        return DATASETS.build(dataset)
 
 
 def load_samples(cfg: Config, dataset: Any) -> Iterator[OccDataSample]:
@@ -252,6 +258,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         set_work_dir(cfg, args.work_dir, args.config)
+        check_folder(cfg.work_dir)
+        if args.csv:
+            check_file(args.csv)
         metrics = build_metrics(cfg)
         if path.is_dir():
             if args.truth:

@@ -34,7 +34,7 @@ from torch import Tensor, nn  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.data import NuScenesOccDataset  # noqa: E402
-from occsplat.engine import limit_threads, user_errors  # noqa: E402
+from occsplat.engine import check_file, limit_threads, user_errors  # noqa: E402
 from occsplat.evaluation import RayIoUMetric  # noqa: E402
 from occsplat.models.losses import flow_l1_loss  # noqa: E402
 from occsplat.models.render_heads import VoxelSplatHead  # noqa: E402
@@ -270,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list]:
     limit_threads()
     init_default_scope('mmdet3d')
     with user_errors():
+        check_file(args.out)
         training = read_samples(args.root, 'train')
         validation = read_samples(args.root, 'val')
     losses: dict[str, Loss] = {

@@ -33,6 +33,8 @@ from occsplat.data.info_files import load_infos  # noqa: E402
 from occsplat.data.transforms import LoadLidarPoints  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    build_errors,
+    check_folder,
     load_config,
     user_errors,
 )
@@ -92,10 +94,8 @@ def build_frames(cfg: Config, info: Path) -> Any:
         for step in dataset.pipeline
         if step['type'] not in _LABEL_TRANSFORMS
     ]
-    try:
+    with build_errors(cfg):
         return DATASETS.build(dataset)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def draw_frame(
@@ -149,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     out = Path(args.out)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
+        check_folder(out)
         frames = build_frames(cfg, Path(args.info))
         check_writable(out)
         model = load_model(cfg, args)

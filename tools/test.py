@@ -30,6 +30,8 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
+    check_file,
+    check_folder,
     leave_processes,
     load_config,
     load_model_weights,
@@ -81,6 +83,25 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def label_spec(cfg: Config) -> str:
+    """The labels of the test data."""
+    loader = cfg.get('test_dataloader') or {}
+    return loader.get('dataset', {}).get('label_spec', 'openocc')
+
+
+def check_outputs(cfg: Config, args: argparse.Namespace) -> None:
+    """See that what the command line asks for can be written.
+
+    Raises:
+        ConfigError: when a folder or file can't.
+    """
+    check_folder(cfg.work_dir)
+    for folder in filter(None, (args.show_dir, args.save_predictions)):
+        check_folder(folder)
+    for path in filter(None, (args.save_rays, args.save_boxes)):
+        check_file(path)
+
+
 def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
     """Let the run write what the command line asks for."""
     if args.challenge_info and not args.save_rays:
@@ -92,7 +113,7 @@ def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
     scored = [e for e in evaluators if e['type'] == 'RayIoUMetric']
     scored = scored[0] if scored else dict()
     where = dict(
-        label_spec=scored.get('label_spec', cfg.get('label_spec', 'openocc')),
+        label_spec=scored.get('label_spec', label_spec(cfg)),
         grid=scored.get('grid'),
     )
     hooks = list(cfg.get('custom_hooks', []))
@@ -125,11 +146,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             sheets = dict(
                 type='SampleSheetHook',
                 out_dir=args.show_dir,
-                label_spec=cfg.get('label_spec', 'openocc'),
+                label_spec=label_spec(cfg),
             )
             cfg.custom_hooks = [*cfg.get('custom_hooks', []), sheets]
         save_predictions(cfg, args)
         prepare_launcher(cfg, args.launcher)
+        check_outputs(cfg, args)
         runner = OccRunner.from_cfg(cfg)
         model = runner.model
         if is_model_wrapper(model):

@@ -22,15 +22,18 @@ from occsplat_environment import check_environment  # noqa: E402
 check_environment()
 
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
+    add_cfg_options,
+    check_folder,
     latest_checkpoint,
     leave_processes,
     load_config,
+    locked,
     prepare_launcher,
     read_checkpoint,
     user_errors,
@@ -81,18 +84,6 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         help=argparse.SUPPRESS,
-    )
-
-
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """--cfg-options, for every tool that takes a config."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config, e.g. '
-        'train_dataloader.batch_size=2 a.list="[1,2]"',
     )
 
 
@@ -164,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             set_auto_scale_lr(cfg)
         set_resume(cfg, args.resume)
         prepare_launcher(cfg, args.launcher)
-        OccRunner.from_cfg(cfg).train()
+        check_folder(cfg.work_dir)
+        with locked(cfg.work_dir, args.launcher):
+            OccRunner.from_cfg(cfg).train()
         leave_processes()
 
 

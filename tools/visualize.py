@@ -26,7 +26,7 @@ check_environment()
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DATASETS, MODELS  # noqa: E402
@@ -35,6 +35,9 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.data.images import read_image  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
+    add_cfg_options,
+    build_errors,
+    check_folder,
     limit_threads,
     load_config,
     load_model_weights,
@@ -86,19 +89,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         default='cuda' if torch.cuda.is_available() else 'cpu',
         help='cpu, cuda or cuda:N; default: a GPU if there is one',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override keys of the config',
-    )
+    add_cfg_options(parser)
 
 
 def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
     """The config's network with a checkpoint's weights, to predict with."""
     limit_threads()
-    model = MODELS.build(cfg.model)
+    with build_errors(cfg):
+        model = MODELS.build(cfg.model)
     load_model_weights(model, args.checkpoint, args.cfg_options)
     return model.to(args.device).eval()
 
@@ -138,7 +136,8 @@ def build_split(cfg: Config, split: str) -> Any:
         dataset.ann_file = cfg.train_dataloader.dataset.ann_file
     else:
         dataset = cfg[name].dataset
-    return DATASETS.build(dataset)
+    with build_errors(cfg):
+        return DATASETS.build(dataset)
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
@@ -148,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
+        check_folder(args.out)
         model = load_model(cfg, args)
         dataset = build_split(cfg, args.split)
         return draw(model, dataset, Path(args.out), args.frames)

@@ -24,7 +24,11 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from occsplat.engine import load_config, user_errors  # noqa: E402
+from occsplat.engine import (  # noqa: E402
+    check_folder,
+    load_config,
+    user_errors,
+)
 from occsplat.models.render_heads.virtual_views import (  # noqa: E402
     STRATEGIES,
     CameraViews,
@@ -80,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
+        check_folder(args.out)
         model = load_model(cfg, args)
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)

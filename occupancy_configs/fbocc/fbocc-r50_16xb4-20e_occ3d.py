@@ -24,7 +24,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=4,
-    sampler=dict(batch_size=4),
     dataset=dict(pipeline=train_pipeline),
 )
 camera_miou = dict(type='OccIoUMetric', label_spec='occ3d', mask='camera')

@@ -5,13 +5,13 @@ model = dict(type='StreamNet')
 train_dataloader = dict(
     batch_size=2,
     num_workers=0,
-    sampler=dict(type='SequenceSampler', batch_size=2, shuffle=True),
+    sampler=dict(type='SequenceSampler', shuffle=True),
     dataset=dict(type='DrivesDataset'),
 )
 val_dataloader = dict(
     batch_size=1,
     num_workers=0,
-    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
+    sampler=dict(type='SequenceSampler', shuffle=False),
     dataset=dict(type='DrivesDataset'),
 )
 test_dataloader = val_dataloader

@@ -9,7 +9,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=2,
-    sampler=dict(batch_size=2),
     dataset=dict(
         pipeline=train_pipeline,
         extra_transforms=[

@@ -12,7 +12,6 @@ test_pipeline = [
 ]
 train_dataloader = dict(
     batch_size=1,
-    sampler=dict(batch_size=1),
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

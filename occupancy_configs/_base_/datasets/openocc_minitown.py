@@ -36,7 +36,7 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=True),
+    sampler=dict(type='SequenceSampler', shuffle=True),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,
@@ -50,7 +50,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
+    sampler=dict(type='SequenceSampler', shuffle=False),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,

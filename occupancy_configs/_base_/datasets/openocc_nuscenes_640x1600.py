@@ -37,7 +37,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=6,  # loading processes, of each GPU
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', batch_size=2, shuffle=True),
+    sampler=dict(type='SequenceSampler', shuffle=True),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,
@@ -51,7 +51,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,  # loading processes, of each GPU
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', batch_size=1, shuffle=False),
+    sampler=dict(type='SequenceSampler', shuffle=False),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,

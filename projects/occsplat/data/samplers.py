@@ -39,7 +39,8 @@ class SequenceSampler(Sampler):
 
     Args:
         dataset: anything with ``sequences() -> list[list[int]]``.
-        batch_size (int): B, the data loader's batch size.
+        batch_size (int): B, the data loader's batch size. OccRunner gives
+            it, a config need not.
         shuffle (bool): training (True) or evaluation (False).
         seed (int, optional): of the shuffle, the same on all ranks; drawn
             and shared if None.
@@ -52,7 +53,7 @@ class SequenceSampler(Sampler):
     def __init__(
         self,
         dataset,
-        batch_size: int = 1,
+        batch_size: int,
         shuffle: bool = True,
         seed: int | None = None,
     ) -> None:

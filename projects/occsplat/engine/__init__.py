@@ -9,7 +9,8 @@ from .checkpoint import (
 )
 from .checkpoint_hook import KeepingCheckpointHook
 from .config_check import check_config
-from .errors import CheckpointError, ConfigError, user_errors
+from .config_file import add_cfg_options
+from .errors import CheckpointError, ConfigError, build_errors, user_errors
 from .finite_gradient_hook import FiniteGradientHook
 from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
@@ -24,6 +25,7 @@ from .save_predictions_hook import SavePredictionsHook
 from .threads import default_threads, limit_threads
 from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
+from .work_dir import check_file, check_folder, locked
 
 __all__ = [
     'CheckpointError',
@@ -40,13 +42,18 @@ __all__ = [
     'SaveBoxesHook',
     'SavePredictionsHook',
     'WarmupSwitchHook',
+    'add_cfg_options',
+    'build_errors',
     'check_config',
+    'check_file',
+    'check_folder',
     'default_threads',
     'latest_checkpoint',
     'leave_processes',
     'limit_threads',
     'load_config',
     'load_model_weights',
+    'locked',
     'prepare_launcher',
     'read_checkpoint',
     'read_weights',

@@ -99,7 +99,8 @@ def read_config(
         options: values by key path, as ``--cfg-options`` gives them.
 
     Raises:
-        ConfigError: when a file can't be run, names its line; for a name
+        ConfigError: when a file can't be run, names its line; when there
+            is no model; for a name
             that nothing reads, with the nearest that something does; for
             an option that can't have an effect.
     """
@@ -112,6 +113,10 @@ def read_config(
         names.read |= _quoted_names(cfg.text)
     except Exception as error:
         raise ConfigError(_located(error, Path(path), names)) from error
+    if 'model' not in cfg:
+        raise ConfigError(
+            f'config {path} has no model: is it a file of _base_?'
+        )
     imported = getattr(cfg, '_imported_names', ())
     variables = [k for k in cfg if k not in RUN_KEYS and k not in imported]
     for key in options:

@@ -38,10 +38,6 @@ def load_config(
     cfg = read_config(path, options)
     _import_customs(cfg)
     init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    if 'model' not in cfg:
-        raise ConfigError(
-            f'config {path} has no model: is it a file of _base_?'
-        )
     check_config(cfg)
     return cfg
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from mmdet3d.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from occsplat.structures import whole_file
 
 
 @HOOKS.register_module()
@@ -48,14 +49,8 @@ class ResumePointHook(Hook):
         """Write one, point to it, remove the one before."""
         if not self.every_n_train_iters(runner, self.interval):
             return
-        folder = Path(runner.work_dir)
-        name = f'resume_iter_{runner.iter + 1}.pth'
-        runner.save_checkpoint(str(folder), name, by_epoch=False)
-        if is_main_process():
-            part = folder / 'last_checkpoint.part'
-            part.write_text(str(folder / name), encoding='utf-8')
-            os.replace(part, folder / 'last_checkpoint')
-            _remove(folder, keep=name)
+        # the loop counts this iteration once its hooks are through
+        save_resume_point(runner, runner.iter + 1)
 
     def after_train(self, runner: Runner) -> None:
         """Remove the last one, unless nothing newer was saved."""
@@ -64,6 +59,27 @@ class ResumePointHook(Hook):
         if is_main_process() and pointer.is_file():
             newest = Path(pointer.read_text(encoding='utf-8').strip())
             _remove(folder, keep=newest.name)
+
+
+def save_resume_point(runner: Runner, done: int | None = None) -> None:
+    """Write a resume point, point to it, remove the one before.
+
+    To be called by all processes.
+
+    Args:
+        runner (Runner): of the run.
+        done (int, optional): iterations that are done, by default those
+            that the runner has counted.
+    """
+    folder = Path(runner.work_dir)
+    done = runner.iter if done is None else done
+    name = f'resume_iter_{done}.pth'
+    meta = dict(epoch=runner.epoch, iter=done)
+    runner.save_checkpoint(str(folder), name, meta=meta, by_epoch=False)
+    if is_main_process():
+        with whole_file(folder / 'last_checkpoint') as part:
+            part.write_text(str(folder / name), encoding='utf-8')
+        _remove(folder, keep=name)
 
 
 def _remove(folder: Path, keep: str) -> None:

@@ -13,7 +13,6 @@ one machine's memory: FB-Occ R50 remembers 0.4 GB a stream.
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any, Iterator
@@ -29,6 +28,8 @@ from mmengine.dist import (
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
+
+from occsplat.structures import whole_file
 
 from .checkpoint import latest_checkpoint
 from .errors import CheckpointError, ConfigError
@@ -113,9 +114,8 @@ def save_run_state(
     for old in path.parent.glob(f'*.rank{rank}.pth'):
         if old.name not in keep:
             old.unlink()
-    part = path.with_name(path.name + '.part')
-    torch.save(state, part)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        torch.save(state, part)
     barrier()  # no checkpoint before all its states are there
     return note
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, Iterator
 
 from mmdet3d.registry import LOOPS
+from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop
 
 from .run_state import generator_state, set_generator_state
@@ -51,7 +53,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if self.generators is not None:
             set_generator_state(self.generators)
             self.generators = None
-        for idx, data_batch in enumerate(batches, first):
+        for idx, data_batch in enumerate(self._stoppable(batches), first):
             self.run_iter(idx, data_batch)
         self.generators = generator_state()
         self.runner.call_hook('after_train_epoch')
@@ -68,3 +70,18 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         for _ in range(first):
             next(batches)
         return batches
+
+    def _stoppable(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Batches; who waits for one may be stopped by a signal.
+
+        With several processes none of them may: the others could be a
+        step ahead.
+        """
+        alone = get_world_size() == 1
+        signals = getattr(self.runner, 'signals', None)
+        while True:
+            with signals.may_stop() if signals and alone else nullcontext():
+                batch = next(batches, self)
+            if batch is self:
+                return
+            yield batch

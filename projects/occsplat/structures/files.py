@@ -77,8 +77,10 @@ def check_writable(folder: str | Path) -> None:
     while not os.path.lexists(existing):
         existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as file:
+            # a full disk has names left, but no block
+            file.write(bytes(4096))
+            file.flush()
     except OSError as error:
         text = f'cannot write to the folder {folder}'
         raise DataError(_reason(text, error)) from error
