@@ -29,6 +29,7 @@ def start(tool, arguments, rank, world_size, port):
     if pid:
         return pid
     status = 1
+    os.setpgid(0, 0)  # a signal to its group is one to it and its workers
     try:
         if world_size > 1:
             os.environ.update(
@@ -41,6 +42,10 @@ def start(tool, arguments, rank, world_size, port):
             arguments = [*arguments, '--launcher', 'pytorch']
         TOOLS[tool].main(arguments)
         status = 0
+    except SystemExit as end:  # as the interpreter treats it
+        status = end.code if isinstance(end.code, int) else 1
+        if status == 1:
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     finally:

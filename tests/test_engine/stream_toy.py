@@ -115,18 +115,22 @@ class FramesMetric(BaseMetric):
 
 @HOOKS.register_module(force=True)
 class WitnessHook(Hook):
-    """Note every step; die without a word when told to.
+    """Note every step; send a signal when told to.
 
     Args:
         path (str): a line a step: iteration, loss in hexadecimal digits,
             learning rate, and (frame, frames of the past) of the batch.
-        kill_at (int): iteration whose end this process does not survive.
+        kill_at (int): iteration at whose end the signal comes.
+        signal (str): which; it goes to this process, or with a '-' before
+            it also to the workers of its data loaders.
+        validating (bool): wait for the validation behind the iteration.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, path, kill_at=None):
+    def __init__(self, path, kill_at=None, signal='SIGKILL', validating=False):
         self.path, self.kill_at = path, kill_at
+        self.signal, self.validating = signal, validating
 
     def after_train_iter(
         self, runner, batch_idx, data_batch=None, outputs=None
@@ -139,5 +143,16 @@ class WitnessHook(Hook):
         )
         with Path(f'{self.path}.{runner.rank}').open('a') as file:
             file.write(line)
-        if runner.iter + 1 == self.kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if runner.iter + 1 == self.kill_at and not self.validating:
+            self.send()
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == self.kill_at and self.validating and batch_idx == 3:
+            self.send()
+
+    def send(self):
+        number = getattr(signal, self.signal.lstrip('-'))
+        if self.signal.startswith('-'):
+            os.killpg(os.getpgid(0), number)
+        else:
+            os.kill(os.getpid(), number)

@@ -204,6 +204,67 @@ def test_commands_killed_and_resumed(runs, tmp_path):
     assert_same_run(runs / 'alone', work_dir)
 
 
+# name: exit code, signal, at, options, newest checkpoint then
+STOPPED = {
+    'terminated': (143, 'SIGTERM', 10, (), 'resume_iter_10.pth'),
+    # as a terminal does, with workers that get it, too
+    'interrupted': (
+        130,
+        '-SIGINT',
+        9,
+        workers(2, True, 4),
+        'resume_iter_9.pth',
+    ),
+    'cancelled': (143, '-SIGTERM', 5, workers(1, False, 4), 'resume_iter_5.pth'),
+    # averaged weights are in the model's place then
+    'in_validation': (
+        143,
+        'SIGTERM',
+        6,
+        ('custom_hooks.2.validating=True', 'default_hooks.checkpoint.interval=3'),
+        'resume_iter_6.pth',
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def stopped_runs(runs):
+    """The same folder with runs that were stopped and resumed."""
+    jobs = []
+    for name, (_, number, at, options, _) in STOPPED.items():
+        signal = (kill_at(at), f'custom_hooks.2.signal={number}')
+        more = [o for o in options if 'validating' not in o]
+        jobs += [
+            ('train', arguments(runs / name, *options, *signal), 1),
+            ('train', arguments(runs / name, *more, resume=()), 1),
+        ]
+    return runs, *tools(*jobs)
+
+
+def test_a_signal_ends_a_run_behind_its_step_in_one_line(stopped_runs):
+    folder, codes, printed = stopped_runs
+    assert 'Traceback' not in printed
+    assert codes[1::2] == [[0]] * len(STOPPED), printed
+    assert codes[::2] == [[row[0]] for row in STOPPED.values()], printed
+    lines = [li for li in printed.splitlines() if li.startswith('stopped by')]
+    assert lines == [
+        f'stopped by {signal.lstrip("-")} after iteration {at}: go on from '
+        f'{folder / name / newest} with --resume'
+        for name, (_, signal, at, _, newest) in STOPPED.items()
+    ]
+
+
+@pytest.mark.parametrize('name', STOPPED)
+def test_a_stopped_run_ends_in_the_same_bits(stopped_runs, name):
+    one, two = stopped_runs[0] / 'alone', stopped_runs[0] / name
+    assert_same_checkpoint(one / 'epoch_3.pth', two / 'epoch_3.pth')
+    streams = 'streams/epoch_3.rank0.pth'
+    assert_same_streams(one / streams, two / streams)
+    # no step was had twice
+    assert (one / 'witness.0').read_text() == (two / 'witness.0').read_text()
+    assert not list(two.rglob('*.part'))
+
+
 def test_only_what_can_be_resumed_from_is_kept(runs):
     folder = runs / 'behind_validation'
     names = sorted(p.name for p in folder.glob('*.pth*'))
