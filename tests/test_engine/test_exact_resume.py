@@ -215,16 +215,25 @@ STOPPED = {
         workers(2, True, 4),
         'resume_iter_9.pth',
     ),
-    'cancelled': (143, '-SIGTERM', 5, workers(1, False, 4), 'resume_iter_5.pth'),
+    'cancelled': (
+        143,
+        '-SIGTERM',
+        5,
+        workers(1, False, 4),
+        'resume_iter_5.pth',
+    ),
     # averaged weights are in the model's place then
     'in_validation': (
         143,
         'SIGTERM',
         6,
-        ('custom_hooks.2.validating=True', 'default_hooks.checkpoint.interval=3'),
+        (
+            'custom_hooks.2.validating=True',
+            'default_hooks.checkpoint.interval=3',
+        ),
         'resume_iter_6.pth',
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope='module')

@@ -130,5 +130,5 @@ def test_epochs_come_before_resume_points_without_a_pointer(tmp_path):
 
 
 def test_interval_is_at_least_one():
-    with pytest.raises(ValueError, match='interval must be 1 or more, got 0'):
+    with pytest.raises(ValueError, match='interval must be .*1, got 0'):
         ResumePointHook(0)

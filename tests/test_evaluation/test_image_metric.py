@@ -180,8 +180,8 @@ def test_wrong_inputs_are_named(look, corridor):
     occ = volume(corridor, (WALL, ROAD))
     for options, message in (
         (dict(empty_depth='inf'), "one of .*got 'inf'"),
-        (dict(scale=0.0), 'scale must be positive'),
-        (dict(resize=-1.0), 'resize must be positive'),
+        (dict(scale=0.0), 'scale must be a number above 0'),
+        (dict(resize=-1.0), 'resize must be a number above 0'),
     ):
         with pytest.raises(ValueError, match=message):
             ImageMetric(corridor, **options)

@@ -359,9 +359,9 @@ def test_recomputed_layers_keep_little_for_the_backward_pass():
 
 
 def test_errors_name_what_they_got():
-    with pytest.raises(ValueError, match='at least 1: 0'):
+    with pytest.raises(ValueError, match='at least 1, got 0'):
         InstanceAggregation(4, num_layers=0)
-    with pytest.raises(ValueError, match=r'negative, got -0\.5'):
+    with pytest.raises(ValueError, match=r'at least 0, got -0\.5'):
         InstanceAggregation(4, alpha=-0.5)
     module = InstanceAggregation(4, 4, norm_cfg=NORM)
     with pytest.raises(ValueError, match=r'\(16, 4, 8\) grid by 3'):

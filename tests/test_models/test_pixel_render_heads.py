@@ -734,7 +734,7 @@ def test_drawn_pixels_enter_one_loss():
         (dict(depth='z'), 'depth must be'),
         (dict(dynamic_terms=['flow']), 'dynamic_terms must be'),
         (dict(outside='empty'), 'outside must be'),
-        (dict(num_pixels=0), 'num_pixels must be at least 1, got 0'),
+        (dict(num_pixels=0), 'num_pixels must be an integer of at least 1'),
         (dict(dynamic_classes=[99]), r"ids of 'occ3d', got \[99\]"),
     ],
 )

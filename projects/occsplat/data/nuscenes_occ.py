@@ -10,6 +10,7 @@ import numpy as np
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset
 
+from occsplat.structures.checks import Count, checked
 from occsplat.structures import LabelSpec
 
 from .frame_records import ray_origins
@@ -51,15 +52,16 @@ class NuScenesOccDataset(BaseDataset):
             entry can't be one; see ``frame_record``.
     """
 
+    @checked
     def __init__(
         self,
-        data_root: str,
-        ann_file: str,
+        data_root: str | Path,
+        ann_file: str | Path,
         label_spec: str | LabelSpec = 'openocc',
         pipeline: Sequence[dict] = (),
         extra_transforms: Sequence[dict] = (),
         test_mode: bool = False,
-        sequence_splits: int | None = None,
+        sequence_splits: Count | None = None,
         cameras: Sequence[str] | None = CAMERAS,
         **kwargs: Any,
     ) -> None:
@@ -67,10 +69,6 @@ class NuScenesOccDataset(BaseDataset):
         self.cameras = _checked_names(cameras)
         if sequence_splits is None:
             sequence_splits = 1 if test_mode else 2
-        if sequence_splits < 1:
-            raise ValueError(
-                f'sequence_splits must be >= 1, got {sequence_splits}'
-            )
         self.sequence_splits = sequence_splits
         # built here, so that it also works without mmengine's Runner,
         # which would set the registry scope

@@ -10,6 +10,7 @@ from mmdet3d.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
+from occsplat.structures.checks import Count, checked
 from .sample_seed import SampleIndex
 
 
@@ -50,10 +51,11 @@ class SequenceSampler(Sampler):
             than there are slots.
     """
 
+    @checked
     def __init__(
         self,
         dataset,
-        batch_size: int,
+        batch_size: Count,
         shuffle: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -62,8 +64,6 @@ class SequenceSampler(Sampler):
                 'SequenceSampler needs a data set with sequences(), got '
                 f'{type(dataset).__name__}; use mmengine samplers for others'
             )
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be >= 1, got {batch_size}')
         self.rank, self.world_size = get_dist_info()
         self.batch_size = batch_size
         self.shuffle = shuffle

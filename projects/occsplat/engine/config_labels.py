@@ -23,9 +23,7 @@ class Labels(NamedTuple):
     grid: VoxelGrid | None
 
 
-def label_problems(
-    content: dict[str, Any], resolve: Resolve
-) -> Iterator[str]:
+def label_problems(content: dict[str, Any], resolve: Resolve) -> Iterator[str]:
     """What contradicts the data set, or the first part that has labels.
 
     Args:

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from occsplat.structures import whole_file
+from occsplat.structures.checks import Count, checked
 
 
 @HOOKS.register_module()
@@ -32,11 +33,8 @@ class ResumePointHook(Hook):
     # behind all that change something after an iteration
     priority = 'VERY_LOW'
 
-    def __init__(self, interval: int) -> None:
-        if interval < 1:
-            raise ValueError(
-                f'ResumePointHook: interval must be 1 or more, got {interval}'
-            )
+    @checked
+    def __init__(self, interval: Count) -> None:
         self.interval = interval
 
     def after_train_iter(

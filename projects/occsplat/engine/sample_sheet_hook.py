@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from occsplat.structures import LabelSpec, OccDataSample
+from occsplat.structures.checks import checked
 from occsplat.visualization import save_sample_sheet
 
 
@@ -25,7 +26,10 @@ class SampleSheetHook(Hook):
         label_spec (str): the label set.
     """
 
-    def __init__(self, out_dir: str, label_spec: str = 'openocc') -> None:
+    @checked
+    def __init__(
+        self, out_dir: str | Path, label_spec: str | LabelSpec = 'openocc'
+    ) -> None:
         self.out_dir = Path(out_dir)
         self.spec = LabelSpec.named(label_spec)
 

@@ -18,6 +18,7 @@ from occsplat.evaluation import (
 )
 from occsplat.ops import predicted_boxes
 from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid, as_grid
+from occsplat.structures.checks import checked
 
 
 @HOOKS.register_module()
@@ -35,9 +36,10 @@ class SaveBoxesHook(Hook):
             spec's own unless given.
     """
 
+    @checked
     def __init__(
         self,
-        out_file: str,
+        out_file: str | Path,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
     ) -> None:

@@ -32,6 +32,7 @@ from occsplat.evaluation import (
     write_volumes,
 )
 from occsplat.structures import LabelSpec, OccDataSample, VoxelGrid, as_grid
+from occsplat.structures.checks import checked
 
 
 @HOOKS.register_module()
@@ -61,12 +62,13 @@ class SavePredictionsHook(Hook):
             it should be.
     """
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        out_dir: str | None = None,
-        ray_file: str | None = None,
+        out_dir: str | Path | None = None,
+        ray_file: str | Path | None = None,
         info: Mapping[str, Any] | None = None,
     ) -> None:
         self.spec = LabelSpec.named(label_spec)

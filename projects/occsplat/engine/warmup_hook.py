@@ -9,6 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from occsplat.structures.checks import Natural, checked
+
 
 @HOOKS.register_module()
 class WarmupSwitchHook(Hook):
@@ -26,12 +28,8 @@ class WarmupSwitchHook(Hook):
         ValueError: for a negative number.
     """
 
-    def __init__(self, switch_iter: int) -> None:
-        if switch_iter < 0:
-            raise ValueError(
-                'WarmupSwitchHook: switch_iter must be 0 or more, got '
-                f'{switch_iter}'
-            )
+    @checked
+    def __init__(self, switch_iter: Natural) -> None:
         self.switch_iter = switch_iter
         self._current: bool | None = None
 

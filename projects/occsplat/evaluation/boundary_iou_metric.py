@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+from occsplat.structures.checks import Positive, checked
 
 from .count_metric import CountMetric, iou_rows, mean_of_defined, report
 from .fields import check_ids
@@ -51,11 +52,12 @@ class BoundaryIoUMetric(CountMetric):
 
     required = ('token', 'pred_occ', 'gt_occ')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        width: float | None = None,
+        width: Positive | None = None,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)

@@ -5,7 +5,7 @@ Shape letters: X Y Z voxels, s stride, J boxes.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Annotated, Any, Sequence
 
 import numpy as np
 from mmdet3d.registry import METRICS
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from occsplat.ops import instance_boxes
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
+from occsplat.structures.checks import Bounds, checked
 
 from .box_counts import BoxCounts, count_boxes
 from .count_metric import CountMetric, report
@@ -43,19 +44,15 @@ class BoxMetric(CountMetric):
     required = ('token', 'pred_occ', 'gt_boxes', 'gt_box_labels')
     optional = ('pred_offsets', 'pred_flow')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        iou_threshold: float = 0.25,
+        iou_threshold: Annotated[float, Bounds(above=0, most=1)] = 0.25,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)
-        if not 0 < iou_threshold <= 1:
-            raise ValueError(
-                'BoxMetric: iou_threshold must be in (0, 1], got '
-                f'{iou_threshold}'
-            )
         self.iou_threshold = iou_threshold
 
     def add(

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 from terminaltables import AsciiTable
 
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
+from occsplat.structures.checks import checked
 
 from .fields import check_fields
 
@@ -50,6 +51,7 @@ class CountMetric(BaseMetric):
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',

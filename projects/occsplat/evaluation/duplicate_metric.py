@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import CameraRig, LabelSpec, VoxelGrid
+from occsplat.structures.checks import Count, checked
 
 from .count_metric import CountMetric, report
 from .run_counts import RunCounts, count_ray_runs
@@ -49,19 +50,16 @@ class DuplicateMetric(CountMetric):
 
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        stride: int = 4,
-        image_size: Sequence[int] | None = None,
+        stride: Count = 4,
+        image_size: tuple[Count, Count] | None = None,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)
-        if stride < 1:
-            raise ValueError(
-                f'DuplicateMetric: stride must be 1 or more, got {stride}'
-            )
         self.stride = stride
         self.image_size = image_size
 

@@ -16,6 +16,7 @@ from occsplat.structures import (
     LabelSpec,
     VoxelGrid,
 )
+from occsplat.structures.checks import Count, Positive, checked
 
 from .count_metric import CountMetric, report
 from .gaussrender_protocol import (
@@ -65,13 +66,14 @@ class ImageMetric(CountMetric):
 
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        scale: float | None = None,
-        resize: float | None = None,
-        image_size: Sequence[int] | None = None,
+        scale: Positive | None = None,
+        resize: Positive | None = None,
+        image_size: tuple[Count, Count] | None = None,
         empty_depth: str | None = None,
         prefix: str | None = None,
         protocol: str = 'occsplat',
@@ -83,11 +85,6 @@ class ImageMetric(CountMetric):
             resize = 1.0 if self.released else 0.25
         if empty_depth is None:
             empty_depth = 'zero' if self.released else 'exit'
-        for name, value in dict(scale=scale, resize=resize).items():
-            if value is not None and value <= 0:
-                raise ValueError(
-                    f'ImageMetric: {name} must be positive, got {value}'
-                )
         if empty_depth not in EMPTY_DEPTHS:
             raise ValueError(
                 f'ImageMetric: empty_depth must be one of {EMPTY_DEPTHS}, '

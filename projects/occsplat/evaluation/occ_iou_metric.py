@@ -5,13 +5,14 @@ Shape letters: X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Literal, Sequence
 
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
+from occsplat.structures.checks import checked
 
 from .count_metric import CountMetric, iou_rows, report
 from .voxel_counts import VoxelCounts, count_voxels
@@ -40,18 +41,15 @@ class OccIoUMetric(CountMetric):
     required = ('token', 'pred_occ', 'gt_occ')
     optional = ('gt_visible',)
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        mask: str = 'none',
+        mask: Literal['none', 'camera'] = 'none',
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)
-        if mask not in ('none', 'camera'):
-            raise ValueError(
-                f"OccIoUMetric: mask must be 'none' or 'camera', got {mask!r}"
-            )
         self.mask = mask
 
     def add(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
+from occsplat.structures.checks import Count, checked
 
 from .count_metric import CountMetric, report
 from .offset_counts import (
@@ -46,11 +47,12 @@ class OffsetMetric(CountMetric):
     required = ('token', 'pred_occ', 'gt_occ')
     optional = ('pred_offsets',)
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        stride: int = 1,
+        stride: Count = 1,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)

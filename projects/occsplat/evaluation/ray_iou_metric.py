@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import DataError, LabelSpec, VoxelGrid
+from occsplat.structures.checks import checked
 
 from .count_metric import CountMetric, report
 from .ray_counts import (
@@ -58,6 +59,7 @@ class RayIoUMetric(CountMetric):
     required = ('token', 'pred_occ', 'gt_occ', 'ray_origins')
     optional = ('pred_flow', 'gt_flow')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',

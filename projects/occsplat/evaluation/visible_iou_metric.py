@@ -17,6 +17,7 @@ from occsplat.structures import (
     LabelSpec,
     VoxelGrid,
 )
+from occsplat.structures.checks import Count, checked
 
 from .count_metric import CountMetric, iou_rows, report
 from .sensor_cameras import images_of, pixel_rays, sensor_cameras
@@ -48,19 +49,16 @@ class VisibleIoUMetric(CountMetric):
 
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',
         grid: VoxelGrid | dict | None = None,
-        stride: int = 2,
-        image_size: Sequence[int] | None = None,
+        stride: Count = 2,
+        image_size: tuple[Count, Count] | None = None,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, grid, prefix)
-        if stride < 1:
-            raise ValueError(
-                f'VisibleIoUMetric: stride must be 1 or more, got {stride}'
-            )
         self.stride = stride
         self.image_size = image_size
 

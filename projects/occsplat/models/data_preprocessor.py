@@ -5,11 +5,13 @@ Shape letters: B batch, T frames, N cameras.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any
 
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.model import BaseDataPreprocessor
+
+from occsplat.structures.checks import Positive, checked
 
 
 @MODELS.register_module()
@@ -24,10 +26,11 @@ class OccDataPreprocessor(BaseDataPreprocessor):
         std (sequence): of R, G, B in 0..255.
     """
 
+    @checked
     def __init__(
         self,
-        mean: Sequence[float] = (123.675, 116.28, 103.53),
-        std: Sequence[float] = (58.395, 57.12, 57.375),
+        mean: tuple[float, float, float] = (123.675, 116.28, 103.53),
+        std: tuple[Positive, Positive, Positive] = (58.395, 57.12, 57.375),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

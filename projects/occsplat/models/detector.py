@@ -26,6 +26,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from occsplat.structures import OccBatch, OccDataSample, OccPrediction
+from occsplat.structures.checks import checked
 
 from .backbones.first_stage import first_stage
 from .finite import require_finite, run_finite
@@ -58,6 +59,7 @@ class OccDetector(BaseModel):
             outputs do not start with its first stage.
     """
 
+    @checked
     def __init__(
         self,
         img_backbone: dict,

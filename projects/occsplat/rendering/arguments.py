@@ -9,6 +9,7 @@ import functools
 import importlib
 import warnings
 from types import ModuleType
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ from .output import RenderSettings
 
 #: each is a module <name>_backend, imported when it is first asked for
 BACKENDS = ('torch', 'numba', 'gsplat')
+#: their names, and the one of them that is fast where tensors live
+Backend = Literal['auto', 'torch', 'numba', 'gsplat']
 #: where tensors live -> the backend that is fast there
 DEFAULT_BACKENDS = {'cpu': 'numba', 'cuda': 'gsplat'}
 #: the only device of backends that have one

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from typing import (
     get_type_hints,
 )
 
+_COLLECTED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _SHOWN = 80  # characters of a wrong value
 
 
@@ -65,6 +67,17 @@ class Bounds:
         return ''.join(f' {part}' for part in [' and '.join(parts)] if part)
 
 
+class Ascending:
+    """A sequence of numbers that do not fall."""
+
+    def hold(self, value: Sequence[float]) -> bool:
+        """Whether they don't."""
+        return list(value) == sorted(value)
+
+    def __str__(self) -> str:
+        return ' in ascending order'
+
+
 #: at least 1, at least 0
 Count = Annotated[int, Bounds(least=1)]
 Natural = Annotated[int, Bounds(least=0)]
@@ -72,6 +85,8 @@ Natural = Annotated[int, Bounds(least=0)]
 Positive = Annotated[float, Bounds(above=0)]
 NonNegative = Annotated[float, Bounds(least=0)]
 Fraction = Annotated[float, Bounds(least=0, most=1)]
+#: (low, high), what is drawn from
+Range = Annotated[tuple[float, float], Ascending()]
 
 
 def checked(function: Callable) -> Callable:
@@ -94,6 +109,8 @@ def checked(function: Callable) -> Callable:
         except TypeError:
             given = {}  # Python tells better what is missing
         for name, value in given.items():
+            if signature.parameters[name].kind in _COLLECTED:
+                continue
             check(f'{type(self).__name__}: {name}', value, hints().get(name))
         return function(self, *args, **kwargs)
 
@@ -109,11 +126,20 @@ def check(name: str, value: Any, hint: Any) -> None:
         raise ValueError(f'{name} must be {_text(hint)}, got {shown}')
 
 
+def check_order(**values: float) -> None:
+    """Raise a ValueError unless each value is above the one before."""
+    if any(not a < b for a, b in itertools.pairwise(values.values())):
+        shown = ', '.join(f'{name}={value}' for name, value in values.items())
+        raise ValueError(f'expected {" < ".join(values)}, got {shown}')
+
+
 def _fits(value: Any, hint: Any, bounds: Bounds | None = None) -> bool:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        found = [part for part in inner[1:] if isinstance(part, Bounds)]
-        return _fits(value, inner[0], found[0] if found else None)
+        rules = [rule for rule in inner[1:] if hasattr(rule, 'hold')]
+        if inner[0] in (int, float):
+            return _fits(value, inner[0], *rules)
+        return _fits(value, inner[0]) and all(r.hold(value) for r in rules)
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in inner)
     if origin is Literal:
@@ -128,7 +154,9 @@ def _fits(value: Any, hint: Any, bounds: Bounds | None = None) -> bool:
     if hint in (bool, str, type(None)):
         return isinstance(value, hint)
     if origin is tuple and inner[-1:] != (...,):
-        return _is_sequence(value, len(inner)) and all(map(_fits, value, inner))
+        return _is_sequence(value, len(inner)) and all(
+            _fits(part, kind) for part, kind in zip(value, inner)
+        )
     if origin in (Sequence, list, tuple):
         return _is_sequence(value) and all(_fits(v, inner[0]) for v in value)
     if origin in (Mapping, dict):
@@ -138,7 +166,8 @@ def _fits(value: Any, hint: Any, bounds: Bounds | None = None) -> bool:
         )
     if hint is dict:
         return isinstance(value, Mapping)
-    return not inspect.isclass(hint) or isinstance(value, hint)
+    known = inspect.isclass(hint) and hint is not Any
+    return not known or isinstance(value, hint)
 
 
 def _is_sequence(value: Any, length: int | None = None) -> bool:
@@ -150,8 +179,10 @@ def _text(hint: Any, bounds: Bounds | None = None, many: bool = False) -> str:
     """An annotation in words."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        found = [part for part in inner[1:] if isinstance(part, Bounds)]
-        return _text(inner[0], found[0] if found else None, many)
+        rules = [rule for rule in inner[1:] if hasattr(rule, 'hold')]
+        if inner[0] in (int, float):
+            return _text(inner[0], *rules, many=many)
+        return _text(inner[0], many=many) + ''.join(map(str, rules))
     if origin in (Union, types.UnionType):
         return ' or '.join(_text(part, many=many) for part in inner)
     if origin is Literal:

@@ -12,6 +12,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import Positive, checked
 from occsplat.structures import AdjacentFrames
 
 from .key_frames import key_frame, seen_from
@@ -39,18 +40,17 @@ class LoadAdjacentFrames(BaseTransform):
             offset is 0, or scale is not positive; and as LoadOccLabels.
     """
 
+    @checked
     def __init__(
         self,
         frames: Sequence[int] = (-1, 1),
-        scale: float = 0.25,
+        scale: Positive = 0.25,
     ) -> None:
         if not frames or 0 in frames:
             raise ValueError(
                 'frames must be offsets to other key frames, without 0, '
                 f'got {tuple(frames)}'
             )
-        if scale <= 0:
-            raise ValueError(f'scale must be positive, got {scale}')
         self.frames = tuple(frames)
         self.scale = scale
 

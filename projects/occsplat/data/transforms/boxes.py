@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import checked
 from occsplat.structures import LabelSpec
 
 
@@ -31,6 +32,7 @@ class LoadBoxes(BaseTransform):
         label_spec (str | LabelSpec): meaning of the ids.
     """
 
+    @checked
     def __init__(self, label_spec: str | LabelSpec = 'openocc') -> None:
         spec = LabelSpec.named(label_spec)
         self.ids = {spec.classes[i]: i for i in spec.movable}

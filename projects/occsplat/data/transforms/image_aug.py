@@ -5,6 +5,8 @@ Shape letters: T frames, N cameras, H W image.
 
 from __future__ import annotations
 
+from occsplat.structures.checks import Count, NonNegative, Range, checked
+
 import math
 from typing import Any, Sequence
 
@@ -42,11 +44,12 @@ class ImageAug(BaseTransform):
             images of another geometry.
     """
 
+    @checked
     def __init__(
         self,
-        size: Sequence[int],
-        resize: Sequence[float] | None = None,
-        rotate: float = 0.0,
+        size: tuple[Count, Count],
+        resize: Range | None = None,
+        rotate: NonNegative = 0.0,
         flip: bool = False,
     ) -> None:
         self.width, self.height = size

@@ -14,6 +14,7 @@ from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
 from occsplat.data.point_clouds import read_points
+from occsplat.structures.checks import NonNegative, Positive, check_order, checked
 from occsplat.structures import CameraRig
 
 
@@ -56,9 +57,11 @@ class LidarDepth(BaseTransform):
         ValueError: when images or points have not been loaded before.
     """
 
+    @checked
     def __init__(
-        self, min_depth: float = 1.0, max_depth: float = 100.0
+        self, min_depth: NonNegative = 1.0, max_depth: Positive = 100.0
     ) -> None:
+        check_order(min_depth=min_depth, max_depth=max_depth)
         self.min_depth = min_depth
         self.max_depth = max_depth
 

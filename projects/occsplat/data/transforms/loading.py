@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from occsplat.data.calibration import check_image_size
+from occsplat.structures.checks import checked
 from occsplat.data.errors import DataError
 from occsplat.data.images import read_image
 from occsplat.structures import CameraRig
@@ -39,6 +40,7 @@ class LoadMultiViewImages(BaseTransform):
         FileNotFoundError, DataError: as ``read_image``.
     """
 
+    @checked
     def __init__(self, frames: Sequence[int] = (0,)) -> None:
         if not frames or frames[0] != 0:
             raise ValueError(

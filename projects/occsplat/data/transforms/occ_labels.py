@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import checked
 from occsplat.data.label_files import (
     absent,
     checked_flow,
@@ -51,6 +52,7 @@ class LoadOccLabels(BaseTransform):
             have; or when the sample is in another frame than the labels.
     """
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',

@@ -5,6 +5,8 @@ Shape letters: M frames, N cameras, P labelled pixels, J boxes.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from typing import Any, Sequence
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import NonNegative, Positive, checked
 from occsplat.data.errors import DataError
 from occsplat.data.label_files import absent
 from occsplat.data.pixel_files import SPEC as FILE_SPEC
@@ -63,15 +66,16 @@ class LoadPixelLabels(BaseTransform):
             size.
     """
 
+    @checked
     def __init__(
         self,
         frames: Sequence[int] = (0,),
-        scale: float = 1.0,
+        scale: Positive = 1.0,
         label_spec: str | LabelSpec = 'occ3d',
-        max_depth: float = 52.0,
-        min_speed: float = 0.5,
+        max_depth: Positive = 52.0,
+        min_speed: NonNegative = 0.5,
         ignore_others: bool = False,
-        renderocc_root: str | None = None,
+        renderocc_root: str | Path | None = None,
     ) -> None:
         others = set(frames[1:])
         if not frames or frames[0] != 0 or len(others - {0}) + 1 < len(frames):
@@ -79,9 +83,6 @@ class LoadPixelLabels(BaseTransform):
                 'frames must start with 0, the current key frame, and go on '
                 f'with others, each once, got {tuple(frames)}'
             )
-        for name, value in dict(scale=scale, max_depth=max_depth).items():
-            if value <= 0:
-                raise ValueError(f'{name} must be positive, got {value}')
         self.frames = tuple(frames)
         self.scale = scale
         self.max_depth = max_depth

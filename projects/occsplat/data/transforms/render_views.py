@@ -12,6 +12,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import Positive, checked
 from occsplat.structures import CameraRig
 
 from .key_frames import key_frame, ref2cam_of
@@ -40,13 +41,12 @@ class RenderViews(BaseTransform):
             not positive.
     """
 
+    @checked
     def __init__(
         self,
         frames: Sequence[int] = (0, -2, -1, 1, 2, 3),
-        scale: float = 0.25,
+        scale: Positive = 0.25,
     ) -> None:
-        if scale <= 0:
-            raise ValueError(f'scale must be positive, got {scale}')
         self.frames = tuple(frames)
         self.scale = scale
 

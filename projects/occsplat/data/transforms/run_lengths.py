@@ -13,6 +13,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat.structures.checks import Count, Positive, checked
 from occsplat.ops import known_run_lengths, run_lengths
 
 from .volume_aug import fold
@@ -56,9 +57,8 @@ class VoxelRunLengths(BaseTransform):
             ``gt_visible`` where ``camera_mask`` needs it.
     """
 
-    def __init__(self, stride: int = 2, camera_mask: bool = False) -> None:
-        if stride < 1:
-            raise ValueError(f'stride must be >= 1, got {stride}')
+    @checked
+    def __init__(self, stride: Count = 2, camera_mask: bool = False) -> None:
         self.stride = stride
         self.camera_mask = camera_mask
 
@@ -119,19 +119,14 @@ class CleanOccLabels(BaseTransform):
             which would be those of the labels before.
     """
 
+    @checked
     def __init__(
         self,
-        min_scale: Mapping[str, float] | None = None,
-        max_scale: Mapping[str, float] | None = None,
+        min_scale: Mapping[str, Positive] | None = None,
+        max_scale: Mapping[str, Positive] | None = None,
     ) -> None:
         self.min_scale = dict(min_scale or {})
         self.max_scale = dict(max_scale or {})
-        for key in ('min_scale', 'max_scale'):
-            for name, metres in getattr(self, key).items():
-                if metres <= 0:
-                    raise ValueError(
-                        f'{key} of {name} must be positive, got {metres}'
-                    )
         for name in self.min_scale.keys() & self.max_scale.keys():
             low, high = self.min_scale[name], self.max_scale[name]
             if low >= high:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Annotated, Any, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
+from occsplat.structures.checks import Ascending, Fraction, NonNegative, Positive, checked
 from occsplat.structures import (
     AdjacentFrames,
     CameraRig,
@@ -43,12 +44,13 @@ class VolumeAug(BaseTransform):
         ValueError: when there are offsets, made for the frame before.
     """
 
+    @checked
     def __init__(
         self,
-        rotate: float = 0.0,
-        scale: Sequence[float] = (1.0, 1.0),
-        flip_x: float = 0.0,
-        flip_y: float = 0.0,
+        rotate: NonNegative = 0.0,
+        scale: Annotated[tuple[Positive, Positive], Ascending()] = (1.0, 1.0),
+        flip_x: Fraction = 0.0,
+        flip_y: Fraction = 0.0,
     ) -> None:
         self.rotate = rotate
         self.scale = scale

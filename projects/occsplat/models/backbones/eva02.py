@@ -24,6 +24,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from occsplat.structures.checks import Count, Fraction, Natural, checked
+
 #: pixels a side of a patch
 PATCH = 16
 #: side of the map of position embeddings in pretraining, patches
@@ -55,15 +57,16 @@ class EVA02(BaseModule):
             (0.018) is about the usual one of vision transformers (0.02).
     """
 
+    @checked
     def __init__(
         self,
-        dims: int,
-        depth: int,
-        num_heads: int,
-        window: int,
-        global_window: int,
-        window_blocks: Sequence[int],
-        drop_path: float = 0.0,
+        dims: Count,
+        depth: Count,
+        num_heads: Count,
+        window: Count,
+        global_window: Count,
+        window_blocks: Sequence[Natural],
+        drop_path: Fraction = 0.0,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:

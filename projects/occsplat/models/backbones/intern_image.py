@@ -29,6 +29,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from occsplat.ops import deformable_conv
+from occsplat.structures.checks import (
+    Count,
+    Fraction,
+    Natural,
+    Positive,
+    checked,
+)
 
 #: points of a window, 3x3
 POINTS = 9
@@ -61,17 +68,18 @@ class InternImage(BaseModule):
             exist.
     """
 
+    @checked
     def __init__(
         self,
-        channels: int,
-        depths: Sequence[int],
-        groups: Sequence[int],
-        mlp_ratio: float,
-        spread: float,
-        layer_scale: float,
-        out_indices: Sequence[int],
-        drop_path: float = 0.0,
-        checkpoint_levels: int = 0,
+        channels: Count,
+        depths: Sequence[Count],
+        groups: Sequence[Count],
+        mlp_ratio: Positive,
+        spread: Positive,
+        layer_scale: Positive,
+        out_indices: Sequence[Natural],
+        drop_path: Fraction = 0.0,
+        checkpoint_levels: Natural = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)

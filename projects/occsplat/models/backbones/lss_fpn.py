@@ -13,6 +13,8 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import Count, checked
+
 
 @MODELS.register_module()
 class LSSFPN(nn.Module):
@@ -24,10 +26,11 @@ class LSSFPN(nn.Module):
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: Sequence[int],
-        out_channels: int,
+        in_channels: Sequence[Count],
+        out_channels: Count,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

@@ -12,6 +12,8 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import Count, checked
+
 
 @MODELS.register_module()
 class SingleMapFPN(nn.Module):
@@ -27,7 +29,10 @@ class SingleMapFPN(nn.Module):
         out_channels (int): C of the output.
     """
 
-    def __init__(self, in_channels: Sequence[int], out_channels: int) -> None:
+    @checked
+    def __init__(
+        self, in_channels: Sequence[Count], out_channels: Count
+    ) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(
             ConvModule(channels, out_channels, 1, act_cfg=None)

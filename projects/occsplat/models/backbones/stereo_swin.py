@@ -8,6 +8,8 @@ from mmdet.models.backbones import SwinTransformer
 from mmdet3d.registry import MODELS
 from torch import nn
 
+from occsplat.structures.checks import Natural, checked
+
 
 @MODELS.register_module()
 class StereoSwin(SwinTransformer):
@@ -27,8 +29,9 @@ class StereoSwin(SwinTransformer):
         ValueError: when out_indices does not start with 0.
     """
 
+    @checked
     def __init__(
-        self, out_indices: Sequence[int] = (0, 2, 3), **kwargs: Any
+        self, out_indices: Sequence[Natural] = (0, 2, 3), **kwargs: Any
     ) -> None:
         if not out_indices or out_indices[0] != 0:
             raise ValueError(

@@ -14,6 +14,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from occsplat.structures import LabelSpec, OccPrediction, VoxelGrid
+from occsplat.structures.checks import Count, checked
 
 from .opacity_head import START_OPACITY, OpacityHead
 from .voxel_mlp_head import voxel_mlp, with_free
@@ -34,15 +35,16 @@ class DensityOccHead(OpacityHead):
         hidden_channels (int): width of both perceptrons.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
-        channels: int = 32,
+        channels: Count = 32,
         opacity_threshold: float = 0.5,
         loss_weights: dict[str, float] | None = None,
-        hidden_channels: int = 64,
+        hidden_channels: Count = 64,
     ) -> None:
         super().__init__(
             in_channels,

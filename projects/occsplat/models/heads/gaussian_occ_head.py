@@ -13,6 +13,7 @@ without free, X Y Z voxels, G = X * Y * Z Gaussians.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from occsplat.structures import (
     OccPrediction,
     VoxelGrid,
 )
+from occsplat.structures.checks import Bounds, Count, checked
 
 from .opacity_head import START_OPACITY, OpacityHead
 from .voxel_mlp_head import voxel_mlp, with_free
@@ -63,16 +65,17 @@ class GaussianOccHead(OpacityHead):
         ValueError: for a negative offset, and as OpacityHead.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
-        channels: int = 32,
+        channels: Count = 32,
         opacity_threshold: float = 0.5,
         loss_weights: dict[str, float] | None = None,
-        hidden_channels: int = 64,
-        max_offset: float = 3.0,
+        hidden_channels: Count = 64,
+        max_offset: Annotated[float, Bounds(least=0, infinite=True)] = 3.0,
         with_scale: bool = True,
         with_rotation: bool = False,
     ) -> None:

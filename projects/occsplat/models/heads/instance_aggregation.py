@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from occsplat.structures import VoxelGrid
+from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..volume.resnet3d import conv3d
 
@@ -52,22 +53,19 @@ class InstanceAggregation(nn.Module):
         ValueError: for less than one layer or a negative alpha.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
-        channels: int = 64,
-        num_layers: int = 4,
-        alpha: float = 1.0,
+        in_channels: Count,
+        channels: Count = 64,
+        num_layers: Count = 4,
+        alpha: NonNegative = 1.0,
         inside: bool = False,
         detach: bool = False,
         with_cp: bool = False,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f'num_layers must be at least 1: {num_layers}')
-        if alpha < 0:
-            raise ValueError(f'alpha must not be negative, got {alpha}')
         norm_cfg = norm_cfg or dict(type='GN', num_groups=32)
         self.alpha = alpha
         self.inside = inside

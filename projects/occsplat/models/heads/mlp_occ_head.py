@@ -11,6 +11,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, OccBatch, OccPrediction, VoxelGrid
+from occsplat.structures.checks import Count, checked
 
 from .voxel_mlp_head import VoxelMLPHead, voxel_mlp
 
@@ -28,13 +29,14 @@ class MLPOccHead(VoxelMLPHead):
         hidden_channels (int): width of the perceptron.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
-        channels: int = 32,
-        hidden_channels: int = 64,
+        channels: Count = 32,
+        hidden_channels: Count = 64,
     ) -> None:
         super().__init__(in_channels, label_spec, grid, channels)
         self.mlp = voxel_mlp(channels, hidden_channels, self.spec.num_classes)

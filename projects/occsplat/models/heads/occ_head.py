@@ -33,6 +33,7 @@ from occsplat.structures import (
     VoxelOpacity,
     same_shape,
 )
+from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..losses import (
     flow_l1_loss,
@@ -87,17 +88,18 @@ class OccHead(nn.Module):
             (0, 1).
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'openocc',
-        num_levels: int = 3,
-        channels: int = 128,
-        upsample: int = 2,
+        num_levels: Count = 3,
+        channels: Count = 128,
+        upsample: Count = 2,
         with_flow: bool = True,
-        loss_weights: dict[str, float] | None = None,
-        class_counts: Sequence[int] | None = None,
-        flow_loss_weight: float = 0.5,
+        loss_weights: dict[str, NonNegative] | None = None,
+        class_counts: Sequence[Count] | None = None,
+        flow_loss_weight: NonNegative = 0.5,
         norm_cfg: dict | None = None,
         opacity_threshold: float | None = None,
     ) -> None:
@@ -108,8 +110,6 @@ class OccHead(nn.Module):
                 f'unknown loss_weights {sorted(unknown)}, expected some of '
                 f'{sorted(LOSS_WEIGHTS)}'
             )
-        if upsample < 1:
-            raise ValueError(f'upsample must be at least 1, got {upsample}')
         if opacity_threshold is not None and not 0 < opacity_threshold < 1:
             raise ValueError(
                 'opacity_threshold must be between 0 and 1, got '

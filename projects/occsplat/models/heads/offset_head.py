@@ -30,6 +30,7 @@ from occsplat.structures import (
     as_grid,
     same_shape,
 )
+from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..losses import offset_l1_loss
 from ..volume.resnet3d import conv3d
@@ -71,18 +72,19 @@ class OffsetHead(nn.Module):
         ValueError: when ``stride`` does not divide the grid.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'openocc',
         grid: dict | VoxelGrid | None = None,
-        channels: int = 64,
-        stride: int = 2,
+        channels: Count = 64,
+        stride: Count = 2,
         encoder: dict | None = None,
         aggregation: dict | None = None,
         aux_head: dict | None = None,
-        loss_weight: float = 1.0,
-        aux_weight: float = 0.2,
+        loss_weight: NonNegative = 1.0,
+        aux_weight: NonNegative = 0.2,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

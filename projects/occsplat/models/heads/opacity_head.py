@@ -6,6 +6,8 @@ X Y Z voxels.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +19,7 @@ from occsplat.structures import (
     VoxelGrid,
     VoxelOpacity,
 )
+from occsplat.structures.checks import Bounds, NonNegative, checked
 
 from ..losses import log_count_weights
 from .voxel_mlp_head import VoxelMLPHead
@@ -47,14 +50,15 @@ class OpacityHead(VoxelMLPHead):
         ValueError: for a threshold outside (0, 1) or an unknown loss.
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int,
         label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
         channels: int = 32,
-        opacity_threshold: float = 0.5,
-        loss_weights: dict[str, float] | None = None,
+        opacity_threshold: Annotated[float, Bounds(above=0, most=1)] = 0.5,
+        loss_weights: dict[str, NonNegative] | None = None,
     ) -> None:
         super().__init__(in_channels, label_spec, grid, channels)
         if not 0 < opacity_threshold < 1:

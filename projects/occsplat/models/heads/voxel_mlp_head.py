@@ -25,6 +25,7 @@ from occsplat.structures import (
     as_grid,
     same_shape,
 )
+from occsplat.structures.checks import Count, checked
 
 from ..volume.resnet3d import conv3d
 
@@ -44,12 +45,13 @@ class VoxelMLPHead(nn.Module):
         channels (int): F.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
+        in_channels: Count,
         label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
-        channels: int = 32,
+        channels: Count = 32,
     ) -> None:
         super().__init__()
         self.spec = LabelSpec.named(label_spec)

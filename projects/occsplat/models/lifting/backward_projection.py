@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from occsplat.ops import deformable_attention
 from occsplat.structures import CameraRig, VoxelGrid, as_grid
+from occsplat.structures.checks import Count, checked
 
 from .forward_projection import DepthBins
 
@@ -37,14 +38,15 @@ class BackwardProjection(nn.Module):
         feedforward_channels (int): width of the feed-forward network.
     """
 
+    @checked
     def __init__(
         self,
-        channels: int,
+        channels: Count,
         grid: dict | VoxelGrid,
-        num_anchors: int = 4,
-        num_heads: int = 8,
-        points_per_anchor: int = 2,
-        feedforward_channels: int = 320,
+        num_anchors: Count = 4,
+        num_heads: Count = 8,
+        points_per_anchor: Count = 2,
+        feedforward_channels: Count = 320,
     ) -> None:
         super().__init__()
         self.grid = as_grid(grid)

@@ -18,6 +18,7 @@ from occsplat.structures import (
     as_grid,
     same_shape,
 )
+from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..image_features import ImageFeatures
 from .backward_projection import BackwardProjection
@@ -52,15 +53,16 @@ class FBOccLifter(nn.Module):
     num_frames = 1
     stereo = False
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
-        channels: int,
+        in_channels: Count,
+        channels: Count,
         grid: dict | VoxelGrid,
-        mid_channels: int = 512,
+        mid_channels: Count = 512,
         depth_bins: Annotated[dict, DepthBins] | None = None,
         backward: Annotated[dict, BackwardProjection] | None = None,
-        depth_weight: float = 1.0,
+        depth_weight: NonNegative = 1.0,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
     ) -> None:

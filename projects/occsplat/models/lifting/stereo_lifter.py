@@ -23,6 +23,7 @@ from occsplat.structures import (
     as_grid,
     same_shape,
 )
+from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..image_features import ImageFeatures
 from ..volume.resnet3d import BasicBlock3D
@@ -64,25 +65,22 @@ class StereoLifter(nn.Module):
         ValueError: when num_frames is below 1.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
-        channels: int,
+        in_channels: Count,
+        channels: Count,
         grid: dict | VoxelGrid,
-        mid_channels: int = 512,
+        mid_channels: Count = 512,
         depth_bins: Annotated[dict, DepthBins] | None = None,
-        num_frames: int = 2,
+        num_frames: Count = 2,
         stereo: bool = True,
-        cost_strides: Sequence[int] = (2, 2),
-        depth_weight: float = 0.05,
+        cost_strides: Sequence[Count] = (2, 2),
+        depth_weight: NonNegative = 0.05,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        if num_frames < 1:
-            raise ValueError(
-                f'StereoLifter needs num_frames >= 1, got {num_frames}'
-            )
         self.grid = as_grid(grid)
         self.bins = DepthBins(
             **(depth_bins or dict(start=1.0, stop=45.0, step=0.5))

@@ -18,6 +18,8 @@ F features, X Y Z voxels, H W pixels.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Sequence
 
 import torch
 from mmdet3d.registry import MODELS, TASK_UTILS
@@ -31,6 +33,7 @@ from occsplat.rendering import (
     rasterize_labels,
     rasterize_pair,
 )
+from occsplat.rendering.arguments import Backend
 from occsplat.rendering.torch_backend import MIN_ALPHA
 from occsplat.structures import (
     CameraRig,
@@ -42,6 +45,7 @@ from occsplat.structures import (
     as_grid,
     same_shape,
 )
+from occsplat.structures.checks import Count, NonNegative, Positive, checked
 
 from ..losses import image_kl_loss, image_l1_loss, masked_depth_loss
 from .virtual_views import (
@@ -116,20 +120,21 @@ class GaussRenderHead(nn.Module):
             views of the same name, or for 'learned' without in_channels.
     """
 
+    @checked
     def __init__(
         self,
         label_spec: str,
         grid: dict | VoxelGrid | None = None,
         preset: str = 'gaussrender_paper',
-        views: tuple[dict, ...] | None = None,
-        weight: float | None = None,
-        scale: float | None = None,
+        views: Sequence[dict] | None = None,
+        weight: NonNegative | None = None,
+        scale: Positive | None = None,
         opacity: str = 'free_prob',
-        in_channels: int | None = None,
+        in_channels: Count | None = None,
         semantic_loss: str = 'l1',
-        near: float = 0.2,
-        cache: str | None = None,
-        backend: str = 'auto',
+        near: Positive = 0.2,
+        cache: str | Path | None = None,
+        backend: Backend = 'auto',
     ) -> None:
         super().__init__()
         for name, value, known in (

@@ -14,6 +14,8 @@ from typing import Any
 from mmdet3d.registry import MODELS
 
 from occsplat.rendering import render_pixels
+from occsplat.rendering.arguments import Backend
+from occsplat.structures.checks import Positive, check_order, checked
 
 from .pixel_render_head import FrameView, PixelRenderHead, RenderedPixels
 
@@ -36,14 +38,16 @@ class GSRenderHead(PixelRenderHead):
 
     name = 'gsrender'
 
+    @checked
     def __init__(
         self,
-        near: float = 1.0,
-        far: float = 100.0,
-        backend: str = 'auto',
+        near: Positive = 1.0,
+        far: Positive = 100.0,
+        backend: Backend = 'auto',
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_order(near=near, far=far)
         self.options = dict(near=near, far=far, backend=backend)
 
     def render(self, view: FrameView) -> RenderedPixels:

@@ -16,6 +16,13 @@ import torch
 from mmdet3d.registry import MODELS
 from torch import Tensor
 
+from occsplat.structures.checks import (
+    NonNegative,
+    Positive,
+    check_order,
+    checked,
+)
+
 from ..losses import distortion_loss
 from .pixel_render_head import (
     FrameView,
@@ -52,16 +59,18 @@ class NeRFRenderHead(PixelRenderHead):
     name = 'nerf'
     costs = ('entropy', 'distortion')
 
+    @checked
     def __init__(
         self,
-        step: float | None = None,
-        near: float = 0.5,
-        far: float = 60.0,
-        entropy_weight: float = 0.01,
-        distortion_weight: float = 0.01,
+        step: Positive | None = None,
+        near: NonNegative = 0.5,
+        far: Positive = 60.0,
+        entropy_weight: NonNegative = 0.01,
+        distortion_weight: NonNegative = 0.01,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_order(near=near, far=far)
         self.step = min(self.grid.size) / 2 if step is None else step
         self.near = near
         self.far = far

@@ -39,6 +39,7 @@ from occsplat.structures import (
     inverse,
     same_shape,
 )
+from occsplat.structures.checks import Count, Fraction, NonNegative, checked
 
 from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
 from .pixel_sampling import draw_pixels, rarity_weights, where_rays_end
@@ -145,23 +146,24 @@ class PixelRenderHead(nn.Module):
     #: names of a subclass's own costs
     costs: tuple[str, ...] = ()
 
+    @checked
     def __init__(
         self,
         label_spec: str = 'occ3d',
         grid: dict | VoxelGrid | None = None,
         level: str = 'feature',
-        frame_weight: float = 0.8,
-        dynamic_weight: float = 0.1,
+        frame_weight: NonNegative = 0.8,
+        dynamic_weight: NonNegative = 0.1,
         dynamic: str = 'class',
         dynamic_classes: Sequence[int] | None = None,
         dynamic_terms: Sequence[str] = TERMS,
-        num_pixels: int | None = None,
+        num_pixels: Count | None = None,
         depth: str = 'accumulated',
-        variance_focus: float = 0.85,
-        semantic_weight: float = 1.0,
-        depth_weight: float = 1.0,
+        variance_focus: Fraction = 0.85,
+        semantic_weight: NonNegative = 1.0,
+        depth_weight: NonNegative = 1.0,
         outside: str = 'free',
-        free_weight: float = 0.3,
+        free_weight: NonNegative = 0.3,
     ) -> None:
         super().__init__()
         choices = [
@@ -176,10 +178,6 @@ class PixelRenderHead(nn.Module):
                 raise ValueError(
                     f'{name} must be one of {known}, got {value!r}'
                 )
-        if num_pixels is not None and num_pixels < 1:
-            raise ValueError(
-                f'num_pixels must be at least 1, got {num_pixels}'
-            )
         self.spec = spec = LabelSpec.named(label_spec)
         if dynamic_classes is None:
             dynamic_classes = spec.movable

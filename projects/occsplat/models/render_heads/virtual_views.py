@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Literal, Sequence
 
 import torch
 from mmdet3d.registry import TASK_UTILS
 from torch import Tensor
 
 from occsplat.structures import CameraRig, VoxelGrid
+from occsplat.structures.checks import (
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Range,
+    checked,
+)
 
 
 @dataclass
@@ -133,31 +141,28 @@ class CameraViews:
         ValueError: for an unknown strategy or a count below 1.
     """
 
+    @checked
     def __init__(
         self,
         name: str = 'camera',
         strategy: str = 'elevated_around',
-        count: int = 1,
-        height: Sequence[float] | None = None,
-        pitch: Sequence[float] | None = None,
-        yaw: Sequence[float] | None = None,
-        around: float | None = None,
-        camera_weights: Sequence[float] | None = None,
-        min_occupied: int = 20,
-        tries: int = 10,
-        semantic: float = 1.0,
-        depth: float = 1.0,
-        alpha: float = 0.0,
-        depth_range: float | None = None,
+        count: Count = 1,
+        height: Range | None = None,
+        pitch: Range | None = None,
+        yaw: Range | None = None,
+        around: NonNegative | None = None,
+        camera_weights: Sequence[NonNegative] | None = None,
+        min_occupied: Natural = 20,
+        tries: Count = 10,
+        semantic: NonNegative = 1.0,
+        depth: NonNegative = 1.0,
+        alpha: NonNegative = 0.0,
+        depth_range: Positive | None = None,
     ) -> None:
         if strategy not in STRATEGIES:
             raise ValueError(
                 f'strategy must be one of {tuple(STRATEGIES)}, '
                 f'got {strategy!r}'
-            )
-        if count < 1 or tries < 1:
-            raise ValueError(
-                f'count and tries must be at least 1, got {count} and {tries}'
             )
         default = STRATEGIES[strategy]
         self.name = name
@@ -298,18 +303,17 @@ class PlaneView:
         ValueError: for another axis.
     """
 
+    @checked
     def __init__(
         self,
         name: str = 'bev',
-        axis: str = 'z',
-        pixels_per_voxel: float = 1.0,
-        semantic: float = 1.0,
-        depth: float = 1.0,
-        alpha: float = 0.0,
-        depth_range: float | None = None,
+        axis: Literal['x', 'y', 'z'] = 'z',
+        pixels_per_voxel: Positive = 1.0,
+        semantic: NonNegative = 1.0,
+        depth: NonNegative = 1.0,
+        alpha: NonNegative = 0.0,
+        depth_range: Positive | None = None,
     ) -> None:
-        if axis not in ('x', 'y', 'z'):
-            raise ValueError(f"axis must be 'x', 'y' or 'z', got {axis!r}")
         self.name = name
         self.axis = 'xyz'.index(axis)
         self.pixels_per_voxel = pixels_per_voxel
@@ -373,15 +377,16 @@ class PinholeFromAbove:
         depth_range (float): metres that count as a depth error of 1.
     """
 
+    @checked
     def __init__(
         self,
         name: str = 'bev',
-        focal: float = 400.0,
-        size: int = 400,
-        semantic: float = 1.0,
-        depth: float = 1.0,
-        alpha: float = 0.0,
-        depth_range: float = 100.0,
+        focal: Positive = 400.0,
+        size: Count = 400,
+        semantic: NonNegative = 1.0,
+        depth: NonNegative = 1.0,
+        alpha: NonNegative = 0.0,
+        depth_range: Positive = 100.0,
     ) -> None:
         self.name = name
         self.focal = focal

@@ -18,6 +18,7 @@ semantic classes (free excluded), X Y Z voxels, H W pixels.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Sequence
 
 import torch
@@ -30,6 +31,7 @@ from occsplat.rendering import (
     rasterize_labels,
     rasterize_pair,
 )
+from occsplat.rendering.arguments import Backend
 from occsplat.structures import (
     LabelSpec,
     LabelStatistics,
@@ -38,6 +40,13 @@ from occsplat.structures import (
     VoxelGrid,
     as_grid,
     same_shape,
+)
+from occsplat.structures.checks import (
+    Count,
+    NonNegative,
+    Positive,
+    check_order,
+    checked,
 )
 
 from .adjacent_motion import AdjacentMotion
@@ -102,30 +111,32 @@ class VoxelSplatHead(nn.Module):
             of the same name.
     """
 
+    @checked
     def __init__(
         self,
         label_spec: str,
         grid: dict | VoxelGrid | None = None,
         motion: str = 'label',
-        num_samples: int = 100_000,
-        statistics: str | None = None,
-        sampling_exponent: float = 1.0,
-        scale: float = 0.12,
+        num_samples: Count = 100_000,
+        statistics: str | Path | None = None,
+        sampling_exponent: NonNegative = 1.0,
+        scale: Positive = 0.12,
         move_seconds: float = 1.0,
-        in_channels: int | None = None,
+        in_channels: Count | None = None,
         above: Sequence[dict] = (),
-        border: float = 5.0,
-        near: float = 0.1,
-        far: float = 100.0,
-        views_per_step: int | None = None,
+        border: NonNegative = 5.0,
+        near: Positive = 0.1,
+        far: Positive = 100.0,
+        views_per_step: Count | None = None,
         depth: str = 'accumulated',
-        semantic_weight: float = 0.5,
-        depth_weight: float = 1.0,
-        alpha_weight: float = 0.0,
-        flow_weight: float = 0.5,
-        backend: str = 'auto',
+        semantic_weight: NonNegative = 0.5,
+        depth_weight: NonNegative = 1.0,
+        alpha_weight: NonNegative = 0.0,
+        flow_weight: NonNegative = 0.5,
+        backend: Backend = 'auto',
     ) -> None:
         super().__init__()
+        check_order(near=near, far=far)
         for name, value, known in (
             ('motion', motion, MOTIONS),
             ('depth', depth, DEPTHS),
@@ -134,10 +145,6 @@ class VoxelSplatHead(nn.Module):
                 raise ValueError(
                     f'{name} must be one of {known}, got {value!r}'
                 )
-        if views_per_step is not None and views_per_step < 1:
-            raise ValueError(
-                f'views_per_step must be at least 1, got {views_per_step}'
-            )
         self.spec = LabelSpec.named(label_spec)
         self.grid = as_grid(grid or self.spec.grid)
         counted = None

@@ -26,6 +26,8 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
+from occsplat.structures.checks import Count, checked
+
 from .resnet3d import conv3d
 
 TASKS = ('classes', 'offsets')
@@ -55,12 +57,13 @@ class SpatiallyDecoupledEncoder(nn.Module):
         ValueError: when ``in_levels`` is not in 1..num_levels.
     """
 
+    @checked
     def __init__(
         self,
-        channels: int,
-        in_levels: int = 3,
-        num_levels: int = 3,
-        width: int | None = None,
+        channels: Count,
+        in_levels: Count = 3,
+        num_levels: Count = 3,
+        width: Count | None = None,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

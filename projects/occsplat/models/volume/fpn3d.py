@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import Count, checked
+
 from .resnet3d import conv3d
 
 
@@ -28,10 +30,11 @@ class FPN3D(nn.Module):
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: Sequence[int] = (64, 128, 256),
-        out_channels: int = 256,
+        in_channels: Sequence[Count] = (64, 128, 256),
+        out_channels: Count = 256,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from occsplat.structures import VoxelGrid, as_grid
+from occsplat.structures.checks import Count, checked
 
 
 @dataclass
@@ -59,18 +60,15 @@ class StreamingHistory(nn.Module):
         norm_cfg (dict): normalisation of the two fusion convolutions.
     """
 
+    @checked
     def __init__(
         self,
-        channels: int,
+        channels: Count,
         grid: dict | VoxelGrid,
-        num_frames: int = 16,
+        num_frames: Count = 16,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
-        if num_frames < 1:
-            raise ValueError(
-                f'StreamingHistory needs num_frames >= 1, got {num_frames}'
-            )
         norm_cfg = norm_cfg or dict(type='BN3d')
         self.grid = as_grid(grid)
         self.num_frames = num_frames

@@ -12,6 +12,8 @@ from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import Count, checked
+
 
 @MODELS.register_module()
 class LSSFPN3D(nn.Module):
@@ -29,10 +31,11 @@ class LSSFPN3D(nn.Module):
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: Sequence[int] = (32, 64, 128),
-        out_channels: int = 32,
+        in_channels: Sequence[Count] = (32, 64, 128),
+        out_channels: Count = 32,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

@@ -11,6 +11,8 @@ from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import Count, checked
+
 
 @MODELS.register_module()
 class ResNet3D(nn.Module):
@@ -30,12 +32,13 @@ class ResNet3D(nn.Module):
         ValueError: when the three sequences differ in length.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
-        channels: Sequence[int] = (64, 128, 256),
-        strides: Sequence[int] = (1, 2, 2),
-        num_blocks: Sequence[int] = (2, 2, 2),
+        in_channels: Count,
+        channels: Sequence[Count] = (64, 128, 256),
+        strides: Sequence[Count] = (1, 2, 2),
+        num_blocks: Sequence[Count] = (2, 2, 2),
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()

@@ -8,6 +8,8 @@ from __future__ import annotations
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
+from occsplat.structures.checks import checked
+
 
 @MODELS.register_module()
 class VolumeEncoder(nn.Module):
@@ -18,6 +20,7 @@ class VolumeEncoder(nn.Module):
         neck (dict, optional): levels -> levels, e.g. FPN3D.
     """
 
+    @checked
     def __init__(self, backbone: dict, neck: dict | None = None) -> None:
         super().__init__()
         self.backbone = MODELS.build(backbone)
