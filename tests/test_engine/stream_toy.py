@@ -124,11 +124,20 @@ class WitnessHook(Hook):
         signal (str): which; it goes to this process, or with a '-' before
             it also to the workers of its data loaders.
         validating (bool): wait for the validation behind the iteration.
+        rank (int, optional): of the one process that does so.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, path, kill_at=None, signal='SIGKILL', validating=False):
+    def __init__(
+        self,
+        path,
+        kill_at=None,
+        signal='SIGKILL',
+        validating=False,
+        rank=None,
+    ):
+        self.rank = rank
         self.path, self.kill_at = path, kill_at
         self.signal, self.validating = signal, validating
 
@@ -144,13 +153,15 @@ class WitnessHook(Hook):
         with Path(f'{self.path}.{runner.rank}').open('a') as file:
             file.write(line)
         if runner.iter + 1 == self.kill_at and not self.validating:
-            self.send()
+            self.send(runner)
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == self.kill_at and self.validating and batch_idx == 3:
-            self.send()
+            self.send(runner)
 
-    def send(self):
+    def send(self, runner):
+        if self.rank not in (None, runner.rank):
+            return
         number = getattr(signal, self.signal.lstrip('-'))
         if self.signal.startswith('-'):
             os.killpg(os.getpgid(0), number)

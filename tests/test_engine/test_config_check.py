@@ -1,9 +1,15 @@
 """A typo in a config is found before anything is built, and named."""
 
 import pytest
+from mmdet3d.registry import MODELS
 from mmengine.config import Config
 
-from occsplat.engine import ConfigError, check_config, load_config
+from occsplat.engine import (
+    ConfigError,
+    build_errors,
+    check_config,
+    load_config,
+)
 
 TINY = 'occupancy_configs/voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
 
@@ -136,3 +142,101 @@ def test_broken_config_is_named(tmp_path):
     (tmp_path / 'd.py').write_text('x = 1')
     with pytest.raises(ConfigError, match='has no model'):
         load_config(tmp_path / 'd.py')
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        ('model.lifter.depth_bins.stat', 1, "DepthBins .*'start'"),
+        ('model.lifter.depth_bins.step', 7, 'a step that divides'),
+        ('model.lifter.backward.num_anchor', 1, "Backward.*'num_anchors'"),
+        ('model.lifter.grid.shap', 1, "VoxelGrid .*'shape'"),
+        ('model.lifter.grid.shape', (0, 1, 2), 'must be positive'),
+        ('model.history.grid.range', (1, 2), 'expects range='),
+        ('model.lifter.norm_cfg.num_group', 3, "GN .*'num_groups'"),
+        ('env_cfg.cudnn_bench', 1, 'cudnn_benchmark'),
+        ('env_cfg.mp_cfg.start', 1, 'mp_start_method'),
+        ('randomness.sed', 1, "'seed'"),
+        ('auto_scale_lr.base', 1, 'base_batch_size'),
+        ('train_cfg.max_epoch', 2, "'max_epochs'"),
+        ('optim_wrapper.clip_grad.max_nrm', 2, "'max_norm'"),
+        ('log_processor.windw', 1, "'window_size'"),
+    ],
+)
+def test_dicts_without_a_type_are_checked_by_their_reader(
+    cfg, key, value, expected
+):
+    cfg.merge_from_dict({key: value})
+    path = key if 'has' in expected else key.rpartition('.')[0]
+    with pytest.raises(ConfigError, match=f'{path}.*{expected}'):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        (
+            'model.occ_head.label_spec',
+            'surroundocc',
+            "model.occ_head.label_spec is 'surroundocc', but "
+            "test_dataloader.dataset.label_spec is 'openocc'",
+        ),
+        ('model.render_heads.0.label_spec', 'occ3d', 'render_heads.0.'),
+        ('val_evaluator.1.label_spec', 'occ3d', 'val_evaluator.1.'),
+        (
+            'train_dataloader.dataset.label_spec',
+            'occ3d',
+            'train_dataloader.dataset.label_spec',
+        ),
+        (
+            'train_dataloader.dataset.pipeline.2.label_spec',
+            'occ3d',
+            'pipeline.2.',
+        ),
+        ('test_evaluator.2.grid', None, r'test_evaluator.2.\.grid is'),
+        (
+            'model.lifter.grid.range',
+            (-50, -50, -5, 50, 50, 3),
+            'model.lifter.grid covers',
+        ),
+        ('model.occ_head.upsample', 4, r'upsample=4 makes \(200, 200, 16\)'),
+        ('model.occ_head.label_spec', 'mine', "unknown label spec 'mine'"),
+    ],
+)
+def test_parts_that_speak_of_other_labels_are_refused(
+    cfg, key, value, expected
+):
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(ConfigError, match=expected):
+        check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        (
+            'model.render_heads.0.num_samples',
+            'many',
+            r'model.render_heads.0.: VoxelSplatHead: num_samples must be',
+        ),
+        ('model.img_backbone.depth', 17, 'model.img_backbone: KeyError'),
+        ('model.occ_head.type', 'FPN3D', 'model.occ_head'),
+        ('model.lifter', 5, 'model: '),
+        ('model.volume_encoder.neck.type', None, 'neck: expected a dict'),
+    ],
+)
+def test_what_cannot_be_built_is_named_by_its_path(cfg, key, value, expected):
+    if value is None:
+        cfg.model.volume_encoder.neck.pop('type')
+    else:
+        cfg.merge_from_dict({key: value})
+    with pytest.raises(ConfigError, match=expected) as caught:
+        with build_errors(cfg):
+            MODELS.build(cfg.model)
+    assert '\n' not in str(caught.value)
+
+
+def test_other_errors_keep_their_kind(cfg):
+    with pytest.raises(ZeroDivisionError):
+        with build_errors(cfg):
+            raise ZeroDivisionError

@@ -326,6 +326,8 @@ def two_processes(tmp_path_factory):
     """Runs of two processes: left alone, killed and resumed."""
     folder = tmp_path_factory.mktemp('two')
     alone, killed, fewer = (folder / n for n in ('alone', 'killed', 'fewer'))
+    stopped = folder / 'stopped'
+    sigterm = ('custom_hooks.2.signal=SIGTERM', 'custom_hooks.2.rank=1')
     newest = str(killed / 'resume_iter_8.pth')
     # the last checkpoint with the streams of rank 0 alone
     lost = folder / 'lost'
@@ -352,11 +354,14 @@ def two_processes(tmp_path_factory):
         ('train', arguments(folder / 'apart', config=str(apart)), 2),
         ('test', [*metrics, str(folder / 'metrics_1')], 1),
         ('test', [*metrics, str(folder / 'metrics_2')], 2),
+        ('train', arguments(stopped, kill_at(5), *sigterm), 2),
+        ('train', arguments(stopped, resume=()), 2),
     )
+    assert codes.pop(-2) == [143, 143], printed
     # a process whose peer is gone may end on that
     assert -9 in codes.pop(1)
     assert codes.pop(4) == [1, 1], printed
-    assert codes == [[0, 0], [0], [0, 0], [0, 0], [0], [0, 0]], printed
+    assert codes == [[0, 0], [0], [0, 0], [0, 0], [0], [0, 0], [0, 0]], printed
     (folder / 'printed').write_text(' '.join(printed.split()))
     return folder
 
@@ -388,6 +393,17 @@ def test_two_processes_killed_and_resumed(two_processes):
     one, two = two_processes / 'alone', two_processes / 'killed'
     assert_same_run(one, two, ranks=2)
     check_streams([one / 'witness.0', one / 'witness.1'], slots=4)
+
+
+def test_a_signal_to_one_process_stops_all_behind_the_same_step(two_processes):
+    one, two = two_processes / 'alone', two_processes / 'stopped'
+    assert_same_run(one, two, ranks=2)
+    for rank in range(2):
+        name = f'witness.{rank}'
+        assert (one / name).read_text() == (two / name).read_text()
+    printed = (two_processes / 'printed').read_text()
+    assert printed.count('stopped by SIGTERM') == 1
+    assert f'{two}/resume_iter_5.pth with --resume' in printed
 
 
 def test_another_number_of_processes_repeats_the_epoch(two_processes):

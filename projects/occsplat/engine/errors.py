@@ -60,7 +60,8 @@ def user_errors() -> Iterator[None]:
         with handled(stop_now):
             yield
     except Stopped as stop:
-        print(stop.note, file=sys.stderr)
+        if stop.note:
+            print(stop.note, file=sys.stderr)
         raise SystemExit(stop.code) from None
     except TOLD as error:
         raise SystemExit(f'error: {_message(error)}') from None

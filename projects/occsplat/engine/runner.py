@@ -299,6 +299,9 @@ class OccRunner(Runner):
                 if isinstance(hook, EMAHook) and not self.model.training:
                     hook.after_val_epoch(self)
             save_resume_point(self)
+        if not is_main_process():
+            stop.note = ''
+            return
         kept = latest_checkpoint(self.work_dir)
         stop.note += f' after iteration {self.iter}'
         if kept:

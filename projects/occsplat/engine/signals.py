@@ -23,7 +23,7 @@ class Stopped(SystemExit):
     Processes that multiprocessing started end on it without a traceback.
 
     Attributes:
-        note (str): the line to print.
+        note (str): the line to print, '' if another process does.
         whole (bool): whether training is between two steps.
     """
 

@@ -53,6 +53,8 @@ def locked(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]:
     The lock is the process': it goes when that ends, however it ends, and
     is not handed on to a data loader's workers. Of a distributed run the
     first process has it. Testing needs none: it has names of its own.
+    Who gets the lock removes checkpoints that a killed run left half
+    written.
 
     Args:
         work_dir: the folder.
@@ -88,6 +90,9 @@ def locked(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]:
                     f'{holder} trains in {work_dir}: name another '
                     '--work-dir, or wait until it has ended'
                 ) from error
+        # what a killed run was writing when it ended
+        for part in Path(work_dir).rglob('*.pth*.part'):
+            part.unlink(missing_ok=True)
         file.truncate(0)
         file.write(f'process {os.getpid()} on {socket.gethostname()}')
         file.flush()
