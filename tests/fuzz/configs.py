@@ -23,7 +23,6 @@ TEXTS = {
     'base of itself': '_base_ = ["./broken.py"]',
     'no model': 'train_cfg = dict(max_epochs=1)',
     'base is a number': '_base_ = 3',
-    'model is a list': '_base_ = ["BASE"]\nmodel = [1]',
     'division': '_base_ = ["BASE"]\nwork_dir = str(1 / 0)',
     'unknown variable': '_base_ = ["BASE"]\nepochs = 3',
     'unknown type': '_base_ = ["BASE"]\n'
@@ -56,9 +55,15 @@ OPTIONS = (
     ('model.render_heads.7.scale', 1.0),
     ('train_dataloader.dataset.type', 'NoSet'),
     ('custom_imports', 3),
+)
+#: parts of a model that are none
+PARTS = (
     ('model', None),
+    ('model', [1]),
     ('model.lifter', None),
     ('model.occ_head', 'x'),
+    ('model.render_heads', 3),
+    ('train_dataloader.dataset', None),
 )
 #: places of numbers in a model, and what none of them can be
 PLACES = (
@@ -115,6 +120,8 @@ def cases(folder: Path, rng: random.Random, canary: Path) -> Iterator[Case]:
             load_config(TINY, {key: value})
 
         yield f'{key}={value!r}', option, True
+    for key, value in PARTS:
+        yield f'{key}={value!r}', build(key, value), True
     for key in PLACES:
         for value in rng.sample(WRONG_NUMBERS[:-1], 2):
             yield f'{key}={value!r}', build(key, value), True

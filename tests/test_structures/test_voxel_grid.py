@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from occsplat.structures import VoxelGrid
+from occsplat.structures import VoxelGrid, as_grid
 
 # three different extents, so that a transposed axis cannot hide
 GRID = VoxelGrid(range=(-3, 0, -1, 3, 8, 2), shape=(6, 4, 3))
@@ -82,6 +82,27 @@ def test_pooled_keeps_the_range():
 def test_bad_grids_are_refused(bad):
     with pytest.raises(ValueError, match='VoxelGrid'):
         VoxelGrid(**bad)
+
+
+@pytest.mark.parametrize(
+    'bad',
+    [
+        'many',
+        None,
+        [1, 2],
+        dict(range=GRID.range),
+        dict(range=GRID.range, shape=(6, 4, 3), size=0.4),
+        dict(range=3, shape=(6, 4, 3)),
+        dict(range=(0, 0, 0, float('nan'), 4, 3), shape=(6, 4, 3)),
+        dict(range=(0, 0, 0, float('inf'), 4, 3), shape=(6, 4, 3)),
+        dict(range=(0, 0, 0, '6', 4, 3), shape=(6, 4, 3)),
+        dict(range=GRID.range, shape=(6.5, 4, 3)),
+        dict(range=GRID.range, shape=(6, 4, True)),
+    ],
+)
+def test_what_is_no_grid_is_refused(bad):
+    with pytest.raises(ValueError, match='grid|VoxelGrid'):
+        as_grid(bad)
 
 
 @pytest.mark.parametrize('stride', [1, 2, 4])

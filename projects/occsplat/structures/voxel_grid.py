@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .checks import Count, check
 
 
 @dataclass(frozen=True)
@@ -38,19 +40,19 @@ class VoxelGrid:
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'range', tuple(float(v) for v in self.range))
-        object.__setattr__(self, 'shape', tuple(int(v) for v in self.shape))
-        if len(self.range) != 6 or len(self.shape) != 3:
+        if not (_has_length(self.range, 6) and _has_length(self.shape, 3)):
             raise ValueError(
                 'VoxelGrid expects range=(x0, y0, z0, x1, y1, z1) and '
-                f'shape=(X, Y, Z), got range={self.range}, shape={self.shape}'
+                f'shape=(X, Y, Z), got range={self.range!r:.80}, '
+                f'shape={self.shape!r:.80}'
             )
+        numbers, counts = tuple(self.range), tuple(self.shape)
+        check('VoxelGrid: range', numbers, Sequence[float])
+        check('VoxelGrid: shape', counts, Sequence[Count])
+        object.__setattr__(self, 'range', tuple(map(float, numbers)))
+        object.__setattr__(self, 'shape', tuple(map(int, counts)))
         if any(lo >= hi for lo, hi in zip(self.min, self.max)):
             raise ValueError(f'VoxelGrid range is empty: {self.range}')
-        if any(n < 1 for n in self.shape):
-            raise ValueError(
-                f'VoxelGrid shape must be positive, got {self.shape}'
-            )
 
     @property
     def min(self) -> tuple[float, float, float]:
@@ -209,8 +211,23 @@ class VoxelGrid:
 
 
 def as_grid(grid: VoxelGrid | dict) -> VoxelGrid:
-    """A VoxelGrid from itself or from a config's dict(range, shape)."""
-    return grid if isinstance(grid, VoxelGrid) else VoxelGrid(**grid)
+    """A VoxelGrid from itself or from a config's dict(range, shape).
+
+    Raises:
+        ValueError: for anything else, and as VoxelGrid.
+    """
+    if isinstance(grid, VoxelGrid):
+        return grid
+    if not isinstance(grid, Mapping) or set(grid) != {'range', 'shape'}:
+        raise ValueError(
+            'a grid is dict(range=(x0, y0, z0, x1, y1, z1), '
+            f'shape=(X, Y, Z)), got {grid!r:.80}'
+        )
+    return VoxelGrid(**grid)
+
+
+def _has_length(value: Any, length: int) -> bool:
+    return hasattr(value, '__len__') and len(value) == length
 
 
 def same_shape(
