@@ -93,11 +93,8 @@ def build_errors(cfg: Config) -> Iterator[None]:
             raise
         paths = (_find(cfg.to_dict(), node) for node in reversed(built))
         path = next(filter(None, paths), None)
-        if path is None:
-            raise
-        raise ConfigError(
-            f'{cfg.filename or "config"}: {path}: {_reason(error)}'
-        ) from error
+        place = f'{cfg.filename or "config"}{f": {path}" if path else ""}'
+        raise ConfigError(f'{place}: {_reason(error)}') from error
 
 
 def _find(node: Any, wanted: Any, path: str = '') -> str | None:
