@@ -4,13 +4,19 @@ Guards: clipping spreads it over all weights, the step after is blamed, and
 the checkpoints in between hold NaN.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import nn
 
 from occsplat.engine import OccRunner, user_errors
 from occsplat.structures import OccDataSample
+
+
+CONFIGS = Path(__file__).parents[2] / 'occupancy_configs'
 
 
 class Root(BaseModel):
@@ -70,3 +76,11 @@ def test_the_frames_losses_and_weights_are_named(tmp_path, wrapper):
     assert 'loss_root=0' in text and 'layer.weight, layer.bias' in text
     saved = sorted(path.name for path in tmp_path.glob('*.pth'))
     assert saved == ['iter_1.pth', 'iter_2.pth']
+
+
+def test_every_config_has_the_hook():
+    paths = sorted(CONFIGS.glob('[!_]*/*.py'))
+    assert len(paths) > 30
+    for path in paths:
+        hooks = Config.fromfile(path).default_hooks
+        assert hooks.finite_gradient.type == 'FiniteGradientHook', path
