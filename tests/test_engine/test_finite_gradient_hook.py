@@ -15,7 +15,6 @@ from torch import nn
 from occsplat.engine import OccRunner, user_errors
 from occsplat.structures import OccDataSample
 
-
 CONFIGS = Path(__file__).parents[2] / 'occupancy_configs'
 
 
