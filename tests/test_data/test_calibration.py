@@ -1,13 +1,12 @@
 """Calibrations that can't be ones are refused at both doors, by name."""
 
 import copy
-import json
-import shutil
 
 import numpy as np
 import pytest
 from little_drive import SIZE, make_info, write_drive, write_infos
 from PIL import Image
+from town_tables import change_rows, tables
 
 from occsplat.data import DataError, NuScenesOccDataset
 from occsplat.data.frame_records import frame_record
@@ -272,25 +271,6 @@ def test_images_of_unequal_size_are_named(tmp_path):
     match = r"'a-0'.*one size.*170x96 of CAM_BACK \(.*a_0_CAM_BACK\.png\)"
     with pytest.raises(DataError, match=match):
         data[0]
-
-
-def tables(source, target):
-    """A MiniTown root whose tables can be changed."""
-    for path in source.iterdir():
-        if path.name == 'v1.0-mini':
-            shutil.copytree(path, target / path.name)
-        else:
-            (target / path.name).symlink_to(path)
-    return target
-
-
-def change_rows(root, table, change, count=None):
-    """Change the rows of a table for good."""
-    path = root / 'v1.0-mini' / f'{table}.json'
-    rows = json.loads(path.read_text())
-    for row in rows[:count]:
-        change(row)
-    path.write_text(json.dumps(rows))
 
 
 def camera_rows(change):

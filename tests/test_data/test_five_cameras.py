@@ -10,8 +10,7 @@ import torch
 from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from test_calibration import tables
-from test_tables import drop
+from town_tables import drop, tables
 
 import occsplat
 from occsplat.data import DataError, NuScenesOccDataset

@@ -3,8 +3,7 @@
 import errno
 
 import pytest
-from test_calibration import tables
-from test_tables import tool  # noqa: F401
+from town_tables import tables
 
 from occsplat.data import DataError
 from occsplat.data.info_files import write_infos
@@ -24,7 +23,7 @@ def test_nothing_is_computed_for_a_read_only_root(
     command,
     minitown_infos,
     tmp_path,
-    tool,  # noqa: F811
+    tool,
     monkeypatch,
 ):
     root = tables(minitown_infos, tmp_path)

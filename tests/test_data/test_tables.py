@@ -1,13 +1,10 @@
 """Tables that are incomplete, damaged or contradict each other."""
 
-import importlib
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-from test_calibration import change_rows, tables
+from town_tables import change_rows, drop, tables
 
 from occsplat.data import DataError
 from occsplat.data.info_files import read_infos
@@ -18,34 +15,6 @@ from occsplat.data.infos import create_infos
 def root(minitown_root, tmp_path):
     """A MiniTown whose tables can be changed."""
     return tables(minitown_root, tmp_path)
-
-
-@pytest.fixture
-def tool(monkeypatch):
-    """Runs tools/create_data.py; returns its exit message, if any."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / 'tools'))
-    module = importlib.import_module('create_data')
-
-    def run(*arguments):
-        monkeypatch.setattr(
-            sys, 'argv', ['create_data.py', *map(str, arguments)]
-        )
-        try:
-            module.main()
-        except SystemExit as stop:
-            return stop.code
-        return None
-
-    return run
-
-
-def drop(root, table, where):
-    """Remove rows of a table."""
-    path = root / 'v1.0-mini' / f'{table}.json'
-    rows = json.loads(path.read_text())
-    kept = [row for row in rows if not where(row)]
-    assert len(kept) < len(rows)
-    path.write_text(json.dumps(kept))
 
 
 READ = (
