@@ -257,7 +257,7 @@ def _check_option(key: str, cfg: Config, names: _Names) -> None:
     instead = list(_paths(content, key.split('.')[-1]))
     known = RUN_KEYS | (names.read & set(cfg))
     hint = _nearest(name, known - {name})
-    if instead and not hint:
+    if instead and (key == name or not hint):
         more = ', ...' if len(instead) > 6 else ''
         hint = f'; set {", ".join(instead[:6])}{more} instead'
     raise ConfigError(

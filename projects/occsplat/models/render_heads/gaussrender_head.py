@@ -123,7 +123,7 @@ class GaussRenderHead(nn.Module):
     @checked
     def __init__(
         self,
-        label_spec: str,
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         preset: str = 'gaussrender_paper',
         views: Sequence[dict] | None = None,

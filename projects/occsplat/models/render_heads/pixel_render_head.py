@@ -149,7 +149,7 @@ class PixelRenderHead(nn.Module):
     @checked
     def __init__(
         self,
-        label_spec: str = 'occ3d',
+        label_spec: str | LabelSpec = 'occ3d',
         grid: dict | VoxelGrid | None = None,
         level: str = 'feature',
         frame_weight: NonNegative = 0.8,

@@ -114,7 +114,7 @@ class VoxelSplatHead(nn.Module):
     @checked
     def __init__(
         self,
-        label_spec: str,
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         motion: str = 'label',
         num_samples: Count = 100_000,
