@@ -380,10 +380,10 @@ def head_shares(bench: Bench, path: Path) -> list[list[Any]]:
     """What each head's loss costs, forward and backward, on its own.
 
     Heads get copies of what the network says of a training batch, so
-    that a backward pass ends there.
+    that a backward pass ends there. The share is that of a whole step.
     """
-    _, model, batches = prepare(bench, path)
-    model.train()
+    cfg, model, batches = prepare(bench, path)
+    whole, _ = train_step(bench, cfg, model, batches['train'], amp=False)
     data = model.data_preprocessor(copy.deepcopy(batches['train']), True)
     batch = OccBatch.collate(data['data_samples'])
     with torch.no_grad():
@@ -407,13 +407,15 @@ def head_shares(bench: Bench, path: Path) -> list[list[Any]]:
             total.backward()
             end = bench.now()
         forward, backward = 1e3 * (middle - start), 1e3 * (end - middle)
-        rows.append(
-            [path.stem, name, forward, backward, bench.peak() - before]
-        )
+        share = 100 * (forward + backward) / whole
+        memory = bench.peak() - before
+        rows.append([path.stem, name, forward, backward, share, memory])
     return rows
 
 
-HEAD_COLUMNS = ('config', 'head', 'forward ms', 'backward ms', 'MB')
+HEAD_COLUMNS = (
+    'config', 'head', 'forward ms', 'backward ms', '% of a step', 'MB',
+)  # fmt: skip
 
 
 def as_leaves(prediction: OccPrediction) -> OccPrediction:
