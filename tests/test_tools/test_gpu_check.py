@@ -61,7 +61,7 @@ def test_a_dry_run_without_numba(tmp_path):
     assert 'FAILED' not in report and 'Traceback' not in report
     assert 'GPU none' in report and 'numba' in report
     for text in (
-        'test_live_gsplat[pinhole-k1]',
+        'test_live_gsplat[pinhole-k1-gsplat-cuda]',
         '| pinhole-k1 | torch |',
         '| voxelsplat_fbocc-tiny_minitown | fp32 |',
         '| voxdet_fbocc-tiny_minitown | amp |',
