@@ -117,6 +117,11 @@ def read_config(
         raise ConfigError(
             f'config {path} has no model: is it a file of _base_?'
         )
+    if not isinstance(cfg.model, dict):
+        raise ConfigError(
+            f"config {path}: model: expected a dict with a 'type', got "
+            f'{cfg.model!r:.80}'
+        )
     imported = getattr(cfg, '_imported_names', ())
     variables = [k for k in cfg if k not in RUN_KEYS and k not in imported]
     for key in options:
