@@ -18,7 +18,6 @@ import argparse
 import csv
 import io
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -57,6 +56,7 @@ from occsplat.evaluation import (  # noqa: E402
     choices,
     pooled,
 )
+from occsplat.structures import whole_file  # noqa: E402
 from visualize import add_run_options, build_split, load_model  # noqa: E402
 
 #: metrics of the config's test_evaluator that are scored: those that a
@@ -240,9 +240,8 @@ def write_tables(
     folder.mkdir(parents=True, exist_ok=True)
     for suffix, text in texts.items():
         path = folder / f'thresholds{suffix}'
-        part = path.with_name(path.name + '.part')
-        part.write_text(text, encoding='utf-8')
-        os.replace(part, path)
+        with whole_file(path) as part:
+            part.write_text(text, encoding='utf-8')
 
 
 def main(argv: Sequence[str] | None = None) -> float:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
@@ -49,6 +48,7 @@ from occsplat.engine import (  # noqa: E402
 )
 from occsplat.evaluation import RayIoUMetric  # noqa: E402
 from occsplat.structures import OccDataSample  # noqa: E402
+from occsplat.structures.files import whole_file  # noqa: E402
 from train import set_work_dir  # noqa: E402
 
 COLUMNS = (
@@ -220,9 +220,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(AsciiTable(rows).table)
     path = Path(cfg.work_dir) / 'comparison.md'
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(markdown(rows), encoding='utf-8')
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(markdown(rows), encoding='utf-8')
     print(f'The table is in {path}')
     wins, line = verdict(scores)
     print(line)

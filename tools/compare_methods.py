@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import shlex
 import statistics
@@ -38,6 +37,7 @@ from occsplat.engine import (  # noqa: E402
     load_config,
     user_errors,
 )
+from occsplat.structures.files import whole_file  # noqa: E402
 from train import make_parser as train_parser  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent
@@ -387,9 +387,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(text, encoding='utf-8')
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding='utf-8')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from occsplat.structures import (  # noqa: E402
     OccPrediction,
     VoxelGrid,
 )
+from occsplat.structures.files import whole_file  # noqa: E402
 
 GRID = VoxelGrid(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 SPEC = LabelSpec.named('openocc')
@@ -292,9 +292,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list]:
     )
     out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + '.part')
-    part.write_text(table(rows, command), encoding='utf-8')
-    os.replace(part, out)
+    with whole_file(out) as part:
+        part.write_text(table(rows, command), encoding='utf-8')
     print(f'the table is in {out}')
     return rows
 

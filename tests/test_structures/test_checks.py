@@ -184,6 +184,8 @@ def given(kind, argument, value):
         given('LoadPixelLabels', 'max_depth', 0),
         given('SequenceSampler', 'batch_size', 'two'),
         given('NuScenesOccDataset', 'sequence_splits', 0),
+        given('NuScenesOccDataset', 'indices', -1000),
+        given('NuScenesOccDataset', 'indices', (-1,)),
         given('BoxMetric', 'iou_threshold', 0),
         given('ImageMetric', 'image_size', (0, 5)),
         given('ResumePointHook', 'interval', 0.5),

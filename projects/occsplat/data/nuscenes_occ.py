@@ -10,7 +10,7 @@ import numpy as np
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset
 
-from occsplat.structures.checks import Count, checked
+from occsplat.structures.checks import Count, Natural, checked
 from occsplat.structures import LabelSpec
 
 from .frame_records import ray_origins
@@ -43,6 +43,8 @@ class NuScenesOccDataset(BaseDataset):
             order of the tensors; cars with other than nuScenes' six name
             theirs. None: all that a key frame has, for work that reads
             cameras one by one, or none.
+        indices (int | sequence, optional): the first so many key frames,
+            or those at these places; all by default.
         **kwargs: further arguments of mmengine's BaseDataset.
 
     Raises:
@@ -63,6 +65,7 @@ class NuScenesOccDataset(BaseDataset):
         test_mode: bool = False,
         sequence_splits: Count | None = None,
         cameras: Sequence[str] | None = CAMERAS,
+        indices: Count | Sequence[Natural] | None = None,
         **kwargs: Any,
     ) -> None:
         self.label_spec = LabelSpec.named(label_spec)
@@ -86,6 +89,7 @@ class NuScenesOccDataset(BaseDataset):
             data_prefix={},
             pipeline=built,
             test_mode=test_mode,
+            indices=indices,
             **kwargs,
         )
 
@@ -117,6 +121,14 @@ class NuScenesOccDataset(BaseDataset):
                     records, index, self.label_spec.grid
                 )
             data_list += records
+        wanted = self._indices
+        if wanted is not None:
+            count = wanted if isinstance(wanted, int) else max(wanted) + 1
+            if count > len(data_list):  # mmengine takes what there is
+                raise DataError(
+                    f'indices={wanted} of the {len(data_list)} key frames of '
+                    f'{self.ann_file}: there are not as many'
+                )
         return data_list
 
     def get_data_info(self, idx: int) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, Mapping, Sequence
+
+from occsplat.structures.files import whole_file
 
 from .count_metric import CountMetric
 
@@ -27,12 +28,11 @@ def write_metrics(
         for key, value in sorted(metrics.items())
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(
-        json.dumps(dict(about, metrics=clean), indent=2) + '\n',
-        encoding='utf-8',
-    )
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(
+            json.dumps(dict(about, metrics=clean), indent=2) + '\n',
+            encoding='utf-8',
+        )
 
 
 def write_frame_table(
@@ -56,15 +56,14 @@ def write_frame_table(
     # a metric has the same keys for every frame
     columns = list(next(iter(rows.values()), {}))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    with open(part, 'w', newline='', encoding='utf-8') as file:
-        table = csv.DictWriter(file, columns, lineterminator='\n')
-        table.writeheader()
-        for row in rows.values():
-            table.writerow(
-                {
-                    key: '' if value != value else value
-                    for key, value in row.items()
-                }
-            )
-    os.replace(part, path)
+    with whole_file(path) as part:
+        with open(part, 'w', newline='', encoding='utf-8') as file:
+            table = csv.DictWriter(file, columns, lineterminator='\n')
+            table.writeheader()
+            for row in rows.values():
+                table.writerow(
+                    {
+                        key: '' if value != value else value
+                        for key, value in row.items()
+                    }
+                )
