@@ -42,11 +42,18 @@ class Line(BaseModel):
 def make_runner(tmp_path):
     count = iter(range(100))
 
-    def make(epochs=2, hooks=(), **more):
+    def make(epochs=2, hooks=(), model=None, **more):
         torch.manual_seed(0)
+        settings = dict(
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+            default_hooks=dict(
+                logger=None,
+                checkpoint=dict(type='CheckpointHook', interval=1),
+            ),
+        )
         data = [dict(x=torch.tensor([float(i)])) for i in range(3)]
         return OccRunner(
-            Line(),
+            model or Line(),
             work_dir=str(tmp_path),
             train_dataloader=dict(
                 dataset=data,
@@ -55,16 +62,11 @@ def make_runner(tmp_path):
                 sampler=dict(type='DefaultSampler', shuffle=False),
             ),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
-            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-            default_hooks=dict(
-                logger=None,
-                checkpoint=dict(type='CheckpointHook', interval=1),
-            ),
             custom_hooks=list(hooks),
             default_scope='mmdet3d',
             log_level='ERROR',
             experiment_name=f'{tmp_path.name}_{next(count)}',
-            **more,
+            **{**settings, **more},
         )
 
     return make
@@ -128,6 +130,62 @@ def test_load_from_is_read_safely(make_runner, tmp_path):
     assert not (tmp_path / 'made').exists()
     with pytest.raises(CheckpointError, match='does not exist'):
         make_runner(load_from=str(tmp_path / 'none.pth')).train()
+
+
+def load_lines(make_runner, path, monkeypatch, state, **more):
+    """What a run says that starts from weights, and its first weight."""
+    torch.save(state, path)
+    said = []
+    monkeypatch.setattr(
+        'occsplat.engine.weight_fit.print_log',
+        lambda text, **_: said.append(text),
+    )
+    runner = make_runner(load_from=str(path), **more)
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    return said, runner
+
+
+@pytest.mark.parametrize('prefix', ['', 'model.', 'module.', 'module.model.'])
+@pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
+def test_load_from_takes_what_fits(
+    make_runner, tmp_path, monkeypatch, prefix, key
+):
+    weights = {
+        f'{prefix}layer.weight': torch.full((1, 1), 7.0),
+        f'{prefix}fc.weight': torch.zeros(3),
+    }
+    average = dict(type='EMAHook', momentum=0.5)
+    said, runner = load_lines(
+        make_runner,
+        tmp_path / 'w.pth',
+        monkeypatch,
+        {key: weights, 'epoch': 3} if key else weights,
+        hooks=[average],
+    )
+    assert len(said) == 1
+    assert 'w.pth: 1 of 2 tensors taken; 1 not in it (layer.bias)' in said[0]
+    assert '1 of it not used (fc.weight)' in said[0]
+    assert runner.model.layer.weight.item() == 7
+
+
+def test_load_from_weights_of_another_model_is_an_error(
+    make_runner, tmp_path, monkeypatch
+):
+    """Guards: a run started from scratch without a word."""
+    state = {'conv1.weight': torch.zeros(3, 2)}
+    with pytest.raises(CheckpointError, match='0 of 2 tensors') as error:
+        load_lines(make_runner, tmp_path / 'w.pth', monkeypatch, state)
+    assert 'conv1.weight (3, 2)' in str(error.value)
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_weights_that_are_no_numbers_are_told(
+    make_runner, tmp_path, monkeypatch, bad
+):
+    state = {'layer.weight': torch.full((1, 1), bad)}
+    said, _ = load_lines(make_runner, tmp_path / 'w.pth', monkeypatch, state)
+    assert '1 of 1 tensors hold NaN or infinite numbers (layer.w' in said[0]
 
 
 HOOK = dict(type='WarmupSwitchHook', switch_iter=4)
