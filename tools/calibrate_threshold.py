@@ -119,7 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Raise a ConfigError for numbers that make no sense."""
+    """Raise a ConfigError for arguments that make no sense."""
     wrong = [t for t in args.thresholds if not 0 < t < 1]
     if wrong:
         raise ConfigError(
@@ -127,6 +127,11 @@ def check_arguments(args: argparse.Namespace) -> None:
         )
     if args.frames is not None and args.frames < 1:
         raise ConfigError(f'--frames must be >= 1, got {args.frames}')
+    if '://' in args.checkpoint and not args.dry_run:
+        raise ConfigError(
+            f'the threshold is written into the checkpoint: fetch '
+            f'{args.checkpoint} and give its path, or use --dry-run'
+        )
 
 
 def frame_indices(total: int, split: str, frames: int | None) -> range:

@@ -33,6 +33,7 @@ from occsplat.engine import (  # noqa: E402
     latest_checkpoint,
     leave_processes,
     load_config,
+    local_file,
     locked,
     prepare_launcher,
     read_checkpoint,
@@ -100,7 +101,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if resume is None:
         return
     path = (
-        latest_checkpoint(cfg.work_dir) if resume == 'auto' else Path(resume)
+        latest_checkpoint(cfg.work_dir)
+        if resume == 'auto'
+        else local_file(resume)
     )
     if path is None:
         print(f'nothing to resume in {cfg.work_dir}: starting afresh')

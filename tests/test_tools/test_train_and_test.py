@@ -97,6 +97,35 @@ def test_resume_needs_the_state_of_the_optimizer(tools, tmp_path):
         tools[0].main([CONFIG, '--resume', str(tmp_path / 'weights.pth')])
 
 
+class MakeFolder:
+    """Unpickled by an unsafe loader, makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_no_option_runs_what_is_in_a_checkpoint(tools, tmp_path):
+    path, ran = tmp_path / 'weights.pth', tmp_path / 'ran'
+    torch.save(dict(state_dict={}, meta=MakeFolder(ran)), path)
+    place = ['--work-dir', str(tmp_path / 'run'), '--cfg-options']
+    place.append(name(tmp_path, 'unsafe'))
+    url = f'file://{path}'
+    for tool, arguments, message in (
+        (tools[0], [*place, f'load_from={path}'], "mkdir at .'meta'"),
+        (tools[0], [*place, f'load_from={url}'], 'cannot be fetched from'),
+        (tools[0], ['--resume', str(path), *place], "mkdir at .'meta'"),
+        (tools[1], [str(path), *place], "mkdir at .'meta'"),
+    ):
+        with pytest.raises(SystemExit, match=message) as caught:
+            tool.main([CONFIG, *arguments])
+        assert str(caught.value).startswith('error: checkpoint ')
+        place[-1] += '_'
+    assert not ran.exists()
+
+
 def test_wrong_checkpoint_is_refused(tools, trained, tmp_path):
     with pytest.raises(SystemExit, match='2 of another shape'):
         tools[1].main(

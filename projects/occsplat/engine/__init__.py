@@ -25,6 +25,7 @@ from .save_predictions_hook import SavePredictionsHook
 from .threads import default_threads, limit_threads
 from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
+from .weight_sources import local_file
 from .work_dir import check_file, check_folder, locked
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     'limit_threads',
     'load_config',
     'load_model_weights',
+    'local_file',
     'locked',
     'prepare_launcher',
     'read_checkpoint',
