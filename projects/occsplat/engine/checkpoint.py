@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, Mapping
 import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
+
+from occsplat.structures import whole_file
 
 from .errors import CheckpointError
 from .opacity_threshold import apply_threshold, stored_threshold
@@ -205,9 +206,8 @@ def update_meta(path: str | Path, values: Mapping[str, Any]) -> None:
     path = Path(path)
     checkpoint = read_weights(path)
     meta = {**checkpoint['meta'], **values}
-    part = path.with_name(f'{path.name}.part')
-    torch.save(dict(checkpoint, meta=meta), part)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        torch.save(dict(checkpoint, meta=meta), part)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

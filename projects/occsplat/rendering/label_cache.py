@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Callable, Mapping
@@ -21,6 +20,8 @@ from typing import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+
+from occsplat.structures import whole_file
 
 from .output import RenderOutput
 
@@ -49,7 +50,8 @@ class LabelCache:
         path = self.folder / SETTINGS
         wanted = json.dumps(dict(settings), sort_keys=True)
         if not path.exists():
-            _write(path, lambda file: file.write(wanted.encode()))
+            with whole_file(path) as part:
+                part.write_text(wanted, encoding='utf-8')
         found = path.read_text(encoding='utf-8')
         if found != wanted:
             raise ValueError(
@@ -129,7 +131,6 @@ def _digest(*tensors: Tensor, extra: bytes = b'') -> str:
 
 
 def _save(path: Path, image: RenderOutput) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     features = image.features.cpu().numpy()
     # a view shows few of the classes
     shown = np.flatnonzero(features.any(axis=(0, 1)))
@@ -140,7 +141,8 @@ def _save(path: Path, image: RenderOutput) -> None:
         depth=image.depth.cpu().numpy(),
         alpha=image.alpha.cpu().numpy(),
     )
-    _write(path, lambda file: np.savez_compressed(file, **arrays))
+    with whole_file(path) as part, open(part, 'wb') as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _load(
@@ -177,11 +179,3 @@ def _load(
         ) from error
     arrays = features, found['depth'], found['alpha']
     return RenderOutput(*(torch.from_numpy(x).to(device) for x in arrays))
-
-
-def _write(path: Path, write: Callable) -> None:
-    """Under a temporary name first: no reader sees half a file."""
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    with open(part, 'wb') as file:
-        write(file)
-    os.replace(part, path)
