@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from occsplat.engine import launch, threads
 
@@ -24,7 +25,8 @@ def machine(monkeypatch, tmp_path):
         limit.write_text(quota)
         monkeypatch.setattr(threads, '_QUOTA', limit)
 
-    yield make
+    with threadpool_limits():
+        yield make
     torch.set_num_threads(threads_before)
 
 
@@ -65,6 +67,21 @@ def test_the_environment_wins(machine, monkeypatch):
     assert torch.get_num_threads() == 5
 
 
+def test_linear_algebra_of_numpy_has_one(machine, monkeypatch):
+    def found():
+        pools = threadpool_info()
+        return {p['num_threads'] for p in pools if p['user_api'] == 'blas'}
+
+    machine(6)
+    threadpool_limits(2, user_api='blas')
+    monkeypatch.setenv('OMP_NUM_THREADS', '2')
+    threads.limit_threads()
+    assert found() == {2}
+    monkeypatch.delenv('OMP_NUM_THREADS')
+    threads.limit_threads()
+    assert found() == {1}
+
+
 def test_launched_runs_are_limited(machine):
     machine(4)
     torch.set_num_threads(1)
@@ -99,5 +116,3 @@ def test_every_tool_that_computes_is_limited():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert called & doors, path.name
-
-

@@ -10,6 +10,7 @@ from occsplat.visualization import (
     chase_rig,
     render_occupancy,
     volume_colors,
+    voxel_views,
 )
 
 SPEC = LabelSpec.named('openocc')
@@ -145,3 +146,29 @@ def test_wrong_input_is_explained():
         cast_views(unknown, GRID, SPEC, front_camera())
     with pytest.raises(ValueError, match='horizon'):
         chase_rig(eye=(0, 0, 9), target=(0, 0, 0))
+
+
+def test_colourings_share_their_rays(monkeypatch):
+    """And each is the picture that it would be alone."""
+    spec = LabelSpec.named('openocc')
+    grid = VoxelGrid(range=(-4, -4, -1, 4, 4, 3), shape=(8, 8, 4))
+    occ = np.full(grid.shape, spec.free, np.uint8)
+    occ[:, :, 0], occ[6, 2:5, 1:3] = 10, 0
+    rig = chase_rig(40, 24, eye=(-6.0, 1.0, 4.0))
+    other = np.random.default_rng(0).integers(0, 255, (*occ.shape, 3))
+    colorings = voxel_views.volume_colors(occ, spec), other.astype(np.uint8)
+    alone = [
+        render_occupancy(occ, grid, spec, rig, colors) for colors in colorings
+    ]
+    casts = []
+    original = voxel_views.cast_views
+
+    def spy(*arguments):
+        casts.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(voxel_views, 'cast_views', spy)
+    together = voxel_views.render_colors(occ, grid, spec, rig, colorings)
+    assert len(casts) == 1
+    assert np.array_equal(together, np.stack(alone))
+    assert not np.array_equal(*together)

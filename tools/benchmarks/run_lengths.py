@@ -50,9 +50,7 @@ def measure_run_lengths(
     torch.set_num_threads(1)
     labels = town_labels(grid)
     # the first call compiles
-    if not torch.equal(
-        run_lengths(labels, stride), by_slices(labels, stride)
-    ):
+    if not torch.equal(run_lengths(labels, stride), by_slices(labels, stride)):
         raise RuntimeError('run_lengths and the loop over slices disagree')
     return [
         (

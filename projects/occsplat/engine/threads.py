@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 #: more are seldom faster: the operations are short
 MOST = 8
@@ -23,11 +24,15 @@ _QUOTA = Path('/sys/fs/cgroup/cpu.max')
 def limit_threads() -> None:
     """Give torch, and kernels that run on as many threads, their number.
 
+    numpy's linear algebra gets one: it spins as well, and what it is given
+    here is small. Worker processes that are forked inherit that.
+
     An ``OMP_NUM_THREADS`` in the environment wins; torchrun sets it to 1
     when it starts several processes.
     """
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(default_threads())
+        threadpool_limits(1, user_api='blas')
 
 
 def default_threads() -> int:

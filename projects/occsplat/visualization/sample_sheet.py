@@ -23,12 +23,17 @@ from occsplat.structures import (
 from .bev import BevView, bev_image
 from .boxes import Boxes
 from .camera_overlays import draw_boxes_image, lidar_view, overlay
-from .colors import flow_colors, flow_key, nothing_shown
+from .colors import flow_colors, flow_key, nothing_shown, volume_colors
 from .files import write_png
 from .heading import reach
 from .lettering import PAPER
 from .sheet import Panel, contact_sheet, with_note
-from .voxel_views import cast_views, chase_rig, render_occupancy
+from .voxel_views import (
+    cast_views,
+    chase_rig,
+    render_colors,
+    render_occupancy,
+)
 
 
 def save_sample_sheet(
@@ -91,8 +96,8 @@ def sample_sheet(
         )
     rig = sample.rig[0] if rig is None else rig
     names = _camera_names(names, images, rig)
-    # a sheet shows them small: casting every pixel's ray would be waste
-    small = rig.scaled(400 / rig.width)
+    # six in a row are 313 pixels wide: more rays would be waste
+    small = rig.scaled(320 / rig.width)
     rows: list[list[Panel]] = [list(zip(names, images))]
     below: list[Panel] = []
     for name, occ, flow in volumes:
@@ -213,10 +218,8 @@ def volume_panels(
         from_behind = render_occupancy(occ, grid, spec, chase)[0]
     else:
         chase = chase_rig(size, size // 2, frame=spec.frame)
-        views = [
-            render_occupancy(occ, grid, spec, chase, colors)[0]
-            for colors in (None, flow_colors(occ, flow, spec))
-        ]
+        colorings = volume_colors(occ, spec), flow_colors(occ, flow, spec)
+        views = render_colors(occ, grid, spec, chase, colorings)[:, 0]
         views[0][-size // 120 :] = PAPER
         from_behind = np.concatenate(views)
     note = nothing_shown(occ, spec)

@@ -5,7 +5,9 @@ Shape letters: N cameras, H W image, R rays, X Y Z voxels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Sequence
 
 import cv2
 import numpy as np
@@ -32,11 +34,11 @@ class VoxelHits:
         depth: camera z in metres of the point where the ray enters the
             voxel, 0 where nothing was hit, float64 (N, H, W).
         face: axis (0 x, 1 y, 2 z) of the face that the ray enters
-            through, int64 (N, H, W).
+            through, int64 (N, H, W); 0 where nothing was hit.
         side: which of the two faces of that axis: -1 the lower, 1 the
-            upper, int64 (N, H, W).
+            upper, int64 (N, H, W); 0 where nothing was hit.
         point: where it enters, in voxels from the lowest corner of the
-            grid, float64 (N, H, W, 3).
+            grid, float64 (N, H, W, 3); 0 where nothing was hit.
     """
 
     index: np.ndarray
@@ -96,8 +98,10 @@ def cast_views(
         torch.from_numpy(directions),
         grid,
     )
-    index, hit = index.numpy(), hit.numpy()
-    index[~hit] = 0
+    # what hits nothing, such as the sky, costs no more than its ray
+    seen = np.flatnonzero(hit.numpy())
+    index = index.numpy()[seen]
+    origins, directions = origins[seen], directions[seen]
     low, size = np.array(grid.min), np.array(grid.size)
     # the entry face: the last of the three near planes that a ray crosses
     ahead = directions > 0
@@ -110,14 +114,14 @@ def cast_views(
     depth = np.maximum(np.take_along_axis(along, face[:, None], 1)[:, 0], NEAR)
     point = (origins + depth[:, None] * directions - low) / size
     side = np.where(np.take_along_axis(ahead, face[:, None], 1)[:, 0], -1, 1)
-    shape = (rig.num_cameras, rig.height, rig.width)
-    return VoxelHits(
-        index.reshape(*shape, 3),
-        np.where(hit, depth, 0).reshape(shape),
-        face.reshape(shape),
-        side.reshape(shape),
-        point.reshape(*shape, 3),
-    )
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        shape = (rig.num_cameras, rig.height, rig.width)
+        whole = np.zeros((math.prod(shape), *values.shape[1:]), values.dtype)
+        whole[seen] = values
+        return whole.reshape(*shape, *values.shape[1:])
+
+    return VoxelHits(*map(spread, (index, depth, face, side, point)))
 
 
 def render_occupancy(
@@ -144,25 +148,40 @@ def render_occupancy(
     """
     if colors is None:
         colors = volume_colors(occ, spec)
-    same_shape('voxel colors', colors.shape, (*occ.shape, 3))
+    return render_colors(occ, grid, spec, rig, [colors], supersample)[0]
+
+
+def render_colors(
+    occ: np.ndarray,  # (X, Y, Z)
+    grid: VoxelGrid,
+    spec: LabelSpec,
+    rig: CameraRig,  # (N,)
+    colorings: Sequence[np.ndarray],  # M of (X, Y, Z, 3)
+    supersample: int = 2,
+) -> np.ndarray:
+    """:func:`render_occupancy` in several colourings, of the same rays.
+
+    Returns:
+        ndarray: RGB, uint8 (M, N, H, W, 3).
+    """
+    for colors in colorings:
+        same_shape('voxel colors', colors.shape, (*occ.shape, 3))
     fine = rig.scaled(supersample)
     occupied = occupied_mask(occ, spec)
-    images = []
+    size = (rig.width, rig.height)
+    images = np.empty((len(colorings), rig.num_cameras, *size[::-1], 3), 'u1')
     # one camera at a time: the rays of all of them take much memory
     for n in range(rig.num_cameras):
         hits = cast_views(occ, grid, spec, fine[n : n + 1])
         focal = float(fine.image_K[n, 0, 0].abs())
-        picture = shade(
-            hits, hits.pick(colors, BACKGROUND), occupied, grid, focal
-        )
-        images.append(
-            cv2.resize(
-                picture[0],
-                (rig.width, rig.height),
-                interpolation=cv2.INTER_AREA,
+        for m, colors in enumerate(colorings):
+            picture = shade(
+                hits, hits.pick(colors, BACKGROUND), occupied, grid, focal
             )
-        )
-    return np.stack(images)
+            images[m, n] = cv2.resize(
+                picture[0], size, interpolation=cv2.INTER_AREA
+            )
+    return images
 
 
 def chase_rig(
