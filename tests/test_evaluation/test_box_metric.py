@@ -123,7 +123,7 @@ def test_wrong_inputs_are_named(corridor):
     occ, box = a_car(corridor)
     metric = BoxMetric(corridor)
     none = torch.zeros(0, 7), torch.zeros(0)
-    with pytest.raises(ValueError, match=r'in \(0, 1\], got 0'):
+    with pytest.raises(ValueError, match='above 0 and of at most 1, got 0'):
         BoxMetric(corridor, iou_threshold=0)
     with pytest.raises(ValueError, match='pred_occ: expected shape'):
         metric.add('a', occ[:4], *none)

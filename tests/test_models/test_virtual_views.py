@@ -276,7 +276,7 @@ def test_the_released_view_from_above():
     [
         (lambda: CameraViews(strategy='orbit'), "'sensor'.*'orbit'"),
         (lambda: CameraViews(count=0), 'at least 1, got 0'),
-        (lambda: PlaneView(axis='w'), "'x', 'y' or 'z', got 'w'"),
+        (lambda: PlaneView(axis='w'), "'x', 'y', 'z', got 'w'"),
         (
             lambda: CameraViews(camera_weights=(1, 2))(
                 make_scene(), torch.Generator()
