@@ -39,7 +39,6 @@ import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     build_errors,
-    check_folder,
     load_config,
     threshold_head,
     threshold_meta,
@@ -56,7 +55,7 @@ from occsplat.evaluation import (  # noqa: E402
     choices,
     pooled,
 )
-from occsplat.structures import whole_file  # noqa: E402
+from occsplat.structures import check_writable, whole_file  # noqa: E402
 from visualize import add_run_options, build_split, load_model  # noqa: E402
 
 #: metrics of the config's test_evaluator that are scored: those that a
@@ -256,10 +255,10 @@ def main(argv: Sequence[str] | None = None) -> float:
         check_arguments(args)
         cfg = load_config(args.config, args.cfg_options)
         if args.out:
-            check_folder(args.out)
+            check_writable(args.out)
         model = load_model(cfg, args)
         if not args.dry_run:  # the threshold goes into the checkpoint
-            check_folder(Path(args.checkpoint).parent)
+            check_writable(Path(args.checkpoint).parent)
         before = threshold_head(model).opacity_threshold
         # the one in use is scored, too, to see what changes
         sweep = build_sweep(cfg, (*args.thresholds, before), args.by)

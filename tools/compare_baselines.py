@@ -40,14 +40,16 @@ from occsplat.engine import (  # noqa: E402
     OccRunner,
     add_cfg_options,
     build_errors,
-    check_folder,
     limit_threads,
     load_config,
     load_model_weights,
     user_errors,
 )
 from occsplat.evaluation import RayIoUMetric  # noqa: E402
-from occsplat.structures import OccDataSample  # noqa: E402
+from occsplat.structures import (  # noqa: E402
+    OccDataSample,
+    check_writable,
+)
 from occsplat.structures.files import whole_file  # noqa: E402
 from train import set_work_dir  # noqa: E402
 
@@ -212,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         set_work_dir(cfg, args.work_dir, args.config)
-        check_folder(cfg.work_dir)
+        check_writable(cfg.work_dir)
         # every score() logs its own table: one for all of them is enough
         MMLogger.get_current_instance().setLevel(logging.WARNING)
         scores = compare(cfg, args.checkpoint, args.cfg_options)

@@ -337,13 +337,14 @@ def main() -> None:
     add_stats(commands)
     add_visibility(commands)
     args = parser.parse_args()
-    from occsplat.engine import check_file, check_folder, user_errors
+    from occsplat.engine import check_file, user_errors
+    from occsplat.structures import check_writable
 
     with user_errors():
         if 'out' in args:
             check_file(args.out)
         elif args.run is run_minitown or Path(args.root).is_dir():
-            check_folder(args.root)
+            check_writable(args.root)
         args.run(args)
 
 

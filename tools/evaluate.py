@@ -41,7 +41,6 @@ from occsplat.engine import (  # noqa: E402
     add_cfg_options,
     build_errors,
     check_file,
-    check_folder,
     limit_threads,
     load_config,
     user_errors,
@@ -58,7 +57,10 @@ from occsplat.evaluation import (  # noqa: E402
     write_metrics,
 )
 from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
-from occsplat.structures import OccDataSample  # noqa: E402
+from occsplat.structures import (  # noqa: E402
+    OccDataSample,
+    check_writable,
+)
 from train import set_work_dir  # noqa: E402
 
 _META = ('token', 'scene_name', 'ray_origins')
@@ -258,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         set_work_dir(cfg, args.work_dir, args.config)
-        check_folder(cfg.work_dir)
+        check_writable(cfg.work_dir)
         if args.csv:
             check_file(args.csv)
         metrics = build_metrics(cfg)

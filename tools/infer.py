@@ -34,7 +34,6 @@ from occsplat.data.transforms import LoadLidarPoints  # noqa: E402
 from occsplat.engine import (  # noqa: E402
     ConfigError,
     build_errors,
-    check_folder,
     load_config,
     user_errors,
 )
@@ -149,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
     out = Path(args.out)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_folder(out)
+        check_writable(out)
         frames = build_frames(cfg, Path(args.info))
         check_writable(out)
         model = load_model(cfg, args)

@@ -31,7 +31,6 @@ from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
     check_file,
-    check_folder,
     leave_processes,
     load_config,
     load_model_weights,
@@ -42,6 +41,7 @@ from occsplat.evaluation import (  # noqa: E402
     read_challenge_info,
     write_metrics,
 )
+from occsplat.structures import check_writable  # noqa: E402
 from train import add_common, set_work_dir  # noqa: E402
 
 
@@ -95,9 +95,9 @@ def check_outputs(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         ConfigError: when a folder or file can't.
     """
-    check_folder(cfg.work_dir)
+    check_writable(cfg.work_dir)
     for folder in filter(None, (args.show_dir, args.save_predictions)):
-        check_folder(folder)
+        check_writable(folder)
     for path in filter(None, (args.save_rays, args.save_boxes)):
         check_file(path)
 

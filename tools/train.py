@@ -29,7 +29,6 @@ from occsplat.engine import (  # noqa: E402
     ConfigError,
     OccRunner,
     add_cfg_options,
-    check_folder,
     latest_checkpoint,
     leave_processes,
     load_config,
@@ -39,6 +38,7 @@ from occsplat.engine import (  # noqa: E402
     read_checkpoint,
     user_errors,
 )
+from occsplat.structures import check_writable  # noqa: E402
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             set_auto_scale_lr(cfg)
         set_resume(cfg, args.resume)
         prepare_launcher(cfg, args.launcher)
-        check_folder(cfg.work_dir)
+        check_writable(cfg.work_dir)
         with locked(cfg.work_dir, args.launcher):
             OccRunner.from_cfg(cfg).train()
         leave_processes()

@@ -37,7 +37,6 @@ from occsplat.engine import (  # noqa: E402
     ConfigError,
     add_cfg_options,
     build_errors,
-    check_folder,
     limit_threads,
     load_config,
     load_model_weights,
@@ -47,6 +46,7 @@ from occsplat.structures import (  # noqa: E402
     CameraRig,
     LabelSpec,
     OccDataSample,
+    check_writable,
 )
 from occsplat.visualization import (  # noqa: E402
     sample_sheet,
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_folder(args.out)
+        check_writable(args.out)
         model = load_model(cfg, args)
         dataset = build_split(cfg, args.split)
         return draw(model, dataset, Path(args.out), args.frames)

@@ -26,7 +26,6 @@ import numpy as np  # noqa: E402
 import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
 from occsplat.engine import (  # noqa: E402
     ConfigError,
-    check_folder,
     load_config,
     user_errors,
 )
@@ -35,6 +34,7 @@ from occsplat.structures import (  # noqa: E402
     LabelSpec,
     OccDataSample,
     VoxelGrid,
+    check_writable,
 )
 from occsplat.visualization import contact_sheet, write_png  # noqa: E402
 from occsplat.visualization.bev import BevView, bev_image  # noqa: E402
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_folder(args.out)
+        check_writable(args.out)
         model = load_model(cfg, args) if args.checkpoint else None
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)

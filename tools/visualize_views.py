@@ -25,7 +25,6 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from occsplat.engine import (  # noqa: E402
-    check_folder,
     load_config,
     user_errors,
 )
@@ -42,6 +41,7 @@ from occsplat.structures import (  # noqa: E402
     LabelSpec,
     OccDataSample,
     VoxelGrid,
+    check_writable,
 )
 from occsplat.visualization import contact_sheet, write_png  # noqa: E402
 from occsplat.visualization.colors import (  # noqa: E402
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_folder(args.out)
+        check_writable(args.out)
         model = load_model(cfg, args)
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)

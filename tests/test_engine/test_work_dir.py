@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ from occsplat.engine import (
     ConfigError,
     OccRunner,
     check_file,
-    check_folder,
     locked,
     user_errors,
 )
 from occsplat.engine import work_dir as module
-from occsplat.structures.files import whole_file
+from occsplat.structures import DataError, check_writable
 
 HERE = Path(__file__).resolve().parent
 #: takes the lock, says so, and waits for its end; fork()s a child first,
@@ -92,34 +92,21 @@ def test_what_a_killed_run_left_half_written_goes(tmp_path):
 
 
 def test_folders_that_cannot_be_written_to(tmp_path, monkeypatch):
-    check_folder(tmp_path / 'a' / 'b')
-    assert not list((tmp_path / 'a' / 'b').iterdir())
+    check_writable(tmp_path / 'a' / 'b')
+    assert not list(tmp_path.iterdir())
+    (tmp_path / 'a').mkdir()
     (tmp_path / 'file').touch()
-    with pytest.raises(ConfigError, match='file/c cannot be written to: Not'):
-        check_folder(tmp_path / 'file' / 'c')
+    with pytest.raises(DataError, match='file/c: Not a directory'):
+        check_writable(tmp_path / 'file' / 'c')
     with pytest.raises(ConfigError, match='a is a folder, expected the name'):
         check_file(tmp_path / 'a')
 
     def read_only(*args, **kwargs):
         raise OSError(errno.EROFS, 'Read-only file system')
 
-    monkeypatch.setattr(module.tempfile, 'TemporaryFile', read_only)
-    with pytest.raises(ConfigError, match='Read-only file system'):
+    monkeypatch.setattr(tempfile, 'TemporaryFile', read_only)
+    with pytest.raises(DataError, match='Read-only file system'):
         check_file(tmp_path / 'scores.json')
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    path = tmp_path / 'scores.json'
-    path.write_text('old')
-    with pytest.raises(OSError, match='full'):
-        with whole_file(path) as part:
-            part.write_text('ne')
-            raise OSError('full')
-    assert path.read_text() == 'old'
-    assert [p.name for p in tmp_path.iterdir()] == ['scores.json']
-    with whole_file(path) as part:
-        part.write_text('new')
-    assert path.read_text() == 'new'
 
 
 def test_errors_of_the_system_are_one_line(tmp_path):

@@ -55,7 +55,7 @@ class SequenceSampler(Sampler):
     def __init__(
         self,
         dataset,
-        batch_size: Count,
+        batch_size: Count = 1,
         shuffle: bool = True,
         seed: int | None = None,
     ) -> None:

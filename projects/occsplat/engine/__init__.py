@@ -26,7 +26,7 @@ from .threads import default_threads, limit_threads
 from .train_loop import ResumableTrainLoop
 from .warmup_hook import WarmupSwitchHook
 from .weight_sources import local_file
-from .work_dir import check_file, check_folder, locked
+from .work_dir import check_file, locked
 
 __all__ = [
     'CheckpointError',
@@ -47,7 +47,6 @@ __all__ = [
     'build_errors',
     'check_config',
     'check_file',
-    'check_folder',
     'default_threads',
     'latest_checkpoint',
     'leave_processes',

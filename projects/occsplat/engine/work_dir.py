@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
-from occsplat.structures import check_writable, write_errors
+from occsplat.structures import check_writable
 
 from .errors import ConfigError
 
@@ -22,19 +22,8 @@ _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
-def check_folder(folder: str | Path) -> None:
-    """Make a folder, and see that files can be written to it.
-
-    Raises:
-        DataError: when they can't, says why.
-    """
-    with write_errors(folder):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    check_writable(folder)
-
-
 def check_file(path: str | Path) -> None:
-    """See that a file can be written, and make its folder.
+    """See that a file can be written.
 
     Raises:
         ConfigError: when it is a folder.
@@ -43,7 +32,7 @@ def check_file(path: str | Path) -> None:
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f'{path} is a folder, expected the name of a file')
-    check_folder(path.parent)
+    check_writable(path.parent)
 
 
 @contextmanager
@@ -72,6 +61,7 @@ def locked(work_dir: str | Path, launcher: str = 'none') -> Iterator[None]:
         yield
         return
     path = Path(work_dir) / _LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'a+', encoding='utf-8') as file:
         try:
             # not flock(), whose locks live on in forked processes
