@@ -35,13 +35,32 @@ def test_loads_every_weight_and_returns_meta(tmp_path):
         assert torch.equal(target.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_loads_bare_and_wrapped_state_dicts(tmp_path, prefix):
+@pytest.mark.parametrize('prefix', ['', 'module.', 'model.', 'model.module.'])
+@pytest.mark.parametrize('keys', [[], ['model'], ['model', 'state_dict']])
+def test_loads_state_dicts_of_all_layouts(tmp_path, prefix, keys):
     source, target = small_model(), small_model()
     state = {prefix + k: v for k, v in source.state_dict().items()}
+    for key in keys:
+        state = {'epoch': 3, key: state}
     torch.save(state, tmp_path / 'a.pth')
     assert load_model_weights(target, tmp_path / 'a.pth') == {}
     assert torch.equal(target.layer.weight, source.layer.weight)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([torch.zeros(1)], 'expected a dict of weights, got list'),
+        (dict(epoch=3, args={}), "has no weights.*'epoch', 'args'"),
+        (dict(model=dict(model={})), "has no weights.*'model'"),
+        ({1: torch.zeros(1)}, 'expected names of weights, got a int'),
+        (dict(model=dict(a=torch.zeros(1)), meta=3), 'a dict as meta'),
+    ],
+)
+def test_files_without_weights_say_what_they_have(tmp_path, content, message):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=rf'a\.pth.*{message}'):
+        load_model_weights(small_model(), tmp_path / 'a.pth')
 
 
 def test_takes_the_averaged_weights(tmp_path):
