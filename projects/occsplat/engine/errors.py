@@ -61,7 +61,7 @@ def user_errors() -> Iterator[None]:
             yield
     except Stopped as stop:
         if stop.note:
-            print(stop.note, file=sys.stderr)
+            sys.stderr.write(f'{stop.note}\n')
         raise SystemExit(stop.code) from None
     except TOLD as error:
         raise SystemExit(f'error: {_message(error)}') from None

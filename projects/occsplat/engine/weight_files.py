@@ -20,7 +20,8 @@ import torch
 
 from .errors import CheckpointError
 from .file_kinds import file_kind
-from .weight_pickle import Storage, WeightUnpickler, find_foreign
+from .weight_pickle import WeightUnpickler, find_foreign
+from .weight_values import Storage
 
 # of torch's first format
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -147,6 +148,7 @@ def _read_zip(
     def storage(
         kind: Any, key: Any, location: Any, numel: Any, *_: Any
     ) -> Storage:
+        """One of the archive's files."""
         dtype = _dtype(kind)
         if key not in read:
             raw = record(f'data/{key}')
@@ -170,6 +172,7 @@ def _read_old(file: IO[bytes], room: _Room) -> tuple[Any, WeightUnpickler]:
     def storage(
         kind: Any, key: Any, location: Any, numel: Any, view: Any = None
     ) -> Storage:
+        """Room for bytes that follow the pickle."""
         dtype = _dtype(kind)
         if view is not None:
             raise ValueError('a view of a storage, as of PyTorch 0.3')
