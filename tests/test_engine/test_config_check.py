@@ -151,7 +151,7 @@ def test_broken_config_is_named(tmp_path):
         ('model.lifter.depth_bins.step', 7, 'a step that divides'),
         ('model.lifter.backward.num_anchor', 1, "Backward.*'num_anchors'"),
         ('model.lifter.grid.shap', 1, "VoxelGrid .*'shape'"),
-        ('model.lifter.grid.shape', (0, 1, 2), 'must be positive'),
+        ('model.lifter.grid.shape', (0, 1, 2), 'shape must be'),
         ('model.history.grid.range', (1, 2), 'expects range='),
         ('model.lifter.norm_cfg.num_group', 3, "GN .*'num_groups'"),
         ('env_cfg.cudnn_bench', 1, 'cudnn_benchmark'),

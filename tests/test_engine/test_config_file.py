@@ -66,7 +66,7 @@ def test_variables_are_gone_once_they_are_used(tiny, tmp_path):
     assert again.to_dict() == cfg.to_dict()
     with pytest.raises(
         ConfigError,
-        match='set train_dataloader.dataset.data_root, val_dataloader.dataset',
+        match='set .*train_dataloader.dataset.data_root, val_dataloader.dat',
     ):
         load_config(tmp_path / 'dumped.py', dict(data_root='elsewhere'))
 
@@ -133,7 +133,7 @@ def test_configs_that_import_their_bases(write):
         ("_base_ = ['gone.py']", r'its _base_ .*gone\.py does not exist'),
         ("_base_ = ['c.py']", r'its _base_ leads back to .*c\.py'),
         ('\0', 'SyntaxError: source code'),
-        ('import torch\nwith 3: pass', 'ConfigParsingError'),
+        ('import torch\nwith 3: pass', '(ConfigParsing|Runtime)Error'),
     ],
 )
 @pytest.mark.parametrize('inherited', [False, True])

@@ -17,7 +17,7 @@ from occsplat.engine import (
 )
 from occsplat.engine.opacity_threshold import OPTION
 from occsplat.models.heads import OccHead
-from occsplat.structures import OccPrediction
+from occsplat.structures import DataError, OccPrediction
 
 
 def model_of(threshold):
@@ -155,7 +155,7 @@ def test_a_file_that_can_not_be_written_stays(tmp_path, monkeypatch):
         raise OSError('no space left')
 
     monkeypatch.setattr(torch, 'save', full)
-    with pytest.raises(OSError, match='no space'):
+    with pytest.raises(DataError, match='a.pth: no space'):
         update_meta(path, threshold_meta(0.3, 'by eye'))
     assert path.read_bytes() == before
 

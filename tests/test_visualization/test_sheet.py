@@ -5,7 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from occsplat.structures import CameraRig, LabelSpec, OccDataSample
+from occsplat.structures import (
+    CameraRig,
+    DataError,
+    LabelSpec,
+    OccDataSample,
+)
 from occsplat.visualization import (
     Boxes,
     chase_rig,
@@ -175,7 +180,7 @@ def test_png_is_whole_or_absent(tmp_path, monkeypatch):
         raise OSError('disk full')
 
     monkeypatch.setattr(Image.Image, 'save', interrupted)
-    with pytest.raises(OSError, match='disk full'):
+    with pytest.raises(DataError, match='a.png: disk full'):
         write_png(path, BLUE)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ['a.png']

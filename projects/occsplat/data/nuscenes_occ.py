@@ -60,8 +60,8 @@ class NuScenesOccDataset(BaseDataset):
         data_root: str | Path,
         ann_file: str | Path,
         label_spec: str | LabelSpec = 'openocc',
-        pipeline: Sequence[dict] = (),
-        extra_transforms: Sequence[dict] = (),
+        pipeline: Sequence[Any] = (),
+        extra_transforms: Sequence[Any] = (),
         test_mode: bool = False,
         sequence_splits: Count | None = None,
         cameras: Sequence[str] | None = CAMERAS,
@@ -213,9 +213,8 @@ class NuScenesOccDataset(BaseDataset):
 def _checked_names(cameras: Sequence[str] | None) -> tuple[str, ...] | None:
     if cameras is None:
         return None
-    names = () if isinstance(cameras, str) else tuple(cameras)
-    text = all(isinstance(name, str) for name in names)
-    if not names or not text or len(set(names)) != len(names):
+    names = tuple(cameras)
+    if not names or len(set(names)) != len(names):
         raise ValueError(
             'cameras must be names of cameras, each once, such as '
             f'{list(CAMERAS[:2])}, got {cameras!r}'

@@ -74,6 +74,8 @@ class KeepingCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(*args, **kwargs)
 
     def _save_best_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, 'file_backend'):
+            return  # a validation without training saves nothing
         with self.file_backend.afterwards():
             super()._save_best_checkpoint(*args, **kwargs)
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
+from occsplat.structures.checks import checked
 
 from .count_metric import CountMetric, iou_rows, report
 from .gaussrender_protocol import (
@@ -48,6 +49,7 @@ class BEVIoUMetric(CountMetric):
 
     required = ('token', 'pred_occ', 'gt_occ')
 
+    @checked
     def __init__(
         self,
         label_spec: str | LabelSpec = 'openocc',

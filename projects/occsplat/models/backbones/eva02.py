@@ -61,7 +61,7 @@ class EVA02(BaseModule):
     def __init__(
         self,
         dims: Count,
-        depth: Count,
+        depth: Natural,
         num_heads: Count,
         window: Count,
         global_window: Count,
