@@ -109,7 +109,7 @@ def test_loss_reaches_the_head_from_every_frame(occ_head, render_head):
         (1, 6, 2, 20.0, CAR, True),
     ]
     labels = pixel_labels([shifted(), shifted(1.0)], rows)
-    losses = render_head(grid=GRID).loss(
+    losses = render_head(grid=GRID, outside='free').loss(
         None, prediction, batch_of(labels, two_frames())
     )
     name = render_head.name
@@ -253,9 +253,15 @@ def test_dropped_surfaces_teach_nothing(occ_head, render_head, level):
     losses = head.loss(None, prediction, batch_of(far_away))
     assert losses[f'loss_{head.name}_semantic_adjacent'] == 0
     # that ray ends before it comes to where both volumes are
-    free = render_head(grid=GRID, level='feature')
+    free = render_head(grid=GRID, level='feature', outside='free')
     losses = free.loss(None, prediction, batch_of(far_away))
     assert losses[f'loss_{head.name}_free_adjacent'] == 0
+
+
+def test_free_rays_are_asked_for_where_the_tiny_networks_gain():
+    # measured: docs/methods/gsrender.md
+    assert GSRenderHead(grid=GRID).outside == 'drop'
+    assert NeRFRenderHead(grid=GRID).outside == 'free'
 
 
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
@@ -394,7 +400,7 @@ def test_opaque_rays_still_learn_to_be_free(occ_head, render_head):
         ],
     )  # fmt: skip
     labels = pixel_labels([shifted()], [(0, 6, 7, 20.0, WALL, False)])
-    head = render_head(grid=GRID)
+    head = render_head(grid=GRID, outside='free')
     losses = head.loss(None, prediction, batch_of(labels))
     free = losses[f'loss_{head.name}_free']
     assert free.isfinite() and free > 0.3 * math.log(1e3)

@@ -33,6 +33,9 @@ class GSRenderHead(PixelRenderHead):
             projection is least exact, and no pixel is labelled nearer
             than 1 m.
         backend (str): see rasterize.
+        outside (str): see PixelRenderHead. 'drop' by default: with 'free'
+            the tiny networks lose surfaces along with the air, see
+            docs/methods/gsrender.md.
         **kwargs: see PixelRenderHead.
     """
 
@@ -44,9 +47,10 @@ class GSRenderHead(PixelRenderHead):
         near: Positive = 1.0,
         far: Positive = 100.0,
         backend: Backend = 'auto',
+        outside: str = 'drop',
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(outside=outside, **kwargs)
         check_order(near=near, far=far)
         self.options = dict(near=near, far=far, backend=backend)
 
