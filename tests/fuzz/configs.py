@@ -28,7 +28,7 @@ TEXTS = {
     'unknown type': '_base_ = ["BASE"]\n'
     'model = dict(occ_head=dict(type="OcHead"))',
     'unknown argument': '_base_ = ["BASE"]\n'
-    'model = dict(occ_head=dict(chanels=3))',
+    'model = dict(occ_head=dict(channel=3))',
     'imports nothing': '_base_ = ["BASE"]\n'
     'custom_imports = dict(imports=["no_such_module"])',
     'imports wrongly': '_base_ = ["BASE"]\ncustom_imports = 3',
