@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from occsplat.engine import (
     ConfigError,
+    OccRunner,
     build_errors,
     check_config,
     load_config,
@@ -92,6 +93,38 @@ def test_names_the_key_and_the_nearest_name(cfg, key, value, expected):
     cfg.merge_from_dict({key: value}, allow_list_keys=True)
     with pytest.raises(ConfigError, match=expected):
         check_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        ('randomness.seed', 'x', 'an integer of at least 0'),
+        ('randomness.seed', -1, 'an integer of at least 0'),
+        ('train_cfg.max_epochs', 2.5, 'an integer of at least 1'),
+        ('train_cfg.val_interval', 0, 'an integer of at least 1'),
+        ('train_dataloader.sampler', None, 'a dict'),
+        ('train_dataloader.batch_size', 0, 'an integer of at least 1'),
+        ('test_dataloader.num_workers', -1, 'an integer of at least 0'),
+        ('optim_wrapper.optimizer.lr', float('nan'), 'a number of at least 0'),
+        ('default_hooks.checkpoint.interval', 'x', 'an integer'),
+        ('custom_hooks', 3, 'a list of dicts or None'),
+        ('log_level', 'LOUD', "one of 'CRITICAL'"),
+        ('resume', 'x', 'True or False'),
+        ('load_from', 3, 'a text or None'),
+    ],
+)
+def test_what_the_runner_reads_is_checked(cfg, key, value, expected):
+    # mmengine looks late or not at all: a traceback, or a run without history
+    cfg.merge_from_dict({key: value})
+    with pytest.raises(ConfigError, match=f'{key} must be {expected}'):
+        check_config(cfg)
+
+
+def test_settings_that_contradict_are_one_line(cfg, tmp_path):
+    cfg.work_dir = str(tmp_path)
+    cfg.optim_wrapper = None
+    with pytest.raises(ConfigError, match='optim_wrapper should be'):
+        OccRunner.from_cfg(cfg)
 
 
 def test_names_the_file(cfg):

@@ -17,6 +17,7 @@ from mmengine.registry import DefaultScope, Registry, init_default_scope
 from .config_file import RUN_KEYS
 from .config_labels import label_problems
 from .config_readers import argument_classes, build_plain, reader_at
+from .config_values import value_problems
 from .errors import ConfigError
 
 # Keys that a builder takes away before the constructor sees them.
@@ -60,14 +61,18 @@ def check_config(cfg: Config) -> None:
         init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     content = {k: v for k, v in cfg.to_dict().items() if k in RUN_KEYS}
     name = cfg.filename or 'config'
+    for problem in _all_problems(content):
+        raise ConfigError(f'{name}: {problem}')
+
+
+def _all_problems(content: dict[str, Any]) -> Iterator[str]:
+    yield from value_problems(content)
     for key in sorted(content):
-        for problem in _problems(content[key], key):
-            raise ConfigError(f'{name}: {problem}')
+        yield from _problems(content[key], key)
     try:
-        for problem in label_problems(content, _resolve):
-            raise ConfigError(f'{name}: {problem}')
-    except ValueError as error:
-        raise ConfigError(f'{name}: {error}') from error
+        yield from label_problems(content, _resolve)
+    except ValueError as error:  # of a label spec or a grid
+        yield str(error)
 
 
 def _problems(node: Any, path: str) -> Iterator[str]:

@@ -68,13 +68,15 @@ def user_errors() -> Iterator[None]:
 
 
 @contextmanager
-def build_errors(cfg: Config) -> Iterator[None]:
+def build_errors(cfg: Config, settings: bool = False) -> Iterator[None]:
     """Name the key path of what a registry can't build.
 
     Errors of other origin pass.
 
     Args:
         cfg (Config): has the dicts that are built.
+        settings (bool): whether the block does nothing but act on the
+            config, so that its errors are all of the config's.
 
     Raises:
         ConfigError: for an error of a constructor.
@@ -89,7 +91,7 @@ def build_errors(cfg: Config) -> Iterator[None]:
             for frame, _ in traceback.walk_tb(error.__traceback__)
             if frame.f_code is build_from_cfg.__code__
         ]
-        if not built:
+        if not built and not settings:
             raise
         paths = (_find(cfg.to_dict(), node) for node in reversed(built))
         path = next(filter(None, paths), None)

@@ -68,9 +68,10 @@ class OccRunner(Runner):
         """As in mmengine.
 
         Raises:
-            ConfigError: names the key of what can't be built.
+            ConfigError: names the key of what can't be built, or says
+                what is wrong with a setting.
         """
-        with build_errors(cfg):
+        with build_errors(cfg, settings=True):
             return super().from_cfg(cfg)
 
     def train(self) -> nn.Module:
