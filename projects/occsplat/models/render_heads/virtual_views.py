@@ -16,7 +16,7 @@ import torch
 from mmdet3d.registry import TASK_UTILS
 from torch import Tensor
 
-from occsplat.structures import CameraRig, VoxelGrid
+from occsplat.structures import CameraRig, VoxelGrid, inverse
 from occsplat.structures.checks import (
     Count,
     Natural,
@@ -273,7 +273,7 @@ class CameraViews:
         radius = _uniform(RING, extent / 4, generator)
         angle = _uniform(0, 2 * math.pi, generator)
         height = _uniform(*self.ranges.height, generator)
-        eye = torch.linalg.inv(sensor)[:3, 3].clone()
+        eye = inverse(sensor)[:3, 3].clone()
         eye[0] = radius * math.cos(angle)
         eye[1] = radius * math.sin(angle)
         eye[2] += height
@@ -427,7 +427,7 @@ def moved(ref2cam: Tensor, offset: Tensor, pitch: float, yaw: float) -> Tensor:
     Returns:
         Tensor: ref -> camera, (4, 4).
     """
-    cam2ref = torch.linalg.inv(ref2cam)
+    cam2ref = inverse(ref2cam)
     a, b = math.radians(pitch), math.radians(yaw)
     # columns: the new axes in the old camera; forward goes down, to +y
     tilt = cam2ref.new_tensor(
@@ -447,7 +447,7 @@ def moved(ref2cam: Tensor, offset: Tensor, pitch: float, yaw: float) -> Tensor:
     out = cam2ref.clone()
     out[:3, :3] = turn @ cam2ref[:3, :3] @ tilt
     out[:3, 3] = cam2ref[:3, 3] + offset
-    return torch.linalg.inv(out)
+    return inverse(out)
 
 
 def look_at(eye: Tensor, target: Tensor) -> Tensor:
