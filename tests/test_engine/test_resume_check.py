@@ -148,6 +148,35 @@ def test_render_heads_cannot_be_dropped(make_runner, tmp_path):  # noqa: F811
         runner.train()
 
 
+class Weightless(Line):
+    def __init__(self):
+        super().__init__()
+        self.render_heads = nn.ModuleList([nn.Identity()])
+
+
+@pytest.mark.parametrize('dropped', [True, False])
+def test_render_heads_without_weights_are_missed(
+    make_runner,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    dropped,
+):
+    make_runner(epochs=1, model=Weightless()).train()
+    runner = make_runner(
+        epochs=2,
+        resume=True,
+        load_from=str(tmp_path / 'epoch_1.pth'),
+        model=None if dropped else Weightless(),
+    )
+    warned = []
+    monkeypatch.setattr(runner.logger, 'warning', warned.append)
+    runner.train()
+    found = [text for text in warned if 'render heads' in text]
+    assert len(found) == dropped
+    if dropped:
+        assert 'with render heads Identity, the config has none' in found[0]
+
+
 def edit(path, change):
     content = torch.load(path, weights_only=False)
     change(content)

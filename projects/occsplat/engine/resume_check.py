@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from .errors import CheckpointError
-from .run_state import optimizer_name
+from .run_state import optimizer_name, render_head_names
 from .weight_fit import check_fit
 
 _META = dict(epoch=int, iter=int)
@@ -68,11 +68,29 @@ def prepare_resume(
             f'cannot resume: {str(error).removesuffix(".")}. To train anew '
             f'from its weights: --cfg-options load_from={name}'
         ) from None
+    _compare_render_heads(runner, checkpoint, name)
     if ignored:
         runner.logger.warning(
             f'resuming {name}; ignored, as the checkpoint decides: '
             f'{"; ".join(ignored)}. To train anew from its weights: '
             f'--cfg-options load_from={name}'
+        )
+
+
+def _compare_render_heads(
+    runner: Runner, checkpoint: dict[str, Any], name: str | Path
+) -> None:
+    """Heads without weights leave no trace but the note of their run."""
+    state = checkpoint['meta'].get('run_state') or {}
+    saved, own = state.get('render_heads'), render_head_names(runner)
+    if isinstance(saved, list) and saved != own:
+        listed = [
+            ', '.join(map(str, heads)) or 'none' for heads in (saved, own)
+        ]
+        runner.logger.warning(
+            f'resuming {name}: its run was trained with render heads '
+            f'{listed[0]}, the config has {listed[1]}; from here on the '
+            "config's losses count"
         )
 
 

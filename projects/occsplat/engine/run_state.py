@@ -89,6 +89,7 @@ def save_run_state(
         position=loop.position(meta['epoch'], meta['iter']),
         sampler_seed=getattr(loop.dataloader.sampler, 'seed', None),
         optimizer=optimizer_name(runner),
+        render_heads=render_head_names(runner),
     )
     state = dict(
         tag=note['tag'],
@@ -187,6 +188,14 @@ def optimizer_name(runner: Runner) -> str | None:
     """The class of a run's optimizer, None where it has several."""
     optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
     return optimizer and type(optimizer).__name__
+
+
+def render_head_names(runner: Runner) -> list[str]:
+    """The classes of a model's render heads, in order."""
+    model = runner.model
+    model = model.module if is_model_wrapper(model) else model
+    heads = getattr(model, 'render_heads', ())
+    return [type(head).__name__ for head in heads]
 
 
 def check_same_checkpoint(checkpoint: str | Path | None) -> None:
