@@ -43,6 +43,7 @@ from benchmarks import gpu  # noqa: E402
 from benchmarks.drive import write_drive  # noqa: E402
 from occsplat.compat import version_report  # noqa: E402
 from occsplat.engine import limit_threads  # noqa: E402
+from occsplat.structures import whole_file  # noqa: E402
 
 #: seconds, once gsplat is compiled, after which no network is begun
 LIMIT = 330
@@ -90,13 +91,11 @@ class Report:
         self.write()
 
     def write(self) -> None:
-        """Under a temporary name first."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """What there is so far."""
         summary = gpu.table(['part', 'result', 'seconds'], self.summary)
         text = f'# {self.title}\n\n{summary}\n\n' + '\n'.join(self.parts)
-        part = self.path.with_suffix('.part')
-        part.write_text(text, encoding='utf-8')
-        os.replace(part, self.path)
+        with whole_file(self.path) as part:
+            part.write_text(text, encoding='utf-8')
 
 
 def as_code(text: str) -> str:

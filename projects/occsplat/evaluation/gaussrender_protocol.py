@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from typing import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from occsplat.rendering import render_labels
 from occsplat.structures import CameraRig, LabelSpec, VoxelGrid
 
-from .image_counts import ImageCounts, opaque_voxels
+from .image_counts import ImageCounts, compare_images, opaque_voxels
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 #: whose definitions a metric goes by
@@ -88,14 +87,8 @@ def count_released_pixels(
     guess, truth = without_ignored(pred_occ, gt_occ, spec)
     label, depth = _render(truth, rig, spec, grid, scale)
     guess_label, guess_depth = _render(guess, rig, spec, grid, scale)
-    seen = depth > MIN_DEPTH
-    error = (guess_depth - depth).abs()[seen]
-    classes = label[seen].numpy()
-    return ImageCounts(
-        count_voxels(guess_label, label, spec),
-        # numpy adds up in a fixed order
-        np.bincount(classes, error.double().numpy(), spec.num_classes),
-        np.bincount(classes, minlength=spec.num_classes),
+    return compare_images(
+        guess_label, label, guess_depth, depth, depth > MIN_DEPTH, spec
     )
 
 

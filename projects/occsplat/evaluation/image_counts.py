@@ -119,10 +119,30 @@ def count_pixels(
     else:
         empty = torch.zeros_like(guess_depth)
     guess_depth = torch.where(guess_label == spec.free, empty, guess_depth)
-    error = (guess_depth - depth).abs()[label != spec.free]
-    classes = label[label != spec.free].numpy()
+    seen = label != spec.free
+    return compare_images(guess_label, label, guess_depth, depth, seen, spec)
+
+
+def compare_images(
+    guess: Tensor,  # (N, H, W)
+    label: Tensor,  # (N, H, W)
+    guess_depth: Tensor,  # (N, H, W)
+    depth: Tensor,  # (N, H, W)
+    seen: Tensor,  # (N, H, W)
+    spec: LabelSpec,
+) -> ImageCounts:
+    """Count rendered images pixel by pixel.
+
+    Args:
+        guess, label (Tensor): class ids of prediction and truth.
+        guess_depth, depth (Tensor): metres.
+        seen (Tensor): bool, where depths are compared.
+        spec (LabelSpec): meaning of the ids.
+    """
+    error = (guess_depth - depth).abs()[seen]
+    classes = label[seen].numpy()
     return ImageCounts(
-        count_voxels(guess_label, label, spec),
+        count_voxels(guess, label, spec),
         # numpy adds up in a fixed order, torch in one that depends on threads
         np.bincount(classes, error.double().numpy(), spec.num_classes),
         np.bincount(classes, minlength=spec.num_classes),
