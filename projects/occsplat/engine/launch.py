@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ def leave_processes() -> None:
         # whoever is the last has nobody left to wait for
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+        # the model and its Runner refer to each other, and the model to the
+        # group, whose threads live on with it
+        gc.collect()
 
 
 def _similar(path: Path) -> str:
