@@ -286,3 +286,37 @@ def test_errors_explain_the_mistake():
     batch.gt_occ[0, 1, 1, 1] = 4
     with pytest.raises(ValueError, match='knows 0..3 and 255'):
         head.loss(prediction, batch)
+
+
+def test_a_single_map_is_the_features():
+    head = make_head(num_levels=1, upsample=1, level_kernel=1)
+    assert head.mixer is None
+    levels = make_levels(shape=(10, 6, 4), num=1)
+    prediction = head(levels)
+    torch.testing.assert_close(
+        prediction.features, head.level_convs[0](levels[0])
+    )
+    # pointwise from end to end: a voxel changes nothing but itself, but for
+    # the statistics of the norms
+    head.eval()
+    before = head(levels).logits
+    levels[0][:, :, 3, 2, 1] += 1
+    changed = (head(levels).logits != before).any(dim=1)
+    assert changed[:, 3, 2, 1].all() and changed.sum() == 2
+
+
+def test_a_cross_entropy_that_balances_classes():
+    only = dict(focal=0, sem_scal=0, geo_scal=0, lovasz=0, cross_entropy=2.0)
+    head = make_head(loss_weights=only, class_counts=(10, 90, 100, 9800))
+    prediction, batch = head(make_levels()), make_batch()
+    losses = head.loss(prediction, batch)
+    assert set(losses) == {'loss_occ_cross_entropy', 'loss_flow'}
+    known = batch.gt_occ != 255
+    weight = torch.tensor([(2500 / n) ** 0.35 for n in (10, 90, 100, 9800)])
+    label = batch.gt_occ[known]
+    log_p = prediction.logits.log_softmax(1).movedim(1, -1)[known]
+    weight = weight[label]
+    expected = (weight * -log_p[torch.arange(len(label)), label]).sum()
+    torch.testing.assert_close(
+        losses['loss_occ_cross_entropy'], 2 * expected / weight.sum()
+    )

@@ -20,6 +20,7 @@ from occsplat.models.lifting.forward_projection import (
     DepthBins,
     forward_projection,
     frustum_points,
+    mean_projection,
 )
 from occsplat.structures import CameraRig, OccBatch, VoxelGrid
 
@@ -109,6 +110,45 @@ def test_a_lit_cell_lands_in_the_voxel_at_its_depth():
     assert volume.sum() == 3
 
 
+def test_means_are_sums_over_the_number_of_points():
+    rig = make_rig()
+    torch.manual_seed(0)
+    context = torch.randn(1, 3, 2, 4, 8)
+    depth = torch.rand(1, 3, BINS.count, 4, 8)
+    summed = forward_projection(context, depth, rig, BINS, GRID)
+    mass = forward_projection(
+        torch.ones_like(context[:, :, :1]), depth, rig, BINS, GRID
+    )
+    # counted one by one
+    count = torch.zeros(GRID.shape)
+    index, inside = GRID.locate(frustum_points(rig, BINS, 4, 8)[0])
+    for x, y, z in index[inside].tolist():
+        count[x, y, z] += 1
+    assert count.max() > 3
+    means = mean_projection(context, depth, rig, BINS, GRID)
+    expected = torch.cat([summed, mass], dim=1) * 10 / count.clamp(min=1)
+    torch.testing.assert_close(means[:, :3], expected)
+    torch.testing.assert_close(means[0, 3], torch.log(1 + count))
+
+
+def test_a_mean_does_not_say_how_near_the_camera_is():
+    """Frames of one rig are alike in a sum, whatever their images say."""
+    rig = make_rig()
+    torch.manual_seed(0)
+    frames = torch.randn(8, 1, 3, 2, 4, 8) + 1  # a context with a mean
+    depth = torch.full((1, 3, BINS.count, 4, 8), 1 / BINS.count)
+
+    def share_between_frames(project):
+        volumes = torch.stack(
+            [project(f, depth, rig, BINS, GRID)[0, :2] for f in frames]
+        )
+        return volumes.var(dim=0).mean() / volumes.var()
+
+    assert share_between_frames(mean_projection) > 2 * share_between_frames(
+        forward_projection
+    )
+
+
 def test_depth_bins_and_their_centers_agree():
     assert BINS.count == 10
     assert BINS.centers('cpu')[[0, 9]].tolist() == [1.5, 10.5]
@@ -153,15 +193,15 @@ def test_the_nearest_return_of_a_cell_counts():
 
 def make_lifter(**kwargs):
     torch.manual_seed(0)
-    return FBOccLifter(
+    args = dict(
         in_channels=6,
         channels=8,
         grid=GRID,
         mid_channels=8,
         depth_bins=dict(start=1.0, stop=11.0, step=1.0),
         backward=dict(num_anchors=3, num_heads=2, feedforward_channels=16),
-        **kwargs,
     )
+    return FBOccLifter(**{**args, **kwargs})
 
 
 def lift(lifter, features, rig):
@@ -480,3 +520,14 @@ def test_the_full_size_lifter_has_the_parameters_it_should():
         + 3 * 2 * c
     )
     assert sum(p.numel() for p in lifter.parameters()) == depth_net + backward
+
+
+def test_a_lifter_of_means():
+    lifter = make_lifter(pooling='mean', backward=None)
+    volume, _ = lift(lifter, torch.randn(1, 3, 6, 4, 8), make_rig())
+    assert volume.shape == (1, 8, *GRID.shape)
+    volume.sum().backward()
+    assert lifter.depth_net.context.weight.grad.abs().sum() > 0
+    for wrong in (dict(channels=2, backward=None), dict()):
+        with pytest.raises(ValueError, match="pooling='mean' needs"):
+            make_lifter(pooling='mean', **wrong)

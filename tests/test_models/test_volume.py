@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 
 from occsplat.models.volume import (
+    BEVEncoder,
     FPN3D,
     LSSFPN3D,
     ResNet3D,
@@ -157,3 +158,42 @@ def test_parameters_of_bevstereo():
 def test_the_neck_counts_its_levels():
     with pytest.raises(ValueError, match='expects 3 levels, got 1'):
         LSSFPN3D()([torch.zeros(1, 32, 2, 2, 2)])
+
+
+def bev_encoder(**kwargs):
+    torch.manual_seed(0)
+    args = dict(
+        in_channels=3,
+        height=4,
+        channels=(8, 12, 16),
+        out_channels=5,
+        norm_cfg=dict(type='GN', num_groups=4),
+    )
+    return BEVEncoder(**{**args, **kwargs})
+
+
+def test_heights_are_channels_and_come_back():
+    encoder = bev_encoder()
+    (level,) = encoder(torch.randn(2, 3, 10, 7, 4))
+    assert level.shape == (2, 5, 10, 7, 4)
+    level.sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
+def test_the_order_of_heights_survives():
+    """A height's own channel in, the same height out."""
+    encoder = bev_encoder(in_channels=1, channels=(4,), out_channels=1)
+    with torch.no_grad():
+        for p in encoder.parameters():
+            p.zero_()
+        encoder.stem.bn = torch.nn.Identity()
+        encoder.stem.gn = torch.nn.Identity()
+        encoder.stem.conv.weight[:, :, 0, 0] = torch.eye(4)
+        encoder.to_height.weight[:, :, 0, 0] = torch.eye(4)
+    volume = torch.rand(1, 1, 6, 5, 4)
+    torch.testing.assert_close(encoder(volume)[0], volume)
+
+
+def test_a_volume_of_another_height_is_refused():
+    with pytest.raises(ValueError, match='4 voxels along z, .* has 8'):
+        bev_encoder()(torch.randn(1, 3, 10, 10, 8))

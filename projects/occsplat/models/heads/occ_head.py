@@ -10,6 +10,7 @@ of the labels, L feature maps that are mixed.
       -> one 3x3x3 convolution a level
       -> weights (B, L, X, Y, Z) from the finest map, softmax over L
       -> weighted sum of the maps         features (B, F, X, Y, Z)
+         (a single map is the features)
       -> two pointwise branches           logits (B, K, X, Y, Z)
                                           flow   (B, 2, X, Y, Z)
 """
@@ -38,6 +39,7 @@ from occsplat.structures.checks import Count, NonNegative, checked
 from ..losses import (
     flow_l1_loss,
     geo_scal_loss,
+    balanced_class_weights,
     log_count_weights,
     lovasz_softmax_loss,
     radial_focal_loss,
@@ -45,8 +47,10 @@ from ..losses import (
 )
 from ..volume.resnet3d import conv3d
 
-#: weights of FB-Occ's occupancy losses
-LOSS_WEIGHTS = dict(focal=100.0, sem_scal=1.0, geo_scal=1.0, lovasz=1.0)
+#: weights of FB-Occ's occupancy losses, and of one that it does not have
+LOSS_WEIGHTS = dict(
+    focal=100.0, sem_scal=1.0, geo_scal=1.0, lovasz=1.0, cross_entropy=0.0
+)
 
 
 @MODELS.register_module()
@@ -69,11 +73,14 @@ class OccHead(nn.Module):
             leaves the transposed convolution out.
         with_flow (bool): whether to predict flow.
         loss_weights (dict, optional): weights of the occupancy losses
-            focal, sem_scal, geo_scal and lovasz that differ from FB-Occ's
-            100, 1, 1 and 1; a term of weight 0 is not computed.
+            focal, sem_scal, geo_scal, lovasz and cross_entropy that
+            differ from FB-Occ's 100, 1, 1, 1 and 0; a term of weight 0 is
+            not computed. The cross-entropy is balanced by class, see
+            balanced_class_weights.
+        level_kernel (int): edge length of the convolution of each level.
         class_counts (sequence of int, optional): voxels of each class, by
-            which the focal loss weighs classes and the first predictions
-            are set; default the label set's.
+            which focal loss and cross-entropy weigh classes and the first
+            predictions are set; default the label set's.
         flow_loss_weight (float): weight of the flow loss; with 0 it is not
             computed, and no flow label is needed.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
@@ -96,6 +103,7 @@ class OccHead(nn.Module):
         num_levels: Count = 3,
         channels: Count = 128,
         upsample: Count = 2,
+        level_kernel: Count = 3,
         with_flow: bool = True,
         loss_weights: dict[str, NonNegative] | None = None,
         class_counts: Sequence[Count] | None = None,
@@ -132,16 +140,18 @@ class OccHead(nn.Module):
                 norm_cfg=norm_cfg,
             )
         self.level_convs = nn.ModuleList(
-            conv3d(in_channels, channels, 3, norm_cfg=norm_cfg)
+            conv3d(in_channels, channels, level_kernel, norm_cfg=norm_cfg)
             for _ in range(num_levels)
         )
         num_maps = num_levels + (upsample > 1)
         hidden = channels // 2
-        self.mixer = nn.Sequential(
-            conv3d(channels, hidden, norm_cfg=norm_cfg),
-            nn.Conv3d(hidden, num_maps, 1),
-            nn.Softmax(dim=1),
-        )
+        self.mixer = None
+        if num_maps > 1:
+            self.mixer = nn.Sequential(
+                conv3d(channels, hidden, norm_cfg=norm_cfg),
+                nn.Conv3d(hidden, num_maps, 1),
+                nn.Softmax(dim=1),
+            )
         self.occ_branch = nn.Sequential(
             conv3d(channels, hidden, norm_cfg=norm_cfg),
             nn.Conv3d(hidden, spec.num_classes, 1),
@@ -161,6 +171,9 @@ class OccHead(nn.Module):
         self.register_buffer('movable', movable, persistent=False)
         self.register_buffer(
             'class_weight', log_count_weights(counts), persistent=False
+        )
+        self.register_buffer(
+            'balance', balanced_class_weights(counts), persistent=False
         )
 
     def _start_from(self, counts: Sequence[int]) -> None:
@@ -210,6 +223,8 @@ class OccHead(nn.Module):
 
     def _mix(self, maps: list[Tensor]) -> Tensor:
         """Sum of the maps at the resolution of the first, by weight."""
+        if self.mixer is None:
+            return maps[0]
         weights = self.mixer(maps[0]).split(1, dim=1)
         mixed = maps[0] * weights[0]
         for level, weight in zip(maps[1:], weights[1:]):
@@ -236,8 +251,8 @@ class OccHead(nn.Module):
 
         Returns:
             dict: scalars loss_occ_focal, loss_occ_sem_scal,
-            loss_occ_geo_scal, loss_occ_lovasz and, where it counts,
-            loss_flow.
+            loss_occ_geo_scal, loss_occ_lovasz, loss_occ_cross_entropy,
+            those that have a weight, and, where it counts, loss_flow.
 
         Raises:
             ValueError: when labels are missing, have another shape or
@@ -255,6 +270,9 @@ class OccHead(nn.Module):
             sem_scal=lambda: sem_scal_loss(probs, occ, spec.free, spec.ignore),
             geo_scal=lambda: geo_scal_loss(probs, occ, spec.free, spec.ignore),
             lovasz=lambda: lovasz_softmax_loss(probs, occ, spec.ignore),
+            cross_entropy=lambda: F.cross_entropy(
+                logits, occ, self.balance, ignore_index=spec.ignore
+            ),
         )
         losses = {
             f'loss_occ_{name}': self.loss_weights[name] * term()

@@ -6,7 +6,7 @@ feature map, X Y Z voxels, h w network-input image.
 
 from __future__ import annotations
 
-from typing import Annotated, Sequence
+from typing import Annotated, Literal, Sequence
 
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
@@ -24,7 +24,11 @@ from ..image_features import ImageFeatures
 from .backward_projection import BackwardProjection
 from .depth_loss import depth_loss
 from .depth_net import DepthNet
-from .forward_projection import DepthBins, forward_projection
+from .forward_projection import (
+    DepthBins,
+    forward_projection,
+    mean_projection,
+)
 
 
 @MODELS.register_module()
@@ -33,17 +37,24 @@ class FBOccLifter(nn.Module):
 
     Args:
         in_channels (int): C of the image features.
-        channels (int): C of the volume.
+        channels (int): C of the volume; with means two of them are not the
+            images', see ``mean_projection``.
         grid (dict | VoxelGrid): the volume.
         mid_channels (int): width of the depth net.
         depth_bins (dict): start, stop and step in metres.
         backward (dict, optional): arguments of BackwardProjection; None
             leaves the forward projection alone.
+        pooling (str): 'sum' as published, or 'mean'. In a short training
+            from scratch a sum teaches next to nothing about the images.
         depth_weight (float): weight of the depth loss.
         norm_cfg (dict, optional): normalisation in the depth net,
             BatchNorm by default.
         with_cp (bool): recompute the depth branch in the backward pass,
             see DepthNet.
+
+    Raises:
+        ValueError: for means of too few channels or with a backward
+            projection, which reads sums.
 
     Attributes:
         num_frames (int): frames that are lifted: the current one.
@@ -62,6 +73,7 @@ class FBOccLifter(nn.Module):
         mid_channels: Count = 512,
         depth_bins: Annotated[dict, DepthBins] | None = None,
         backward: Annotated[dict, BackwardProjection] | None = None,
+        pooling: Literal['sum', 'mean'] = 'sum',
         depth_weight: NonNegative = 1.0,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
@@ -69,10 +81,21 @@ class FBOccLifter(nn.Module):
         super().__init__()
         self.grid = as_grid(grid)
         self.bins = DepthBins(**(depth_bins or {}))
+        self.project = forward_projection
+        context_channels = channels
+        if pooling == 'mean':
+            self.project = mean_projection
+            context_channels -= 2
+            if context_channels < 1 or backward is not None:
+                raise ValueError(
+                    "pooling='mean' needs channels of at least 3 and "
+                    f'backward=None, got channels={channels} and '
+                    f'backward={backward}'
+                )
         self.depth_net = DepthNet(
             in_channels,
             mid_channels,
-            channels,
+            context_channels,
             self.bins.count,
             norm_cfg,
             with_cp,
@@ -105,7 +128,7 @@ class FBOccLifter(nn.Module):
         same_shape('cameras', rig.K.shape[:-2], images.shape[:2])
         context, logits = self.depth_net(images, rig)
         depth = logits.softmax(dim=2)
-        volume = forward_projection(context, depth, rig, self.bins, self.grid)
+        volume = self.project(context, depth, rig, self.bins, self.grid)
         if self.backward_projection is not None:
             bev = self.backward_projection(
                 volume, context, depth, rig, self.bins

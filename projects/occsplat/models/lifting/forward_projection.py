@@ -15,6 +15,9 @@ from torch import Tensor
 from occsplat.ops import voxel_pooling
 from occsplat.structures import CameraRig, VoxelGrid, inverse
 
+#: what a mean of context times probability is multiplied with
+MEAN_SCALE = 10.0
+
 
 @dataclass(frozen=True)
 class DepthBins:
@@ -103,23 +106,79 @@ def forward_projection(
     Returns:
         Tensor: (B, C, X, Y, Z).
     """
-    batch, num_cameras, channels, height, width = context.shape
+    inside, voxel = _landing(depth, rig, bins, grid)
+    return _splat(context, depth, inside, voxel, grid)
+
+
+def mean_projection(
+    context: Tensor,
+    depth: Tensor,
+    rig: CameraRig,
+    bins: DepthBins,
+    grid: VoxelGrid,
+) -> Tensor:
+    """Lift-splat with a mean in place of the sum, and what a mean forgets.
+
+    A voxel beside a camera takes hundreds of frustum points, one 30 m away
+    takes one or none. Their sum says above all how near the camera is,
+    which is alike in all frames, and drowns what the images say. Here it is
+    divided by the number of points, and times ``MEAN_SCALE``: about one bin
+    in so many is likely. Two more channels keep what the division loses:
+    how much depth probability fell into the voxel (likewise a mean), and
+    the logarithm of one plus the number of points.
+
+    Args:
+        context, depth, rig, bins, grid: as for ``forward_projection``.
+
+    Returns:
+        Tensor: (B, C + 2, X, Y, Z).
+    """
+    inside, voxel = _landing(depth, rig, bins, grid)
+    ones = torch.ones_like(context[:, :, :1])
+    volume = _splat(
+        torch.cat([context, ones], dim=2), depth, inside, voxel, grid
+    )
+    total = len(context) * grid.num_voxels
+    count = torch.bincount(voxel, minlength=total).view(-1, 1, *grid.shape)
+    mean = volume * (MEAN_SCALE / count.clamp(min=1))
+    return torch.cat([mean, count.to(mean).log1p()], dim=1)
+
+
+def _landing(
+    depth: Tensor, rig: CameraRig, bins: DepthBins, grid: VoxelGrid
+) -> tuple[Tensor, Tensor]:
+    """Where the frustum points fall.
+
+    Returns:
+        tuple: whether each is inside the grid, bool (B, N, D, H, W), and
+        the voxel of those that are, counted on from sample to sample, (P,).
+    """
     with torch.no_grad():  # geometry has nothing to learn
-        points = frustum_points(rig, bins, height, width)
+        points = frustum_points(rig, bins, *depth.shape[-2:])
         index, inside = grid.locate(points)
-        sample = torch.arange(batch, device=points.device)
+        sample = torch.arange(len(depth), device=points.device)
         voxel = sample.view(-1, 1, 1, 1, 1)
         for axis, count in enumerate(grid.shape):
             voxel = voxel * count + index[..., axis]
-        cell = torch.arange(
-            batch * num_cameras * height * width, device=points.device
-        ).view(batch, num_cameras, 1, height, width)
-        source = cell.expand(depth.shape)[inside]
-        voxel = voxel[inside]
+        return inside, voxel[inside]
+
+
+def _splat(
+    context: Tensor,
+    depth: Tensor,
+    inside: Tensor,
+    voxel: Tensor,
+    grid: VoxelGrid,
+) -> Tensor:
+    """Sum context times probability over the points that fall inside."""
+    batch, cameras, channels, height, width = context.shape
+    cell = torch.arange(
+        batch * cameras * height * width, device=context.device
+    ).view(batch, cameras, 1, height, width)
     volume = voxel_pooling(
         context.movedim(2, -1).reshape(-1, channels),
         depth[inside],
-        source,
+        cell.expand(depth.shape)[inside],
         voxel,
         batch * grid.num_voxels,
     )

@@ -1,6 +1,7 @@
 """Voxel losses as pure functions of predictions and labels."""
 
 from .affinity import geo_scal_loss, sem_scal_loss
+from .class_balance import balanced_class_weights
 from .flow import flow_l1_loss
 from .focal import log_count_weights, radial_focal_loss, radial_weight
 from .image import image_kl_loss, image_l1_loss, masked_depth_loss
@@ -9,6 +10,7 @@ from .lovasz import lovasz_softmax_loss
 from .offset import offset_l1_loss
 
 __all__ = [
+    'balanced_class_weights',
     'balanced_cross_entropy',
     'distortion_loss',
     'flow_l1_loss',

@@ -1,5 +1,6 @@
 """Networks on the voxel volume: history fusion and the 3D encoder."""
 
+from .bev_encoder import BEVEncoder
 from .decoupled_encoder import SpatiallyDecoupledEncoder
 from .fpn3d import FPN3D
 from .history import StreamingHistory
@@ -8,6 +9,7 @@ from .resnet3d import ResNet3D
 from .volume_encoder import VolumeEncoder
 
 __all__ = [
+    'BEVEncoder',
     'FPN3D',
     'LSSFPN3D',
     'ResNet3D',
