@@ -149,5 +149,5 @@ def test_order_of_the_pipeline():
     with pytest.raises(ValueError, match='LoadMultiViewImages before'):
         ImageAug((4, 4))({})
     results = dict(imgs=[], rig=SimpleNamespace(), gt_depth=0)
-    with pytest.raises(ValueError, match='LidarDepth after'):
+    with pytest.raises(ValueError, match='LidarDepth or LidarSemantics after'):
         ImageAug((4, 4))(results)

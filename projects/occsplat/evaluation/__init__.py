@@ -9,6 +9,8 @@ from .boundary_iou_metric import (
 from .box_counts import BoxCounts, box_ious, count_boxes
 from .box_files import detection_results, write_detections
 from .box_metric import BoxMetric
+from .cell_counts import DepthCounts, count_cells, count_depths
+from .cell_metrics import DepthMetric, PixelIoUMetric
 from .duplicate_metric import DuplicateMetric
 from .fields import check_fields
 from .image_counts import ImageCounts, count_pixels, render_occ
@@ -62,6 +64,8 @@ __all__ = [
     'BoundaryIoUMetric',
     'BoxCounts',
     'BoxMetric',
+    'DepthCounts',
+    'DepthMetric',
     'DuplicateMetric',
     'FrameRays',
     'ImageCounts',
@@ -71,6 +75,7 @@ __all__ = [
     'OccIoUMetric',
     'OffsetCounts',
     'OffsetMetric',
+    'PixelIoUMetric',
     'RayCounts',
     'RayFile',
     'RayFileWriter',
@@ -88,7 +93,9 @@ __all__ = [
     'compare_rays',
     'count_boundaries',
     'count_boxes',
+    'count_cells',
     'count_columns',
+    'count_depths',
     'count_instances',
     'count_offsets',
     'count_pixels',

@@ -59,6 +59,12 @@ def check_fields(
         gt_boxes=partial(_numbers, shape=(None, 7)),
         gt_box_labels=partial(_ids, spec=spec, shape=(None,)),
         rig=_rig,
+        gt_depth=_depths,
+        pred_depth=_depths,
+        gt_pixel_semantics=partial(
+            _ids, spec=spec, shape=(None,) * 3, ignorable=True
+        ),
+        pred_pixel_semantics=partial(_ids, spec=spec, shape=(None,) * 3),
     )
     try:
         return [
@@ -202,6 +208,15 @@ def _numbers(
     if finite:
         check_finite(name, numbers)
     return numbers
+
+
+def _depths(name: str, value: Any) -> Tensor:
+    depths = _numbers(name, value, (None,) * 3, whole=False)
+    if (depths < 0).any():
+        raise ValueError(
+            f'{name}: expected metres, 0 or more, got {depths.min():g}'
+        )
+    return depths
 
 
 def _offsets(name: str, value: Any, grid: VoxelGrid) -> Tensor:

@@ -1,6 +1,14 @@
 """Networks: the detector and everything that is plugged into it."""
 
-from . import backbones, heads, lifting, losses, render_heads, volume
+from . import (
+    backbones,
+    heads,
+    lifting,
+    losses,
+    pretraining,
+    render_heads,
+    volume,
+)
 from .data_preprocessor import OccDataPreprocessor
 from .detector import OccDetector
 
@@ -11,6 +19,7 @@ __all__ = [
     'heads',
     'lifting',
     'losses',
+    'pretraining',
     'render_heads',
     'volume',
 ]

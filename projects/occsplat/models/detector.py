@@ -30,7 +30,7 @@ from occsplat.structures.checks import checked
 
 from .backbones.first_stage import first_stage
 from .finite import require_finite, run_finite
-from .image_features import ImageFeatures
+from .image_features import ImageFeatures, context_map, full_precision
 
 
 @MODELS.register_module()
@@ -133,7 +133,7 @@ class OccDetector(BaseModel):
         volume, prediction, lifted = self._predict_volume(
             inputs['imgs'], batch
         )
-        with _full_precision(volume):
+        with full_precision(volume):
             losses = dict(self.occ_head.loss(prediction, batch))
             losses.update(self.lifter.loss(lifted, batch))
             heads = [self.offset_head] if self.offset_head else []
@@ -219,11 +219,8 @@ class OccDetector(BaseModel):
         if self.lifter.stereo:
             stereo, *maps = maps
             stereo = stereo.unflatten(0, views)
-        if self.img_neck is not None:
-            maps = self.img_neck(maps)
-        if isinstance(maps, (list, tuple)):
-            maps = maps[0]  # a backbone without a neck lists its maps
-        return ImageFeatures(maps.unflatten(0, views), stereo)
+        context = context_map(maps, self.img_neck)
+        return ImageFeatures(context.unflatten(0, views), stereo)
 
     def _encode_to_match(self, imgs: Tensor) -> ImageFeatures:
         """Images (B, N, 3, H, W) of one frame, its stereo map alone."""
@@ -234,8 +231,7 @@ class OccDetector(BaseModel):
         self, imgs: Tensor, batch: OccBatch
     ) -> tuple[Tensor, OccPrediction, Any]:
         features = self.image_encoder(imgs)
-        # depth, pooling and 3D convolutions are unstable in half precision
-        with _full_precision(imgs):
+        with full_precision(imgs):
             features = [frame.float() for frame in features]
             volume, lifted = self.lifter(features, batch.rig)
             if self.history is not None:
@@ -263,7 +259,3 @@ def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:
 
 def _build_optional(cfg: dict | None) -> nn.Module | None:
     return None if cfg is None else MODELS.build(cfg)
-
-
-def _full_precision(like: Tensor) -> torch.autocast:
-    return torch.autocast(device_type=like.device.type, enabled=False)

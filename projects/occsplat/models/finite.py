@@ -35,12 +35,31 @@ def require_finite(
         NonFiniteError: with the names of what is not finite, and the
             values of all losses.
     """
+    require_finite_values(
+        {f'prediction.{name}': getattr(prediction, name) for name in PREDICTED},
+        losses,
+    )
+
+
+def require_finite_values(
+    values: Mapping[str, Any], losses: Mapping[str, Any] | None = None
+) -> None:
+    """As ``require_finite``, for what a network predicts beside volumes.
+
+    Args:
+        values (mapping): tensors, or what has them, by the name that the
+            error calls them.
+        losses (mapping, optional): tensors, or lists of them, by name.
+
+    Raises:
+        NonFiniteError: with the names of what is not finite, and the
+            values of all losses.
+    """
     losses = losses or {}
     named = {
-        f'prediction.{name}': list(_tensors(getattr(prediction, name)))
-        for name in PREDICTED
+        name: list(_tensors(value))
+        for name, value in {**values, **losses}.items()
     }
-    named.update({name: list(_tensors(loss)) for name, loss in losses.items()})
     every = [tensor for tensors in named.values() for tensor in tensors]
     # one wait for the device, whatever there is to look at
     if torch.stack([t.detach().isfinite().all() for t in every]).all():

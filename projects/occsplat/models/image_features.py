@@ -7,8 +7,10 @@ H W network-input image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 @dataclass
@@ -32,3 +34,28 @@ class ImageFeatures:
             None if self.context is None else self.context.float(),
             None if self.stereo is None else self.stereo.float(),
         )
+
+
+def context_map(maps: Any, neck: nn.Module | None) -> Tensor:
+    """The map that is lifted, of all that a backbone gives.
+
+    Args:
+        maps: feature maps, finest first, or one map.
+        neck (nn.Module, optional): of the image features.
+
+    Returns:
+        Tensor: (B * N, C, H, W).
+    """
+    if neck is not None:
+        maps = neck(maps)
+    # a backbone without a neck lists its maps
+    return maps[0] if isinstance(maps, (list, tuple)) else maps
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """No autocast: depth, pooling and 3D convolutions are unstable with it.
+
+    Args:
+        like (Tensor): on the device that computes.
+    """
+    return torch.autocast(device_type=like.device.type, enabled=False)

@@ -3,6 +3,7 @@
 from .deformable_attention import deformable_attention
 from .deformable_conv import deformable_conv
 from .instance_boxes import InstanceBoxes, instance_boxes, predicted_boxes
+from .pixel_cells import nearest_in_cells, read_pixels
 from .ray_casting import RayRuns, cast_rays, count_runs, visible_voxels
 from .run_lengths import known_run_lengths, run_lengths
 from .voxel_pooling import voxel_pooling
@@ -16,7 +17,9 @@ __all__ = [
     'deformable_conv',
     'instance_boxes',
     'known_run_lengths',
+    'nearest_in_cells',
     'predicted_boxes',
+    'read_pixels',
     'run_lengths',
     'visible_voxels',
     'voxel_pooling',

@@ -1,7 +1,7 @@
 """What travels through the network: samples, batches and predictions.
 
 Shape letters: B batch, T frames, N cameras, V render views, K classes,
-X Y Z voxels, F features.
+X Y Z voxels, F features, H W images, s stride of cells.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class OccDataSample(BaseDataElement):
             length is at least gt_offsets, bool (6, X/s, Y/s, Z/s).
         gt_depth (Tensor): LiDAR depth in network-input pixels, metres,
             0 where there is none, (N, H, W).
+        gt_pixel_semantics (Tensor): class ids of those returns, 255 where
+            there is none or its class is unknown, uint8 (N, H, W).
         gt_boxes (Tensor): annotated objects of movable classes, x y z of
             the centre, length, width, height in metres, and yaw from x
             to y, (J, 7).
@@ -48,6 +50,10 @@ class OccDataSample(BaseDataElement):
         pred_offsets (Tensor): metres, as gt_offsets.
         pred_opacity (VoxelOpacity): what pred_occ and pred_flow were made
             of, from heads that go by an opacity threshold, (X, Y, Z).
+        pred_depth (Tensor): metres, camera z, of each cell of the feature
+            map, (N, H/s, W/s).
+        pred_pixel_semantics (Tensor): class ids of the same cells, uint8
+            (N, H/s, W/s).
 
     Meta fields: token, scene_token, scene_name, prev, next, timestamp
     (seconds), sample_idx, ref2global (4, 4) float64, ray_origins (R, 3).
@@ -69,6 +75,7 @@ class OccBatch:
     gt_offsets: Tensor | None = None  # (B, 6, X/s, Y/s, Z/s)
     gt_censored: Tensor | None = None  # (B, 6, X/s, Y/s, Z/s) bool
     gt_depth: Tensor | None = None  # (B, N, H, W)
+    gt_pixel_semantics: Tensor | None = None  # (B, N, H, W) uint8
     render_rig: CameraRig | None = None  # (B, V)
     render_dt: Tensor | None = None  # (B, V)
     adjacent: list[AdjacentFrames] | None = None  # one a sample
@@ -103,6 +110,7 @@ class OccBatch:
             gt_offsets=stacked('gt_offsets'),
             gt_censored=stacked('gt_censored'),
             gt_depth=stacked('gt_depth'),
+            gt_pixel_semantics=stacked('gt_pixel_semantics'),
             render_rig=stacked('render_rig'),
             render_dt=stacked('render_dt'),
             adjacent=stacked('adjacent'),

@@ -3,7 +3,7 @@
 from .adjacent import LoadAdjacentFrames
 from .boxes import LoadBoxes
 from .image_aug import ImageAug
-from .lidar import LidarDepth, LoadLidarPoints
+from .lidar import LidarDepth, LidarSemantics, LoadLidarPoints
 from .loading import LoadMultiViewImages
 from .occ_labels import LoadOccLabels
 from .packing import PackOccInputs
@@ -16,6 +16,7 @@ __all__ = [
     'CleanOccLabels',
     'ImageAug',
     'LidarDepth',
+    'LidarSemantics',
     'LoadAdjacentFrames',
     'LoadBoxes',
     'LoadLidarPoints',

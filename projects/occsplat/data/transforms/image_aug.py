@@ -63,7 +63,8 @@ class ImageAug(BaseTransform):
             raise ValueError('ImageAug needs LoadMultiViewImages before it')
         if 'gt_depth' in results:
             raise ValueError(
-                'ImageAug would leave gt_depth behind: put LidarDepth after it'
+                'ImageAug would leave gt_depth behind: put LidarDepth or '
+                'LidarSemantics after it'
             )
         imgs, rig = results['imgs'], results['rig']
         img_aug = rig.img_aug.clone()

@@ -1,6 +1,6 @@
-"""LiDAR points and the depth maps made of them.
+"""LiDAR points, and the maps of depth and class made of returns.
 
-Shape letters: N cameras, P points, H W image.
+Shape letters: N cameras, P points, Q pixels that hold a return, H W image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from torch import Tensor
 
 from occsplat.data.point_clouds import read_points
 from occsplat.structures.checks import NonNegative, Positive, check_order, checked
-from occsplat.structures import CameraRig
+from occsplat.structures import CameraRig, LabelSpec
+
+from .returns import as_maps, class_ids, nearest_in_images, read_returns
 
 
 @TRANSFORMS.register_module()
@@ -77,13 +79,82 @@ class LidarDepth(BaseTransform):
         uv, depth = rig.project(torch.from_numpy(results['points']))
         keep = (depth >= self.min_depth) & (depth < self.max_depth)
         keep &= _in_raw_image(uv, rig, results['raw_size'])
-        results['gt_depth'] = torch.stack(
-            [
-                _nearest(uv[n, keep[n]], depth[n, keep[n]], rig)
-                for n in range(rig.num_cameras)
-            ]
+        camera = keep.nonzero()[:, 0].numpy()
+        depth = depth[keep].numpy()
+        place, kept = nearest_in_images(camera, uv[keep].numpy(), depth, rig)
+        results['gt_depth'] = _depth_maps(place, depth[kept], rig)
+        return results
+
+
+@TRANSFORMS.register_module()
+class LidarSemantics(BaseTransform):
+    """Sparse maps of depth and class of the key frame's cameras.
+
+    From the files of ``tools/create_data.py lidar2d``; no point cloud has
+    to be loaded. Of the returns in a pixel of the network's images the
+    nearest counts. Adds
+
+    - ``gt_depth``, as LidarDepth: the camera's z in metres, 0 where there
+      is no return, float32 (N, H, W); files round it to 1/256 m;
+    - ``gt_pixel_semantics``, the class of the same returns, uint8
+      (N, H, W); the label set's ignore id where there is none, and where
+      the label set has no such class ('others' in OpenOcc).
+
+    Args:
+        label_spec (str | LabelSpec): whose ids the classes get.
+        min_depth (float): metres; nearer returns are dropped (the
+            LiDAR's own car).
+        max_depth (float): metres; farther returns are dropped.
+
+    Raises:
+        ValueError: when images have not been loaded before.
+        FileNotFoundError: when the frame has no file.
+        DataError: when it is damaged, or made for images of another size.
+    """
+
+    @checked
+    def __init__(
+        self,
+        label_spec: str | LabelSpec = 'occ3d',
+        min_depth: NonNegative = 1.0,
+        max_depth: Positive = 100.0,
+    ) -> None:
+        check_order(min_depth=min_depth, max_depth=max_depth)
+        self.spec = LabelSpec.named(label_spec)
+        self.min_depth = min_depth
+        self.max_depth = max_depth
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the maps."""
+        if 'rig' not in results:
+            raise ValueError(
+                'LidarSemantics needs LoadMultiViewImages before it'
+            )
+        rig = results['rig'][0]
+        returns = read_returns(results, results['raw_size'])
+        keep = (returns.depth >= self.min_depth) & (
+            returns.depth < self.max_depth
+        )
+        camera, depth = returns.camera[keep], returns.depth[keep]
+        # all of them are in the raw images, and so none in black padding
+        warp = rig.img_aug.numpy()[camera]
+        uv = np.einsum('pij,pj->pi', warp[:, :2, :2], returns.uv[keep])
+        uv += warp[:, :2, 2]
+        place, kept = nearest_in_images(camera, uv, depth, rig)
+        label = class_ids(self.spec)[returns.label[keep][kept]]
+        label = np.where(label < 0, self.spec.ignore, label).astype(np.uint8)
+        results['gt_depth'] = _depth_maps(place, depth[kept], rig)
+        results['gt_pixel_semantics'] = torch.from_numpy(
+            as_maps(place, label, self.spec.ignore, rig)
         )
         return results
+
+
+def _depth_maps(
+    place: np.ndarray, depth: np.ndarray, rig: CameraRig
+) -> Tensor:
+    """Depths (Q,) at pixels (Q,) as float32 images (N, H, W)."""
+    return torch.from_numpy(as_maps(place, depth, 0.0, rig)).float()
 
 
 def _in_raw_image(
@@ -93,15 +164,3 @@ def _in_raw_image(
     back = torch.linalg.inv(rig.img_aug)
     raw = uv @ back[:, :2, :2].transpose(-1, -2) + back[:, None, :2, 2]
     return ((raw >= 0) & (raw < raw.new_tensor(raw_size))).all(dim=-1)
-
-
-def _nearest(uv: Tensor, depth: Tensor, rig: CameraRig) -> Tensor:
-    """Smallest depth in each pixel, (H, W); uv (P, 2), depth (P,)."""
-    column, row = torch.floor(uv).long().unbind(dim=-1)
-    inside = (column >= 0) & (column < rig.width)
-    inside &= (row >= 0) & (row < rig.height)
-    pixel = (row * rig.width + column)[inside]
-    image = depth.new_full((rig.height * rig.width,), torch.inf)
-    image.scatter_reduce_(0, pixel, depth[inside], reduce='amin')
-    image[torch.isinf(image)] = 0
-    return image.view(rig.height, rig.width).float()

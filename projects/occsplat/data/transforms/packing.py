@@ -35,6 +35,7 @@ _FIELDS = (
     'gt_offsets',
     'gt_censored',
     'gt_depth',
+    'gt_pixel_semantics',
     'gt_boxes',
     'gt_box_labels',
     'gt_box_velocities',

@@ -15,13 +15,11 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from occsplat.structures.checks import NonNegative, Positive, checked
-from occsplat.data.errors import DataError
-from occsplat.data.label_files import absent
-from occsplat.data.pixel_files import SPEC as FILE_SPEC
-from occsplat.data.pixel_files import SweepPixels, read_packed, read_renderocc
+from occsplat.data.pixel_files import SweepPixels
 from occsplat.structures import LabelSpec, PixelLabels
 
 from .key_frames import key_frame, seen_from
+from .returns import class_ids, nearest_returns, read_returns
 
 #: metres around an annotated box that still belong to it: boxes are drawn
 #: by hand, and returns lie on the surface
@@ -88,7 +86,7 @@ class LoadPixelLabels(BaseTransform):
         self.max_depth = max_depth
         self.min_speed = min_speed
         self.renderocc_root = renderocc_root
-        self.ids = _ids(LabelSpec.named(label_spec), ignore_others)
+        self.ids = class_ids(LabelSpec.named(label_spec), ignore_others)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the pixels."""
@@ -123,7 +121,7 @@ class LoadPixelLabels(BaseTransform):
         size: tuple[int, int],
     ) -> tuple[np.ndarray, ...]:
         """index, depth, label and moving of frame m's pixels."""
-        pixels = self._read(record, raw_size)
+        pixels = read_returns(record, raw_size, self.renderocc_root)
         column, row = np.floor(pixels.uv * self.scale).astype(np.int64).T
         label = self.ids[pixels.label]
         keep = pixels.depth <= self.max_depth
@@ -131,9 +129,7 @@ class LoadPixelLabels(BaseTransform):
         keep &= (column < size[0]) & (row < size[1])
         keep = np.flatnonzero(keep)
         place = (pixels.camera * size[1] + row) * size[0] + column
-        keep = keep[np.lexsort((pixels.depth[keep], place[keep]))]
-        # in this order a pixel's first return is its nearest
-        keep = keep[np.unique(place[keep], return_index=True)[1]]
+        keep = keep[nearest_returns(place[keep], pixels.depth[keep])]
         # not before: what is left out still hides what is behind it
         keep = keep[label[keep] >= 0]
         index = np.stack(
@@ -147,35 +143,6 @@ class LoadPixelLabels(BaseTransform):
         )
         moving = self._moving(record, pixels, keep)
         return index, pixels.depth[keep], label[keep], moving
-
-    def _read(
-        self, record: dict[str, Any], raw_size: tuple[int, int]
-    ) -> SweepPixels:
-        if self.renderocc_root is not None:
-            return read_renderocc(
-                self.renderocc_root, record['img_paths'], raw_size
-            )
-        path = record['lidar2d_path']
-        if path is None:
-            raise FileNotFoundError(absent(record, 'lidar2d_path'))
-        pixels = read_packed(path)
-        # files hold all cameras of the entry, networks may use fewer
-        every, names = record['all_cameras'], record['cameras']
-        if len(pixels.sizes) != len(every):
-            raise DataError(
-                f'label file {path} was made for {len(pixels.sizes)} '
-                f'cameras, the info entry has {", ".join(every)}. Delete it '
-                'and run tools/create_data.py lidar2d again'
-            )
-        pixels = pixels.of_cameras([every.index(name) for name in names])
-        expected = [list(raw_size)] * len(names)
-        if pixels.sizes.tolist() != expected:
-            raise DataError(
-                f'label file {path} was made for images of (width, height) '
-                f'{pixels.sizes.tolist()}, those here are {expected}. Delete '
-                'it and run tools/create_data.py lidar2d again'
-            )
-        return pixels
 
     def _moving(
         self, record: dict[str, Any], pixels: SweepPixels, keep: np.ndarray
@@ -211,15 +178,6 @@ def _lidar_points(
         cam2lidar = np.linalg.inv(ref2cam @ record['lidar2ref'])
         points[mine] = local @ cam2lidar[:3, :3].T + cam2lidar[:3, 3]
     return points
-
-
-def _ids(spec: LabelSpec, ignore_others: bool) -> np.ndarray:
-    """Ids of a label set by those of the files; -1: left out."""
-    names = FILE_SPEC.classes[: FILE_SPEC.free]
-    ids = [spec.classes.index(n) if n in spec.classes else -1 for n in names]
-    if ignore_others:
-        ids[names.index('others')] = -1
-    return np.array(ids)
 
 
 def _inside(points: np.ndarray, box: np.ndarray) -> np.ndarray:

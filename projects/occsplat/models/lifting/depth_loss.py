@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from occsplat.ops import nearest_in_cells
+
 from .forward_projection import DepthBins
 
 
@@ -64,14 +66,4 @@ def pool_depth(
     Raises:
         ValueError: when the sizes do not divide.
     """
-    height, width = depth.shape[-2:]
-    if height % size[0] or width % size[1]:
-        raise ValueError(
-            f'a {height}x{width} depth map does not divide into '
-            f'{size[0]}x{size[1]} cells'
-        )
-    known = (depth >= bins.start) & (depth < bins.stop) & (depth > 0)
-    far = torch.where(known, depth, torch.inf)
-    cells = far.unflatten(-1, (size[1], -1)).unflatten(-3, (size[0], -1))
-    nearest = cells.amin(dim=(-3, -1))
-    return torch.where(nearest.isinf(), 0.0, nearest)
+    return nearest_in_cells(depth, size, bins.start, bins.stop)[0]

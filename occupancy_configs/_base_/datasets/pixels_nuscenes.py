@@ -1,0 +1,47 @@
+# What a pre-training reads of nuScenes: images 256x704, and depths and
+# classes of the pixels that LiDAR returns fall into. No voxel label is read.
+_base_ = ['./openocc_nuscenes.py']
+label_spec = 'openocc'
+image_size = (704, 256)  # network input, (width, height) in pixels
+
+train_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(
+        type='ImageAug',
+        size=image_size,
+        resize=(-0.06, 0.11),  # added to the resize factor
+        rotate=5.4,  # degrees, either way
+        flip=True,  # each image is mirrored with probability 1/2
+    ),
+    dict(
+        type='VolumeAug',  # for what the depth net knows of its cameras
+        rotate=22.5,  # degrees about z, either way
+        flip_x=0.5,  # probability
+        flip_y=0.5,
+    ),
+    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='PackOccInputs'),
+]
+test_pipeline = [
+    dict(type='LoadMultiViewImages'),
+    dict(type='ImageAug', size=image_size),
+    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='PackOccInputs'),
+]
+
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        pipeline=train_pipeline,
+        # nothing streams: every frame by itself, in random order
+        sequence_splits=100,
+    ),
+)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = [
+    dict(type='DepthMetric'),
+    dict(type='PixelIoUMetric', label_spec=label_spec),
+]
+test_evaluator = val_evaluator
