@@ -2,8 +2,8 @@
 _base_ = [
     '../_base_/datasets/pixels_minitown.py',
     '../_base_/models/fbocc_tiny.py',
-    '../_base_/runtime.py',
     '../_base_/schedules/pretrain_tiny.py',
+    '../_base_/runtime.py',
 ]
 
 model = dict(

@@ -118,6 +118,8 @@ def _argument(node: Any, name: str, resolve: Resolve) -> Any:
             parameters = inspect.signature(base.__init__).parameters
             if name in parameters:
                 return node.get(name, parameters[name].default)
+            if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
+                break  # what its bases take is not for the config to say
     return _MISSING
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from occsplat.ops import nearest_in_cells, read_pixels
-from occsplat.structures import LabelSpec
+from occsplat.structures import LabelSpec, same_shape
 
 from .count_metric import ratio
 from .voxel_counts import VoxelCounts, count_voxels
@@ -99,9 +99,11 @@ def count_depths(
         gt_depth (Tensor): metres, 0 for no return.
 
     Raises:
-        ValueError: when the cells do not divide the image.
+        ValueError: when shapes disagree or the cells do not divide the
+            image.
     """
     truth = _nearest(pred_depth, gt_depth)[0]
+    same_shape('pred_depth', pred_depth.shape, truth.shape)
     known = truth > 0
     truth, guess = truth[known], pred_depth.cpu()[known]
     edges = torch.tensor(DEPTH_EDGES[1:-1], dtype=truth.dtype)
@@ -137,6 +139,7 @@ def count_cells(
         ValueError: when shapes disagree, the cells do not divide the image,
             or an id is not in the label spec.
     """
+    same_shape('gt_pixel_semantics', gt_pixel_semantics.shape, gt_depth.shape)
     nearest, pixel = _nearest(pred_pixel_semantics, gt_depth)
     truth = read_pixels(gt_pixel_semantics.cpu(), pixel)
     return count_voxels(pred_pixel_semantics, truth, spec, nearest > 0)

@@ -59,8 +59,8 @@ class DepthMetric(CountMetric):
             gt_depth: metres, 0 for no return, (N, h, w).
 
         Raises:
-            ValueError: when a depth is no number or below 0, or the cells
-                do not divide the image.
+            ValueError: when a depth is no number or below 0, shapes
+                disagree, or the cells do not divide the image.
         """
         if token in self.frames:
             return

@@ -36,7 +36,10 @@ def require_finite(
             values of all losses.
     """
     require_finite_values(
-        {f'prediction.{name}': getattr(prediction, name) for name in PREDICTED},
+        {
+            f'prediction.{name}': getattr(prediction, name)
+            for name in PREDICTED
+        },
         losses,
     )
 

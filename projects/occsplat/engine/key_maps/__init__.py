@@ -11,7 +11,7 @@ documented and what is inferred, and enter both below. Configs then say
 ``init_cfg=dict(type='PublicWeights', checkpoint=..., key_map='<name>')``.
 """
 
-from . import eva02_det, intern_det, r50_depth, r50_imagenet, swin_imagenet
+from . import eva02_det, intern_det, r50_depth, swin_imagenet
 from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
 
 #: by the name that configs use
@@ -19,7 +19,6 @@ KEY_MAPS: dict[str, KeyMap] = {
     'eva02_det': eva02_det.eva02_det,
     'intern_det': intern_det.intern_det,
     'r50_depth': r50_depth.r50_depth,
-    'r50_imagenet': r50_imagenet.r50_imagenet,
     'swin_imagenet': swin_imagenet.swin_imagenet,
 }
 #: where each one's checkpoint is published
@@ -27,7 +26,6 @@ ADDRESSES: dict[str, str] = {
     'eva02_det': eva02_det.ADDRESS,
     'intern_det': intern_det.ADDRESS,
     'r50_depth': r50_depth.ADDRESS,
-    'r50_imagenet': r50_imagenet.ADDRESS,
     'swin_imagenet': swin_imagenet.ADDRESS,
 }
 
