@@ -34,6 +34,20 @@ def minitown_infos(minitown_root, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
+def other_minitown(tmp_path_factory):
+    """Another town with info files: 2 scenes x 2 key frames, same names."""
+    from occsplat.data.infos import create_infos
+    from occsplat.minitown import create_minitown
+
+    root = tmp_path_factory.mktemp('other_minitown')
+    create_minitown(
+        root, **{**MINITOWN, 'frames': 2, 'seed': 1}, progress=False
+    )
+    create_infos(root, 'v1.0-mini')
+    return root
+
+
+@pytest.fixture(scope='session')
 def minitown_lidar2d(minitown_infos, tmp_path_factory):
     """``minitown_infos``, linked, with 2D labels from LiDAR."""
     from occsplat.data.lidar2d import create_lidar2d

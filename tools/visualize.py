@@ -15,7 +15,7 @@ import copy
 import sys
 import time
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Collection, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -133,7 +133,9 @@ def build_split(cfg: Config, split: str) -> Any:
         raise ConfigError(f'config {cfg.filename} has no {name}')
     if split == 'train':
         dataset = copy.deepcopy(cfg.val_dataloader.dataset)
-        dataset.ann_file = cfg.train_dataloader.dataset.ann_file
+        trained = cfg.train_dataloader.dataset
+        dataset.data_root = trained.data_root
+        dataset.ann_file = trained.ann_file
     else:
         dataset = cfg[name].dataset
     with build_errors(cfg):
@@ -169,12 +171,15 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
     spec = LabelSpec.named(dataset.label_spec)
     paths: list[Path] = []
     scenes: dict[str, list[np.ndarray]] = {}
+    names: dict[str, str] = {}  # of scenes, by token
     for index in range(count):
         start = time.perf_counter()
         sample = predict(model, dataset[index])
         record = dataset.get_data_info(index)
         images, rig = raw_views(record, sample)
-        scene = sample.scene_name or sample.scene_token
+        if sample.scene_token not in names:
+            names[sample.scene_token] = _new_name(sample, scenes)
+        scene = names[sample.scene_token]
         number = len(scenes.setdefault(scene, []))
         sheet = sample_sheet(
             sample,
@@ -194,6 +199,12 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
             paths.append(write_gif(path, sheets, exact=spec.palette))
             print(paths[-1])
     return paths
+
+
+def _new_name(sample: OccDataSample, taken: Collection[str]) -> str:
+    """The name of a sample's scene, also if another town's has the same."""
+    name = sample.scene_name or sample.scene_token
+    return f'{name}_{sample.scene_token}' if name in taken else name
 
 
 def _shrink(sheet: np.ndarray) -> np.ndarray:

@@ -89,6 +89,72 @@ def test_sequences(tmp_path):
         dataset(tmp_path, sequence_splits=0)
 
 
+def write_towns(tmp_path):
+    """Two drives with the same scene name, of 3 and of 2 frames."""
+    roots = [tmp_path / 'one', tmp_path / 'two']
+    for root, scene, count in zip(roots, 'ab', (3, 2)):
+        infos = write_drive(root, ((scene, count),))
+        for info in infos:
+            info['scene_name'] = 'scene-0061'
+        write_infos(root, infos)
+    return roots
+
+
+def test_several_roots(tmp_path):
+    roots = write_towns(tmp_path)
+    points = dict(type='LoadLidarPoints')
+    towns = NuScenesOccDataset(roots, 'infos.json', extra_transforms=[points])
+    tokens = ['a-0', 'a-1', 'a-2', 'b-0', 'b-1']
+    assert [frame['token'] for frame in towns] == tokens
+    # a frame is what it is in a data set of its town alone
+    alone = dataset(roots[1], extra_transforms=[points])
+    for index in range(2):
+        here, there = towns[3 + index], alone[index]
+        assert here.pop('sample_idx') == 3 + index
+        assert there.pop('sample_idx') == index
+        assert here.pop('neighbour') and there.pop('neighbour')
+        assert here['img_paths'][0].startswith(str(roots[1]))
+        assert len(here['points']) == 500
+        np.testing.assert_equal(here, there)
+
+
+def test_streams_and_neighbours_stay_in_their_town(tmp_path):
+    towns = NuScenesOccDataset(
+        write_towns(tmp_path), 'infos.json', sequence_splits=1
+    )
+    assert towns.sequences() == [[0, 1, 2], [3, 4]]
+    last, first = towns.get_data_info(2), towns.get_data_info(3)
+    assert last['scene_name'] == first['scene_name']
+    assert last['neighbour'](-1)['token'] == 'a-1'
+    assert first['neighbour'](1)['token'] == 'b-1'
+    assert last['neighbour'](1) is None and first['neighbour'](-1) is None
+
+
+def test_indices_count_over_all_roots(tmp_path):
+    roots = write_towns(tmp_path)
+    some = NuScenesOccDataset(roots, 'infos.json', indices=[1, 4])
+    assert [frame['token'] for frame in some] == ['a-1', 'b-1']
+    with pytest.raises(ValueError, match='of the 5 key frames of .*one.*two'):
+        NuScenesOccDataset(roots, 'infos.json', indices=6)
+
+
+def test_roots_that_do_not_go_together(tmp_path):
+    one, two = write_towns(tmp_path)
+    (tmp_path / 'link').symlink_to(one)
+    twice = [one, two, tmp_path / 'link']
+    with pytest.raises(ValueError, match="'a-0' is both in .*one.*link"):
+        NuScenesOccDataset(twice, 'infos.json')
+    with pytest.raises(ValueError, match='data_root must name a folder'):
+        NuScenesOccDataset([], 'infos.json')
+    with pytest.raises(ValueError, match='data_root must be'):
+        NuScenesOccDataset([one, 3], 'infos.json')
+    with pytest.raises(FileNotFoundError, match='root .*nowhere.*--seed'):
+        NuScenesOccDataset([one, tmp_path / 'nowhere'], 'infos.json')
+    (two / 'infos.json').unlink()
+    with pytest.raises(FileNotFoundError, match=r'two.infos\.json does not'):
+        NuScenesOccDataset([one, two], 'infos.json')
+
+
 def test_ray_origins(tmp_path):
     write_drive(tmp_path, (('a', 25),), sensors=False)
     info = dataset(tmp_path).get_data_info(12)

@@ -16,7 +16,9 @@ model = dict(
 val_dataloader = {{_base_.test_dataloader}}
 train_dataloader = dict(
     dataset=dict(
-        type='NuScenesOccDataset', ann_file='occsplat_infos_train.pkl'
+        type='NuScenesOccDataset',
+        data_root='data/minitown',
+        ann_file='occsplat_infos_train.pkl',
     )
 )
 test_evaluator = [

@@ -53,10 +53,13 @@ def calibrate(tools, minitown_infos, checkpoint):
     def run(*arguments, options=()):
         seen = tools[2].OpaqueEchoModel.seen
         seen.clear()
-        root = f'val_dataloader.dataset.data_root={minitown_infos}'
         best = tools[0].main(
             [CONFIG, str(checkpoint), '--device', 'cpu', *arguments]
-            + ['--cfg-options', root, *options]
+            + ['--cfg-options', *options]
+            + [
+                f'{split}_dataloader.dataset.data_root={minitown_infos}'
+                for split in ('train', 'val')
+            ]
         )
         return best, list(seen)
 
@@ -216,7 +219,7 @@ def test_a_real_network(tools, minitown_infos, tmp_path, config, last):
         if last == 'semantic':
             head.density[-1].bias.fill_(1.0)
     torch.save(dict(state_dict=model.state_dict()), path)
-    root = f'val_dataloader.dataset.data_root={minitown_infos}'
+    root = f'data_root={minitown_infos}'
     arguments = ['--device', 'cpu', '--frames', '1', '--cfg-options', root]
     best = tools[0].main(
         [config, str(path), '--thresholds', '0.3', '0.9', *arguments]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted([*ROOT.glob('tools/*.sh'), ROOT / '.ci/run'])
@@ -210,6 +211,29 @@ def test_slurm_scripts_keep_the_usual_contract(shell, tmp_path):
     done = shell.run('slurm_train.sh', 'part', 'job', 'c.py', **variables)
     assert str(ROOT / 'tools/train.py') in done.stdout
     assert shell.run('slurm_train.sh', 'part').returncode == 1
+
+
+def test_make_towns_makes_them_one_by_one(shell):
+    assert shell.run('make_towns.sh', '0', '7').returncode == 0
+    town = 'data/minitown_town7'
+    assert [call[1:] for call in shell.calls()[3:]] == [
+        ['minitown', '--root', town, '--seed', '7'],
+        ['nuscenes', '--root', town, '--version', 'v1.0-mini'],
+        ['lidar2d', '--root', town, '--version', 'v1.0-mini'],
+    ]
+    first = shell.calls()[0]
+    assert first[1:] == ['minitown', '--root', 'data/minitown', '--seed', '0']
+
+
+def test_make_towns_makes_those_of_the_bench(shell):
+    assert shell.run('make_towns.sh').returncode == 0
+    made = {call[3] + '/' for call in shell.calls()}
+    towns = Config.fromfile(
+        ROOT / 'occupancy_configs/_base_/datasets/bench_towns.py'
+    )
+    trained = towns.train_towns.data_root
+    assert towns.val_town.data_root not in trained
+    assert made == {*trained, towns.val_town.data_root}
 
 
 def test_install_installs_once(copy):

@@ -136,6 +136,33 @@ def test_visualize_draws_frames_in_order_and_a_gif(
         assert gif.n_frames == 2
 
 
+def test_visualize_tells_towns_apart(
+    tools, checkpoint, minitown_infos, other_minitown, tmp_path
+):
+    """Scenes of all towns have the same names."""
+    town, other = (
+        load_plain(root / 'occsplat_infos_train.pkl')['data_list'][0]
+        for root in (minitown_infos, other_minitown)
+    )
+    assert town['scene_name'] == other['scene_name'] == 'scene-0061'
+    roots = f'[{minitown_infos},{other_minitown}]'
+    paths = tools['visualize'].main(
+        [str(CONFIG), checkpoint, '--out', str(tmp_path), '--device', 'cpu']
+        + ['--split', 'train', '--frames', '6', '--cfg-options']
+        + [f'train_dataloader.dataset.data_root={roots}']
+    )
+    second = f'scene-0061_{other["scene_token"]}'
+    assert [path.name for path in paths] == [
+        *(f'scene-0061_{k:03d}.png' for k in range(4)),
+        *(f'{second}_{k:03d}.png' for k in range(2)),
+        'scene-0061.gif',
+        f'{second}.gif',
+    ]
+    for path, frames in zip(paths[-2:], (4, 2)):
+        with Image.open(path) as gif:
+            assert gif.n_frames == frames
+
+
 def test_mistakes_end_with_one_line(tools, checkpoint, tmp_path):
     out = ['--out', str(tmp_path / 'out')]
     with pytest.raises(SystemExit, match='none.pth does not exist'):

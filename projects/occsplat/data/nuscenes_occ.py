@@ -13,6 +13,7 @@ from mmengine.dataset import BaseDataset
 from occsplat.structures.checks import Count, Natural, checked
 from occsplat.structures import LabelSpec
 
+from .errors import DataError
 from .frame_records import ray_origins
 from .info_files import load_infos, records_of
 from .layout import CAMERAS
@@ -24,9 +25,10 @@ class NuScenesOccDataset(BaseDataset):
     """Key frames of nuScenes in scene and time order.
 
     Args:
-        data_root (str): folder that holds ``samples/``, the labels and
-            the info files.
-        ann_file (str): info file, ``.pkl`` or ``.json``, relative to
+        data_root (str | sequence): folder that holds ``samples/``, the
+            labels and the info files; or several, whose scenes follow
+            each other. Scenes of two roots may have the same name.
+        ann_file (str): info file, ``.pkl`` or ``.json``, relative to each
             ``data_root`` or absolute. Pickles are read by an unpickler
             that admits plain data only.
         label_spec (str | LabelSpec): 'openocc', 'occ3d' or 'surroundocc'.
@@ -48,16 +50,17 @@ class NuScenesOccDataset(BaseDataset):
         **kwargs: further arguments of mmengine's BaseDataset.
 
     Raises:
-        FileNotFoundError: when the root or the info file is missing.
+        FileNotFoundError: when a root or an info file is missing.
         ValueError: when an argument is out of range.
-        DataError: when the info file is no info file, is empty, or an
-            entry can't be one; see ``frame_record``.
+        DataError: when an info file is no info file, is empty, or an
+            entry can't be one, see ``frame_record``; or when two of them
+            have a key frame in common.
     """
 
     @checked
     def __init__(
         self,
-        data_root: str | Path,
+        data_root: str | Path | Sequence[str | Path],
         ann_file: str | Path,
         label_spec: str | LabelSpec = 'openocc',
         pipeline: Sequence[Any] = (),
@@ -68,6 +71,10 @@ class NuScenesOccDataset(BaseDataset):
         indices: Count | Sequence[Natural] | None = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(data_root, (str, Path)):
+            data_root = [data_root]
+        if not data_root:
+            raise ValueError('data_root must name a folder, got none')
         self.label_spec = LabelSpec.named(label_spec)
         self.cameras = _checked_names(cameras)
         if sequence_splits is None:
@@ -85,7 +92,7 @@ class NuScenesOccDataset(BaseDataset):
                 classes=self.label_spec.classes,
                 palette=self.label_spec.palette,
             ),
-            data_root=data_root,
+            data_root=[str(root) for root in data_root],
             data_prefix={},
             pipeline=built,
             test_mode=test_mode,
@@ -102,17 +109,20 @@ class NuScenesOccDataset(BaseDataset):
             return super().__getitem__(idx)
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Records of all key frames, by scene and time."""
-        self._check_paths()
+        """Records of all key frames, by root, scene and time."""
+        files: dict[str, str] = {}  # by the key frames that they hold
         scenes: dict[str, list[dict[str, Any]]] = {}
-        for record in records_of(
-            load_infos(self.ann_file),
-            self.ann_file,
-            self.data_root,
-            self.label_spec.frame,
-            self.cameras,
-        ):
-            scenes.setdefault(record['scene_token'], []).append(record)
+        for root, file in zip(self.data_root, self.info_files):
+            for record in self._records(root, file):
+                token = record['token']
+                if token in files:
+                    raise DataError(
+                        f'key frame {token!r} is both in {files[token]} and '
+                        f'in {file}: the data roots must not have any in '
+                        'common'
+                    )
+                files[token] = file
+                scenes.setdefault(record['scene_token'], []).append(record)
         data_list = []
         for records in scenes.values():
             records.sort(key=lambda record: record['timestamp'])
@@ -127,7 +137,7 @@ class NuScenesOccDataset(BaseDataset):
             if count > len(data_list):  # mmengine takes what there is
                 raise DataError(
                     f'indices={wanted} of the {len(data_list)} key frames of '
-                    f'{self.ann_file}: there are not as many'
+                    f'{", ".join(self.info_files)}: there are not as many'
                 )
         return data_list
 
@@ -182,31 +192,39 @@ class NuScenesOccDataset(BaseDataset):
             if len(part)
         ]
 
-    def _check_paths(self) -> None:
-        if not Path(self.data_root).is_dir():
-            raise FileNotFoundError(
-                f'data root {self.data_root} does not exist: expected a '
-                'folder with samples/ and the info files. Link the data '
-                'set there, or make a synthetic one with\n    python '
-                f'tools/create_data.py minitown --root {self.data_root}'
-            )
-        if not Path(self.ann_file).is_file():
-            raise FileNotFoundError(
-                f'info file {self.ann_file} does not exist. Make it with'
-                f'\n    {self._command()}'
-            )
+    @property
+    def info_files(self) -> list[str]:
+        """The info file of each root."""
+        return [str(Path(root) / self.ann_file) for root in self.data_root]
 
-    def _command(self) -> str:
-        """What makes the info files of this root."""
+    def _join_prefix(self) -> None:
+        """Nothing: mmengine's knows of a single root, see info_files."""
+
+    def _records(self, root: str, file: str) -> list[dict[str, Any]]:
+        """The records of an info file, in its order."""
+        _check_paths(root, file)
+        return records_of(
+            load_infos(file), file, root, self.label_spec.frame, self.cameras
+        )
+
+
+def _check_paths(root: str, file: str) -> None:
+    """Raise unless a root and its info file exist, and say what makes them."""
+    if not Path(root).is_dir():
+        raise FileNotFoundError(
+            f'data root {root} does not exist: expected a folder with '
+            'samples/ and the info files. Link the data set there, or make '
+            'a synthetic one, with a seed that no other town has:\n    '
+            f'python tools/create_data.py minitown --root {root} --seed 0'
+        )
+    if not Path(file).is_file():
         versions = sorted(
-            path.name
-            for path in Path(self.data_root).glob('v1.0-*')
-            if path.is_dir()
+            path.name for path in Path(root).glob('v1.0-*') if path.is_dir()
         )
         version = versions[0] if versions else 'v1.0-trainval'
-        return (
-            f'python tools/create_data.py nuscenes --root {self.data_root} '
-            f'--version {version}'
+        raise FileNotFoundError(
+            f'info file {file} does not exist. Make it with\n    python '
+            f'tools/create_data.py nuscenes --root {root} --version {version}'
         )
 
 

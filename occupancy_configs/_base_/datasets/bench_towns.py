@@ -1,0 +1,13 @@
+# MiniTowns of the bench; `bash tools/make_towns.sh` makes them.
+train_towns = dict(
+    # roots; of each the eight scenes of its train split
+    data_root=[
+        'data/minitown/',
+        'data/minitown_town1/',
+        'data/minitown_town2/',
+    ]
+)
+val_town = dict(
+    data_root='data/minitown_town9/',  # a town that is never trained on
+    ann_file='occsplat_infos_train.pkl',  # its eight scenes; 'val' has two
+)
