@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
+
 from .errors import DataError
 from .pixel_files import SPEC
 from .tables import Tables

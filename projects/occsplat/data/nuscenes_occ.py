@@ -10,8 +10,8 @@ import numpy as np
 from mmdet3d.registry import DATASETS, TRANSFORMS
 from mmengine.dataset import BaseDataset
 
-from occsplat.structures.checks import Count, Natural, checked
 from occsplat.structures import LabelSpec
+from occsplat.structures.checks import Count, Natural, checked
 
 from .errors import DataError
 from .frame_records import ray_origins

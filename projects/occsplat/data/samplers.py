@@ -11,6 +11,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from occsplat.structures.checks import Count, checked
+
 from .sample_seed import SampleIndex
 
 

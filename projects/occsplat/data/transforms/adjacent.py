@@ -12,8 +12,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import Positive, checked
 from occsplat.structures import AdjacentFrames
+from occsplat.structures.checks import Positive, checked
 
 from .key_frames import key_frame, seen_from
 from .occ_labels import LoadOccLabels

@@ -11,8 +11,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import checked
 from occsplat.structures import LabelSpec
+from occsplat.structures.checks import checked
 
 
 @TRANSFORMS.register_module()

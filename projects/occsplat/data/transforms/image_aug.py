@@ -5,16 +5,16 @@ Shape letters: T frames, N cameras, H W image.
 
 from __future__ import annotations
 
-from occsplat.structures.checks import Count, NonNegative, Range, checked
-
 import math
-from typing import Any, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+
+from occsplat.structures.checks import Count, NonNegative, Range, checked
 
 
 @TRANSFORMS.register_module()

@@ -14,8 +14,13 @@ from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
 from occsplat.data.point_clouds import read_points
-from occsplat.structures.checks import NonNegative, Positive, check_order, checked
 from occsplat.structures import CameraRig, LabelSpec
+from occsplat.structures.checks import (
+    NonNegative,
+    Positive,
+    check_order,
+    checked,
+)
 
 from .returns import as_maps, class_ids, nearest_in_images, read_returns
 

@@ -13,10 +13,10 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from occsplat.data.calibration import check_image_size
-from occsplat.structures.checks import checked
 from occsplat.data.errors import DataError
 from occsplat.data.images import read_image
 from occsplat.structures import CameraRig
+from occsplat.structures.checks import checked
 
 from .key_frames import key_frame, ref2cam_of
 

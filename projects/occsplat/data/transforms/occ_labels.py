@@ -11,7 +11,6 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import checked
 from occsplat.data.label_files import (
     absent,
     checked_flow,
@@ -21,6 +20,7 @@ from occsplat.data.label_files import (
     read_sparse,
 )
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
+from occsplat.structures.checks import checked
 
 
 @TRANSFORMS.register_module()

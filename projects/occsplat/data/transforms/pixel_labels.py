@@ -6,7 +6,6 @@ Shape letters: M frames, N cameras, P labelled pixels, J boxes.
 from __future__ import annotations
 
 from pathlib import Path
-
 from typing import Any, Sequence
 
 import numpy as np
@@ -14,9 +13,9 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import NonNegative, Positive, checked
 from occsplat.data.pixel_files import SweepPixels
 from occsplat.structures import LabelSpec, PixelLabels
+from occsplat.structures.checks import NonNegative, Positive, checked
 
 from .key_frames import key_frame, seen_from
 from .returns import class_ids, nearest_returns, read_returns

@@ -12,8 +12,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import Positive, checked
 from occsplat.structures import CameraRig
+from occsplat.structures.checks import Positive, checked
 
 from .key_frames import key_frame, ref2cam_of
 

@@ -13,8 +13,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.structures.checks import Count, Positive, checked
 from occsplat.ops import known_run_lengths, run_lengths
+from occsplat.structures.checks import Count, Positive, checked
 
 from .volume_aug import fold
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Annotated, Any, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,18 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
-from occsplat.structures.checks import Ascending, Fraction, NonNegative, Positive, checked
 from occsplat.structures import (
     AdjacentFrames,
     CameraRig,
     PixelLabels,
     VoxelGrid,
+)
+from occsplat.structures.checks import (
+    Ascending,
+    Fraction,
+    NonNegative,
+    Positive,
+    checked,
 )
 
 
