@@ -34,7 +34,7 @@ def add_minitown(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         '--frames',
         type=whole(2, 20),
-        default=16,
+        default=20,
         help='key frames per scene, 2 to 20',
     )
     parser.add_argument(

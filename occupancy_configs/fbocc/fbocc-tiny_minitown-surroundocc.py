@@ -6,11 +6,14 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-# half the labels' resolution
-volume_grid = dict(range=(-50, -50, -5, 50, 50, 3), shape=(50, 50, 4))
-
 model = dict(
-    lifter=dict(grid=volume_grid),
-    history=dict(grid=volume_grid),
-    occ_head=dict(label_spec='surroundocc', with_flow=False),
+    lifter=dict(grid={{_base_.label_grid}}),
+    history=dict(grid={{_base_.label_grid}}),
+    occ_head=dict(
+        label_spec='surroundocc',
+        with_flow=False,
+        class_counts={{_base_.class_counts}},
+    ),
 )
+# depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
+load_from = '{{ fileDirname }}/../pretrain/depth-semantics_fbocc-tiny_minitown.safetensors'

@@ -5,3 +5,7 @@ _base_ = [
     '../_base_/schedules/tiny.py',
     '../_base_/runtime.py',
 ]
+
+model = dict(occ_head=dict(class_counts={{_base_.class_counts}}))
+# depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
+load_from = '{{ fileDirname }}/../pretrain/depth-semantics_fbocc-tiny_minitown.safetensors'

@@ -5,7 +5,7 @@ _base_ = ['../fbocc/fbocc-tiny_minitown.py']
 model = dict(
     occ_head=dict(
         # no loss in 3D; the flow loss stays
-        loss_weights=dict(focal=0.0, sem_scal=0.0, geo_scal=0.0, lovasz=0.0),
+        loss_weights=dict(lovasz=0.0, cross_entropy=0.0),
         opacity_threshold=0.1,  # 1 - p(free) from which a voxel is something
     ),
     render_heads=[

@@ -1,4 +1,6 @@
-# Depth and semantics for the image encoder of the small FB-Occ.
+# Depth and semantics for the image encoder of the small FB-Occ, learned in
+# three towns that no detector is trained on or scored on. They are made by
+#   bash tools/make_towns.sh 0 1 2 3
 _base_ = [
     '../_base_/datasets/pixels_minitown.py',
     '../_base_/models/fbocc_tiny.py',
@@ -6,6 +8,9 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
+train_dataloader = dict(
+    dataset=dict(data_root=[f'data/minitown_town{n}/' for n in (1, 2, 3)])
+)
 model = dict(
     _delete_=True,
     type='DepthSemanticPretraining',

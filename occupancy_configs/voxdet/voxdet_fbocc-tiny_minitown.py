@@ -15,14 +15,14 @@ model = dict(
     offset_head=dict(
         encoder=dict(
             type='SpatiallyDecoupledEncoder',
-            channels=32,
-            in_levels=3,
+            channels=24,
+            in_levels=1,  # of the host
             num_levels=3,
             norm_cfg={{_base_.norm}},
         ),
         aggregation=dict(
             type='InstanceAggregation',
-            in_channels=32,
+            in_channels=24,
             channels=16,
             num_layers=4,
             norm_cfg={{_base_.norm}},
@@ -31,11 +31,14 @@ model = dict(
             type='OccHead',
             label_spec='openocc',
             num_levels=1,
-            in_channels=32,
+            in_channels={{_base_.volume_channels}},
             channels=16,
-            upsample=2,  # from 1.6 m to the labels' 0.8 m
+            upsample=1,
+            level_kernel=1,
             with_flow=False,
-            loss_weights=dict(sem_scal=0.3),  # as in the host's head
+            # both as in the host's head
+            class_counts={{_base_.class_counts}},
+            loss_weights={{_base_.model.occ_head.loss_weights}},
             norm_cfg={{_base_.norm}},
         ),
     ),

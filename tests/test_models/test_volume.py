@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from mmdet3d.registry import MODELS
 
 from occsplat.models.volume import (
-    BEVEncoder,
     FPN3D,
     LSSFPN3D,
+    BEVEncoder,
     ResNet3D,
     VolumeEncoder,
 )

@@ -3,8 +3,8 @@ train_towns = dict(
     # roots; of each the eight scenes of its train split
     data_root=[
         'data/minitown/',
-        'data/minitown_town1/',
-        'data/minitown_town2/',
+        'data/minitown_town4/',
+        'data/minitown_town5/',
     ]
 )
 val_town = dict(

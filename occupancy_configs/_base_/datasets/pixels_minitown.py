@@ -2,7 +2,7 @@
 # of the pixels that LiDAR returns fall into. No voxel label is read.
 _base_ = ['./openocc_minitown.py']
 label_spec = 'openocc'
-image_size = (256, 96)  # network input, (width, height) in pixels
+image_size = (384, 144)  # network input, (width, height) in pixels
 
 train_pipeline = [
     dict(type='LoadMultiViewImages'),

@@ -2,7 +2,7 @@
 data_root = 'data/minitown/'
 label_spec = 'surroundocc'
 label_grid = dict(range=(-50, -50, -5, 50, 50, 3), shape=(100, 100, 8))
-image_size = (256, 96)  # network input, (width, height) in pixels
+image_size = (384, 144)  # network input, (width, height) in pixels
 
 train_pipeline = [
     dict(type='LoadMultiViewImages'),

@@ -1,9 +1,9 @@
 # Minutes on two CPU cores: steps of one sample, that is six images.
 _base_ = ['./tiny.py']
-max_epochs = 12
+max_epochs = 12  # of some 500 samples
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=30),
     dict(

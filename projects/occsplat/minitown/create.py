@@ -29,7 +29,7 @@ from .world import MAX_FRAMES, SCENES
 def create_minitown(
     root: str | Path,
     scenes: int = 10,
-    frames: int = 16,
+    frames: int = 20,
     image_size: tuple[int, int] = (800, 450),
     seed: int = 0,
     workers: int = 1,

@@ -37,9 +37,9 @@ from occsplat.structures import (
 from occsplat.structures.checks import Count, NonNegative, checked
 
 from ..losses import (
+    balanced_class_weights,
     flow_l1_loss,
     geo_scal_loss,
-    balanced_class_weights,
     log_count_weights,
     lovasz_softmax_loss,
     radial_focal_loss,
