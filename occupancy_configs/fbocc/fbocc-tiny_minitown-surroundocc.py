@@ -12,7 +12,6 @@ model = dict(
     occ_head=dict(
         label_spec='surroundocc',
         with_flow=False,
-        class_counts={{_base_.class_counts}},
     ),
 )
 # depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py

@@ -3,26 +3,6 @@ data_root = 'data/minitown/'
 label_spec = 'openocc'
 label_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 image_size = (384, 144)  # network input, (width, height) in pixels
-# voxels of each class in the training split
-class_counts = (
-    134833,  # car
-    11390,
-    26976,
-    26703,
-    5770,
-    401,  # bicycle
-    1719,
-    1607,
-    210,
-    2386,
-    408981,  # driveable surface
-    202587,
-    187246,
-    431120,
-    775606,
-    171671,
-    7850794,  # free
-)
 
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
