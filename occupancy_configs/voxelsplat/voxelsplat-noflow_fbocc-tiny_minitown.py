@@ -4,7 +4,6 @@ _base_ = ['voxelsplat-adjacent_fbocc-tiny_minitown.py']
 
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
-    dict(type='LoadLidarPoints'),
     dict(
         type='LoadOccLabels',
         label_spec={{_base_.label_spec}},
@@ -22,7 +21,6 @@ train_pipeline = [
         rotate=10.0,  # degrees about z, either way
         flip_y=0.5,  # probability
     ),
-    dict(type='LidarDepth'),
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),

@@ -6,7 +6,6 @@ image_size = (384, 144)  # network input, (width, height) in pixels
 
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
-    dict(type='LoadLidarPoints'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
     dict(
         type='ImageAug',
@@ -19,7 +18,6 @@ train_pipeline = [
         rotate=10.0,  # degrees about z, either way
         flip_y=0.5,  # probability
     ),
-    dict(type='LidarDepth'),
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),

@@ -1,6 +1,7 @@
 # A small FB-Occ for MiniTown and two CPU cores. The parts are FB-Occ's, with
 # few channels, but for what a short training needs:
-# - depths and classes are learned in a pre-training, see ../../pretrain;
+# - depths and classes are learned in a pre-training, see ../../pretrain, and
+#   then only read;
 # - the lifted volume holds means, not sums, and no backward projection is
 #   added, whose queries are alike in all frames;
 # - a 2D network over bird's-eye views stands in for the 3D one;
@@ -12,6 +13,7 @@ norm = dict(type='GN', num_groups=4)
 
 model = dict(
     type='OccDetector',
+    frozen=('img_backbone', 'img_neck', 'lifter'),
     data_preprocessor=dict(type='OccDataPreprocessor'),
     img_backbone=dict(
         type='mmdet.ResNet',
@@ -36,7 +38,7 @@ model = dict(
         mid_channels=64,  # width of the depth net
         depth_bins=dict(start=2.0, stop=42.0, step=1.0),  # metres
         pooling='mean',
-        depth_weight=1.0,
+        depth_weight=0,  # learned before
         norm_cfg=norm,
     ),
     history=dict(

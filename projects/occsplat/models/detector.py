@@ -51,12 +51,17 @@ class OccDetector(BaseModel):
         render_heads (sequence of dict): train-only losses on renders of
             the prediction. They change neither the state dict of the
             rest nor one bit of what is predicted.
+        frozen (sequence of str): modules that have learned before and are
+            only read, such as 'img_backbone': no gradient, evaluation
+            mode. A short training learns more from more samples than from
+            finer features.
         data_preprocessor (dict, optional): see OccDataPreprocessor.
         init_cfg (dict, optional): as in mmengine.
 
     Raises:
         ValueError: when the lifter matches frames and the backbone's
-            outputs do not start with its first stage.
+            outputs do not start with its first stage, or ``frozen`` names
+            no module.
     """
 
     @checked
@@ -70,6 +75,7 @@ class OccDetector(BaseModel):
         volume_encoder: dict | None = None,
         offset_head: dict | None = None,
         render_heads: Sequence[dict] = (),
+        frozen: Sequence[str] = (),
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -93,6 +99,22 @@ class OccDetector(BaseModel):
             self.offset_head = _build_optional(offset_head)
         with torch.random.fork_rng(devices=[]):
             self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
+        self.frozen = tuple(frozen)
+        for name in self.frozen:
+            if not isinstance(getattr(self, name, None), nn.Module):
+                there = [key for key, _ in self.named_children()]
+                raise ValueError(
+                    f'frozen names no module of the detector: {name!r}, '
+                    f'expected some of {there}'
+                )
+            getattr(self, name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> OccDetector:
+        """Switch mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            getattr(self, name).eval()
+        return self
 
     def set_warmup(self, warmup: bool) -> None:
         """Enter or leave the warm-up stage of training.

@@ -194,18 +194,37 @@ def pool_labels(
     out = np.where(ignored, spec.ignore, spec.free).astype(np.uint8)
     # few voxels are occupied: only they are worth a vote
     occupied = solid.any(axis=-1)
-    votes = np.stack(
-        [(children[occupied] == i).sum(axis=-1) for i in spec.occupied], -1
-    )
-    out[occupied] = np.asarray(spec.occupied)[votes.argmax(axis=-1)]
+    voters = children[occupied]
+    ballot = np.arange(len(voters))[:, None] * 256 + voters
+    votes = np.bincount(ballot[solid[occupied]], minlength=len(voters) * 256)
+    out[occupied] = votes.reshape(-1, 256).argmax(axis=-1)
     if flow is not None:
-        winners = (children == out[..., None])[..., None]  # (X, Y, Z, S, 1)
-        total = (_children(flow, stride) * winners).sum(axis=3)
-        flow = total / np.maximum(winners.sum(axis=3), 1)
-        flow = flow.astype(np.float32)
+        flow = _pool_flow(flow, children, out, stride)
     if visible is not None:
         visible = _children(visible, stride).any(axis=-1)
     return out, flow, visible
+
+
+def _pool_flow(
+    flow: np.ndarray,
+    children: np.ndarray,
+    labels: np.ndarray,
+    stride: tuple[int, int, int],
+) -> np.ndarray:
+    """Mean flow of the children that have their parent's class."""
+    # next to nothing moves: only there is a mean worth its time
+    moving = (flow[..., 0] != 0) | (flow[..., 1] != 0)
+    moves = _children(moving, stride).any(axis=-1)
+    x, y, z = np.nonzero(moves)
+    blocks = flow.reshape(
+        *(n for pair in zip(labels.shape, stride) for n in pair), 2
+    )
+    vectors = blocks[x, :, y, :, z].reshape(len(x), -1, 2)  # (n, S, 2)
+    winners = (children[moves] == labels[moves][:, None])[..., None]
+    total = (vectors * winners).sum(axis=1)
+    pooled = np.zeros((*labels.shape, 2), np.float32)
+    pooled[moves] = total / np.maximum(winners.sum(axis=1), 1)
+    return pooled
 
 
 def _children(volume: np.ndarray, stride: tuple[int, int, int]) -> np.ndarray:

@@ -173,7 +173,9 @@ class OccHead(nn.Module):
             'class_weight', log_count_weights(counts), persistent=False
         )
         self.register_buffer(
-            'balance', balanced_class_weights(counts), persistent=False
+            'balance',
+            balanced_class_weights(counts, spec.free),
+            persistent=False,
         )
 
     def _start_from(self, counts: Sequence[int]) -> None:

@@ -46,7 +46,8 @@ class FBOccLifter(nn.Module):
             leaves the forward projection alone.
         pooling (str): 'sum' as published, or 'mean'. In a short training
             from scratch a sum teaches next to nothing about the images.
-        depth_weight (float): weight of the depth loss.
+        depth_weight (float): weight of the depth loss; with 0 it is not
+            computed, and no depth target is needed.
         norm_cfg (dict, optional): normalisation in the depth net,
             BatchNorm by default.
         with_cp (bool): recompute the depth branch in the backward pass,
@@ -145,10 +146,12 @@ class FBOccLifter(nn.Module):
                 LiDAR returned nothing.
 
         Returns:
-            dict: loss_depth.
+            dict: loss_depth, where it has a weight.
 
         Raises:
-            ValueError: when the batch has no depth target.
+            ValueError: when the batch lacks a depth target that is needed.
         """
+        if not self.depth_weight:
+            return {}
         loss = depth_loss(logits, batch.gt_depth, self.bins)
         return dict(loss_depth=self.depth_weight * loss)
