@@ -17,6 +17,7 @@ from .image_counts import ImageCounts, count_pixels, render_occ
 from .image_metric import ImageMetric
 from .instance_counts import InstanceCounts, count_instances
 from .instance_metric import InstanceMetric
+from .metric_directions import DIRECTIONS_OF_METRICS, metric_direction
 from .metric_files import write_frame_table, write_metrics
 from .occ_iou_metric import OccIoUMetric
 from .offset_counts import DIRECTIONS, OffsetCounts, count_offsets, run_offsets
@@ -59,6 +60,7 @@ __all__ = [
     'CHALLENGE_INFO',
     'VALIDATION_THRESHOLDS',
     'DIRECTIONS',
+    'DIRECTIONS_OF_METRICS',
     'VOLUME_FILE',
     'BEVIoUMetric',
     'BoundaryIoUMetric',
@@ -106,6 +108,7 @@ __all__ = [
     'exit_depth',
     'from_arrays',
     'lidar_rays',
+    'metric_direction',
     'near_boundary',
     'pixel_rays',
     'pooled',

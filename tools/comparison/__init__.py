@@ -1,0 +1,1 @@
+"""The parts of compare_methods.py: rows, runs, jobs, statistics, page."""
