@@ -133,7 +133,7 @@ def side_by_side(
 
 def _failure(job: _Job) -> str:
     return (
-        f'{job.command.title} failed with status {job.child.returncode}: '
+        f'{job.command.title}, failed with status {job.child.returncode}: '
         f'see {job.command.log}'
     )
 
