@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from occsplat.engine import ConfigError
+from occsplat.engine import ConfigError, load_config
 
 ROOT = Path(__file__).parents[2]
 HOST = "dict(name='host', config='c.py')"
@@ -167,3 +167,18 @@ def test_inference_goes_without_render_heads(runs):
     assert runs.count_parameters(model) == dict(training=8, inference=8)
     model.render_heads = nn.ModuleList([nn.Linear(4, 1), nn.Linear(1, 1)])
     assert runs.count_parameters(model) == dict(training=15, inference=8)
+
+
+def test_the_example_of_the_documents(read, tool):
+    """Can be read, and its configs and options exist."""
+    text = (ROOT / 'docs' / 'bench.md').read_text()
+    rows = read(text.partition('```python\n')[2].partition('```')[0])
+    assert {row.baseline for row in rows} == {None, 'host'}
+    configs = ROOT / 'occupancy_configs'
+    for row in rows:
+        path = configs.joinpath(*Path(row.config).parts[-2:])
+        cfg = load_config(path, tool.parse_options(row.options))
+        if row.name == 'host-long':
+            assert cfg.train_cfg.max_epochs == 10
+        if row.name == 'voxelsplat':
+            assert cfg.model.render_heads[0].num_samples == 6000

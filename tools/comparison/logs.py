@@ -63,7 +63,7 @@ def shared_losses(logs: Sequence[Log]) -> list[str]:
         }
         for log in logs
     ]
-    return sorted(set.intersection(*terms)) if any(terms) else ['loss']
+    return sorted(set.intersection(*terms)) or ['loss']
 
 
 def loss_curve(log: Log, terms: Sequence[str]) -> Curve:
