@@ -173,6 +173,33 @@ def test_finished_runs_are_not_repeated(compare, children, tmp_path):
     ]  # fmt: skip
 
 
+def test_the_code_of_a_run_is_noted(
+    tool, compare, children, tmp_path, monkeypatch
+):
+    """That which ran it, not that which planned it."""
+    monkeypatch.setattr(tool, 'commit', lambda: 'first')
+    children.failing = 'test.py'
+    with pytest.raises(SystemExit, match='2 of 2 runs failed'):
+        compare()
+    # one of them, as if the first call had not come so far
+    for name in ('train.log', 'test.log', 'epoch_2.pth'):
+        (tmp_path / 'runs' / 'method_seed0' / name).unlink()
+    children.failing = ''
+    monkeypatch.setattr(tool, 'commit', lambda: 'second')
+    lines = compare()
+    commits = {
+        name: json.loads((tmp_path / 'runs' / name / 'run.json').read_text())
+        for name in ('baseline_seed0', 'method_seed0')
+    }
+    assert commits['baseline_seed0']['commit'] == 'first; second'
+    assert commits['method_seed0']['commit'] == 'second'
+    assert 'Commit: first; second.' in lines[2]
+    assert 'The runs are of different code.' in lines[2]
+    # what is done stays as it is
+    monkeypatch.setattr(tool, 'commit', lambda: 'third')
+    assert compare()[2] == lines[2]
+
+
 def test_thresholds_are_set_between_training_and_test(
     tool, jobs, children, monkeypatch, tmp_path
 ):

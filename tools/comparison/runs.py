@@ -28,6 +28,8 @@ TOOLS = Path(__file__).resolve().parents[1]
 #: what a folder was made from: config, machine, commit, parameters
 RECORD = 'run.json'
 METRICS_FILE = 'metrics.json'
+#: between the values of a record, such as two commits
+AND = '; '
 
 Scores = Mapping[str, float]
 
@@ -99,7 +101,7 @@ def plan_runs(
     ]
 
 
-def prepare(run: Run, about: Mapping[str, Any]) -> None:
+def prepare(run: Run, about: Mapping[str, str]) -> None:
     """Make the run's folder, or see that it belongs to this very run.
 
     A new run's network is built once, to count its parameters, and so that
@@ -107,7 +109,8 @@ def prepare(run: Run, about: Mapping[str, Any]) -> None:
 
     Args:
         run: the run.
-        about: further entries of the record, such as the machine.
+        about: further entries of the record, such as the commit. A run
+            that goes on keeps those that it has been started with, too.
 
     Raises:
         ConfigError: when the folder is that of another config or seed, or
@@ -119,12 +122,18 @@ def prepare(run: Run, about: Mapping[str, Any]) -> None:
     path = run.folder / RECORD
     advice = f'delete {run.folder} or name another --work-dir'
     if path.is_file():
-        found = read_json(path)['config']
-        if found != content:
+        record = read_json(path)
+        if record['config'] != content:
             raise ConfigError(
                 f'{run.folder} is a run of another config, which differs in '
-                f'{first_difference(found, content)}: {advice}'
+                f'{first_difference(record["config"], content)}: {advice}'
             )
+        if run.done:
+            return
+        started = (run.folder / 'train.log').is_file()
+        for key, value in about.items():
+            before = record.get(key, 'unknown').split(AND) if started else []
+            record[key] = AND.join(dict.fromkeys([*before, value]))
     elif run.folder.is_dir() and any(run.folder.iterdir()):
         raise ConfigError(f'{run.folder} has files but no {RECORD}: {advice}')
     else:
@@ -133,7 +142,7 @@ def prepare(run: Run, about: Mapping[str, Any]) -> None:
         record = dict(
             config=content, parameters=count_parameters(model), **about
         )
-        write_text(path, json.dumps(record, indent=2) + '\n')
+    write_text(path, json.dumps(record, indent=2) + '\n')
 
 
 def count_parameters(model: torch.nn.Module) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Mapping, Sequence
 from .logs import Log, read_log
 from .results import Contrast, Results, choose_metrics, contrast_rows, gather
 from .rows import Row
-from .runs import METRICS_FILE, RECORD, Run, read_record
+from .runs import AND, METRICS_FILE, RECORD, Run, read_record
 from .tables import Table, contrast_table, count_seeds
 
 
@@ -100,11 +100,15 @@ class State:
         lines = []
         if len({run.seed for run in self.done}) == 1:
             lines.append('With one seed, any difference can be chance.')
-        if len({record.get('commit') for record in self.records}) > 1:
+        if AND in _listed(self.records, 'commit'):
             lines.append('The runs are of different code.')
         return ' '.join(lines)
 
 
 def _listed(records: Sequence[Mapping], key: str) -> str:
-    found = {record.get(key, 'unknown') for record in records}
-    return '; '.join(sorted(found))
+    found = {
+        value
+        for record in records
+        for value in record.get(key, 'unknown').split(AND)
+    }
+    return AND.join(sorted(found))
