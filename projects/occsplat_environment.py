@@ -28,6 +28,7 @@ PACKAGES = (
     'mmdet3d',
     'nuscenes',
     'lyft_dataset_sdk',
+    'safetensors',
 )
 
 

@@ -65,7 +65,8 @@ install_all() {
     local stamp="$ENV_DIR/.occsplat" wanted mm skip='^$'
     wanted="$(fingerprint requirements.txt requirements-mm.txt setup.py)"
     if installed "$stamp" "$wanted" torch torchvision numba cv2 mmengine \
-            mmcv mmdet mmdet3d nuscenes lyft_dataset_sdk occsplat; then
+            mmcv mmdet mmdet3d nuscenes lyft_dataset_sdk \
+            safetensors occsplat; then
         echo "OccSplat is installed in $ENV_DIR"
         return
     fi

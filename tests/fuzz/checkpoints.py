@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import mutate
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save
 from torch import nn
 
 from occsplat.engine.checkpoint import load_model_weights, read_checkpoint
@@ -80,6 +82,15 @@ def cases(folder: Path, rng: random.Random, canary: Path) -> Iterator[Case]:
     yield 'absent', lambda: read_checkpoint(folder / 'none.pth'), True
     for name, raw in mutate.damaged(good, rng, 40):
         yield name, read(raw), name.startswith('cut')
+    # its header of text, then the whole file
+    plain = save(nn.Linear(4, 3).state_dict(), dict(occsplat='{"epoch": 3}'))
+    (length,) = struct.unpack('<Q', plain[:8])
+    for name, raw in mutate.damaged(plain, rng, 40):
+        yield f'safetensors: {name}', read(raw), name.startswith('cut')
+    for name, raw in mutate.damaged(plain[8 : 8 + length], rng, 60):
+        size = struct.pack('<Q', len(raw))
+        whole_again = size + raw + plain[8 + length :]
+        yield f'header: {name}', read(whole_again), name.startswith('cut')
     with zipfile.ZipFile(io.BytesIO(good)) as archive:
         (inner,) = (n for n in archive.namelist() if n.endswith('data.pkl'))
         pickled = archive.read(inner)

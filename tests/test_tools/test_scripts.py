@@ -107,7 +107,7 @@ def test_a_checkout_with_crlf_leaves_scripts_alone(script):
 
 
 def test_pictures_and_arrays_are_binary_to_git():
-    wanted = dict.fromkeys(('png', 'npz', 'npy', 'pth', 'jpg', 'pkl'))
+    wanted = ('png', 'npz', 'npy', 'pth', 'jpg', 'pkl', 'safetensors')
     lines = (ROOT / '.gitattributes').read_text().splitlines()
     assert '* text=auto eol=lf' in lines
     assert {f'*.{name} binary' for name in wanted} <= set(lines)

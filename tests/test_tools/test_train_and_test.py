@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from occsplat.engine import read_weights, write_safetensors
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 CONFIG = str(HERE / 'toy_config.py')
@@ -95,6 +97,27 @@ def test_resume_needs_the_state_of_the_optimizer(tools, tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'weights.pth')
     with pytest.raises(SystemExit, match='no state of the optimizer'):
         tools[0].main([CONFIG, '--resume', str(tmp_path / 'weights.pth')])
+
+
+def test_safetensors_are_a_checkpoint_like_others(tools, trained, tmp_path):
+    train, test = tools
+    checkpoint = trained / 'epoch_2.pth'
+    weights = read_weights(checkpoint)['state_dict']
+    path = tmp_path / 'a.safetensors'
+    write_safetensors(path, weights, {})
+    place = ['--work-dir', str(tmp_path / 'other'), '--cfg-options']
+    with pytest.raises(SystemExit, match=r'a\.safetensors has weights alone'):
+        train.main([CONFIG, '--resume', str(path)])
+    of_it, of_both = (
+        test.main([CONFIG, str(p), *place, name(tmp_path, p.suffix)])
+        for p in (path, checkpoint)
+    )
+    assert of_it['error'] == of_both['error']
+    # from there on; a step of nothing leaves the weights
+    options = [f'load_from={path}', 'optim_wrapper.optimizer.lr=0.0']
+    train.main([CONFIG, *place, *options, name(tmp_path, 'from')])
+    after = read_weights(tmp_path / 'other' / 'epoch_2.pth')['state_dict']
+    assert all(torch.equal(after[key], weights[key]) for key in weights)
 
 
 class MakeFolder:

@@ -1,6 +1,7 @@
 """What drives a run: runner, hooks, checks, checkpoints."""
 
 from .checkpoint import (
+    TRAIN_ONLY,
     latest_checkpoint,
     load_model_weights,
     read_checkpoint,
@@ -19,6 +20,8 @@ from .pretrained import Pretrained
 from .public_weights import PublicWeights
 from .resume_point_hook import ResumePointHook
 from .runner import OccRunner
+from .safetensors_files import SUFFIX as SAFETENSORS
+from .safetensors_files import write_safetensors
 from .sample_sheet_hook import SampleSheetHook
 from .save_boxes_hook import SaveBoxesHook
 from .save_predictions_hook import SavePredictionsHook
@@ -39,9 +42,11 @@ __all__ = [
     'PublicWeights',
     'ResumableTrainLoop',
     'ResumePointHook',
+    'SAFETENSORS',
     'SampleSheetHook',
     'SaveBoxesHook',
     'SavePredictionsHook',
+    'TRAIN_ONLY',
     'WarmupSwitchHook',
     'add_cfg_options',
     'build_errors',
@@ -62,4 +67,5 @@ __all__ = [
     'threshold_meta',
     'update_meta',
     'user_errors',
+    'write_safetensors',
 ]

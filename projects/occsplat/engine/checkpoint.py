@@ -15,13 +15,14 @@ from occsplat.structures import whole_file
 
 from .errors import CheckpointError
 from .opacity_threshold import apply_threshold, stored_threshold
-from .weight_files import read_torch_file
+from .safetensors_files import is_safetensors, write_safetensors
+from .weight_files import read_weight_file
 from .weight_fit import check_fit, tell_not_finite
 from .weight_sources import local_file
 
-# Render heads work in training alone: a method's checkpoint fits its
-# baseline's config, and the other way round.
-_TRAIN_ONLY = 'render_heads.'
+#: Render heads work in training alone: a method's checkpoint fits its
+#: baseline's config, and the other way round.
+TRAIN_ONLY = 'render_heads.'
 #: where files have their weights, if not at the top
 _LAYOUTS = ('state_dict', 'model', 'model_state_dict', 'module', 'net')
 #: what is around a model while it is trained
@@ -59,7 +60,7 @@ def load_model_weights(
     checkpoint = read_weights(path)
     state, meta = checkpoint['state_dict'], checkpoint['meta']
     own = model.state_dict()
-    check_fit(own, state, path, optional=_TRAIN_ONLY)
+    check_fit(own, state, path, optional=TRAIN_ONLY)
     stored_threshold(meta, path)
     tell_not_finite(state, path)
     model.load_state_dict({k: state[k] for k in own if k in state}, False)
@@ -77,7 +78,7 @@ def read_checkpoint(name: str | Path) -> dict[str, Any]:
         CheckpointError: when the file is missing, damaged, or holds
             anything that could run code while being loaded.
     """
-    content = read_torch_file(local_file(name))
+    content = read_weight_file(local_file(name))
     if not isinstance(content, dict):
         raise CheckpointError(
             f'checkpoint {name}: expected a dict of weights, got '
@@ -206,6 +207,11 @@ def update_meta(path: str | Path, values: Mapping[str, Any]) -> None:
     path = Path(path)
     checkpoint = read_weights(path)
     meta = {**checkpoint['meta'], **values}
+    with open(path, 'rb') as file:
+        head = file.read(9)
+    if is_safetensors(head):
+        write_safetensors(path, checkpoint['state_dict'], meta)
+        return
     with whole_file(path) as part:
         torch.save(dict(checkpoint, meta=meta), part)
 

@@ -52,10 +52,6 @@ def file_kind(head: bytes) -> tuple[str, str]:
             'unpack it; if PyTorch 0.1 saved it as a checkpoint, load it '
             'with that version and save its state_dict anew'
         )
-    if head[8:9] == b'{' and b'"dtype"' in head:
-        return 'a safetensors file', (
-            'save what safetensors.torch.load_file returns with torch.save'
-        )
     if not any(head):
         return 'a file of zeros', 'copy it again'
     try:

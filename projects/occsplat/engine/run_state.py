@@ -33,7 +33,7 @@ from occsplat.structures import whole_file
 
 from .checkpoint import latest_checkpoint
 from .errors import CheckpointError, ConfigError
-from .weight_files import read_torch_file
+from .weight_files import read_weight_file
 
 _FOLDER = 'streams'
 
@@ -159,7 +159,7 @@ def load_run_state(
     loop.resume_at(note['position'])
     path, problem = _state_path(Path(filename), rank), None
     try:
-        state = read_torch_file(path)
+        state = read_weight_file(path)
         if not isinstance(state, dict) or state.get('tag') != note['tag']:
             raise CheckpointError(f'{path} belongs to another checkpoint')
     except CheckpointError as error:

@@ -1,10 +1,12 @@
-"""Files of ``torch.save``, old and new, read without trust.
+"""Files of weights, read without trust.
 
-Since torch 1.6 a checkpoint is a zip archive of one pickle and one file of
-bytes per storage; before, pickles and storages lay one behind the other.
-Both are read here, by ``zipfile`` and ``weight_pickle``: what is declared
-is held against the bytes that are there, so that a file can be wrong, but
-can neither act nor look at memory that is not its own.
+They are of ``torch.save``, old and new, or of safetensors, which
+``safetensors_files`` reads. Since torch 1.6 a checkpoint is a zip archive of
+one pickle and one file of bytes per storage; before, pickles and storages lay
+one behind the other. Both of these are read here, by ``zipfile`` and
+``weight_pickle``: what is declared is held against the bytes that are there,
+so that a file can be wrong, but can neither act nor look at memory that is
+not its own.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ import os
 import struct
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Sequence
 
 import torch
 
 from .errors import CheckpointError
 from .file_kinds import file_kind
+from .safetensors_files import SUFFIX, is_safetensors, read_safetensors
 from .weight_pickle import WeightUnpickler, find_foreign
 from .weight_values import Storage
 
@@ -31,15 +34,17 @@ class _OtherKind(Exception):
     """A file is no checkpoint: what it is, and what to do."""
 
 
-def read_torch_file(path: str | Path) -> Any:
-    """Read what ``torch.save`` wrote, to the CPU.
+def read_weight_file(path: str | Path) -> Any:
+    """Read what ``torch.save`` or safetensors wrote, to the CPU.
 
     Args:
-        path: the file. Tensors, numpy arrays of numbers, containers,
-            numbers, strings and mmengine's log values may be in it.
+        path: the file, whose first bytes tell its format. Tensors, numpy
+            arrays of numbers, containers, numbers, strings and mmengine's
+            log values may be in it.
 
     Returns:
-        What was saved. Tensors that shared memory share it again.
+        What was saved. Tensors that shared memory share it again. Of a
+        safetensors file, see ``read_safetensors``.
 
     Raises:
         CheckpointError: when the file is missing or cannot be read, is
@@ -62,7 +67,7 @@ def read_torch_file(path: str | Path) -> Any:
         ) from error
     try:
         with file:
-            content, unpickler = _read(file)
+            content, refused = _read(file)
     except _OtherKind as error:
         kind, advice = error.args
         raise CheckpointError(
@@ -76,17 +81,17 @@ def read_torch_file(path: str | Path) -> Any:
             f'({path.stat().st_size} bytes; {type(error).__name__}: '
             f'{reason}). Copy it again, or use an earlier one'
         ) from error
-    _check_plain(content, unpickler, path)
+    _check_plain(content, refused, path)
     return content
 
 
-def _check_plain(content: Any, unpickler: WeightUnpickler, path: Path) -> None:
+def _check_plain(content: Any, refused: Sequence[Any], path: Path) -> None:
     """Raise when a file holds anything but plain data."""
     found = find_foreign(content)
-    if found is None and not unpickler.refused:
+    if found is None and not refused:
         return
     if found is None:
-        where, what = 'something that it throws away', unpickler.refused[0]
+        where, what = 'something that it throws away', refused[0]
     else:
         where, what = found
     raise CheckpointError(
@@ -98,9 +103,11 @@ def _check_plain(content: Any, unpickler: WeightUnpickler, path: Path) -> None:
     )
 
 
-def _read(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
-    """What is in a file of either format, and who read it."""
+def _read(file: IO[bytes]) -> tuple[Any, Sequence[Any]]:
+    """What is in a file of any format, and what was refused of it."""
     head = file.read(512)
+    if is_safetensors(head):
+        return read_safetensors(file.name), ()
     room = _Room(os.fstat(file.fileno()).st_size)
     file.seek(0)
     if zipfile.is_zipfile(file):
@@ -116,7 +123,7 @@ def _read(file: IO[bytes]) -> tuple[Any, WeightUnpickler]:
 
 def _read_zip(
     archive: zipfile.ZipFile, room: _Room
-) -> tuple[Any, WeightUnpickler]:
+) -> tuple[Any, Sequence[Any]]:
     """torch's format of 1.6 and later."""
     names = set(archive.namelist())
     tops = sorted(
@@ -162,10 +169,10 @@ def _read_zip(
         return Storage(read[key], dtype)
 
     unpickler = WeightUnpickler(io.BytesIO(record('data.pkl')), storage)
-    return unpickler.load(), unpickler
+    return unpickler.load(), unpickler.refused
 
 
-def _read_old(file: IO[bytes], room: _Room) -> tuple[Any, WeightUnpickler]:
+def _read_old(file: IO[bytes], room: _Room) -> tuple[Any, Sequence[Any]]:
     """torch's format of 1.5 and before: pickles, then storages."""
     read: dict[Any, Storage] = {}
 
@@ -209,7 +216,7 @@ def _read_old(file: IO[bytes], room: _Room) -> tuple[Any, WeightUnpickler]:
         if _size(numel, dtype) != data.nbytes() or len(raw) != data.nbytes():
             raise ValueError(f'the storage of {numel} {dtype} is not whole')
         data.copy_(_untyped(raw))
-    return content, unpickler
+    return content, unpickler.refused
 
 
 class _Room:
@@ -259,5 +266,6 @@ def _neighbours(path: Path) -> str:
 
 
 def _listed(folder: Path) -> str:
-    names = sorted(p.name for p in folder.glob('*.pth'))
-    return ', '.join(names) if names else 'no .pth file'
+    suffixes = ('.pth', SUFFIX)
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in suffixes)
+    return ', '.join(names) or f'no {" or ".join(suffixes)} file'

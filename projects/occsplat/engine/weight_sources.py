@@ -21,7 +21,7 @@ from mmengine.logging import print_log
 from mmengine.runner import checkpoint as mm_checkpoint
 
 from .errors import CheckpointError
-from .weight_files import read_torch_file
+from .weight_files import read_weight_file
 
 
 def _openmmlab() -> dict[str, str]:
@@ -136,7 +136,7 @@ def _fetch(url: str, path: Path) -> None:
             f'there is a network and give its path, or put it at {path}'
         ) from error
     try:
-        read_torch_file(path)
+        read_weight_file(path)
     except CheckpointError as error:
         path.unlink(missing_ok=True)
         raise CheckpointError(f'what {url} gave is of no use: {error}') from (

@@ -129,6 +129,16 @@ def set_history(target: HistoryBuffer, state: Any) -> None:
     target._log_history, target._count_history = log, count
 
 
+def check_bools(raw: Tensor) -> None:
+    """Raise for bytes (uint8) that are no bools: they'd count as many.
+
+    Raises:
+        ValueError: when one is neither 0 nor 1.
+    """
+    if raw.numel() and raw.max() > 1:
+        raise ValueError('a bool that is neither 0 nor 1')
+
+
 def _tensor(
     storage: Any,
     offset: Any,
@@ -152,10 +162,7 @@ def _tensor(
     if math.prod(max(n, 1) for n in size) > max(room, _MAX_REPEATED):
         raise ValueError(f'a tensor of size {tuple(size)} in {room} numbers')
     if dtype == torch.bool:
-        raw = torch.empty(0, dtype=torch.uint8).set_(storage.data)
-        # counted as more than one
-        if raw.numel() and raw.max() > 1:
-            raise ValueError('a bool that is neither 0 nor 1')
+        check_bools(torch.empty(0, dtype=torch.uint8).set_(storage.data))
     start = 0 if 0 in size else offset
     empty = torch.empty(0, dtype=dtype)
     return empty.set_(storage.data, start, tuple(size), tuple(stride))
