@@ -32,7 +32,8 @@ say '5/7 Test'
 "$PYTHON" tools/test.py "$CONFIG" "$CHECKPOINT" --work-dir "$WORK_DIR"
 
 say '6/7 Draw'
-"$PYTHON" tools/visualize.py "$CONFIG" "$CHECKPOINT" --out "$PICTURES"
+"$PYTHON" tools/visualize.py "$CONFIG" "$CHECKPOINT" --out "$PICTURES" \
+    --gif
 
 say '7/7 Compare with an untrained model and trivial predictors'
 "$PYTHON" tools/compare_baselines.py "$CONFIG" "$CHECKPOINT" \

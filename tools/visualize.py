@@ -2,10 +2,11 @@
 
 python tools/visualize.py CONFIG CHECKPOINT --out outputs/pictures
 
-Writes a sheet for each frame (images; prediction and truth from the same
-cameras, from above and from behind) and, for each scene, a GIF of its
-frames. Frames go through the model in time order, so that a model with
-memory has one.
+Writes a sheet for each frame: images; prediction and truth from the same
+cameras, from above and from behind. With --gif also a film for each scene:
+prediction and truth, seen by a camera that goes around the car while the
+frames follow. Frames go through the model in time order, so that a model
+with memory has one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import argparse
 import copy
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Collection, Sequence
+from typing import Any, Iterable, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -23,7 +25,6 @@ from occsplat_environment import check_environment  # noqa: E402
 
 check_environment()
 
-import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config  # noqa: E402
@@ -49,13 +50,17 @@ from occsplat.structures import (  # noqa: E402
     check_writable,
 )
 from occsplat.visualization import (  # noqa: E402
+    FilmFrame,
+    film_frame,
     sample_sheet,
+    scene_film,
     write_gif,
     write_png,
 )
 
-#: width of a GIF in pixels; sheets are wider
-_GIF_WIDTH = 1200
+#: pictures of a film per second: the 32 of eight key frames of nuScenes, half
+#: a second apart, take the time that the car took
+_FPS = 8.0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,6 +75,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--split', default='val', choices=('train', 'val', 'test')
+    )
+    parser.add_argument(
+        '--gif', action='store_true', help='also a film for each scene'
     )
     return parser
 
@@ -152,10 +160,12 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         check_writable(args.out)
         model = load_model(cfg, args)
         dataset = build_split(cfg, args.split)
-        return draw(model, dataset, Path(args.out), args.frames)
+        return draw(model, dataset, Path(args.out), args.frames, args.gif)
 
 
-def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
+def draw(
+    model: BaseModel, dataset: Any, out: Path, frames: int, gif: bool
+) -> list[Path]:
     """Predict and draw the first frames of a data set.
 
     Args:
@@ -163,55 +173,62 @@ def draw(model: BaseModel, dataset: Any, out: Path, frames: int) -> list[Path]:
         dataset: key frames in scene and time order.
         out: folder.
         frames: how many, at most.
+        gif: whether to make a film of each scene.
 
     Returns:
-        list: the files: sheets, then GIFs.
+        list: the files: of each scene the sheets, then the film.
     """
-    count = min(frames, len(dataset))
+    indices = range(min(frames, len(dataset)))
+    paths: list[Path] = []
+    names: set[str] = set()
+    for token, scene in groupby(
+        indices, lambda i: dataset.get_data_info(i)['scene_token']
+    ):
+        scene = list(scene)
+        name = dataset.get_data_info(scene[0])['scene_name'] or token
+        if name in names:  # another town's scene has the same
+            name = f'{name}_{token}'
+        names.add(name)
+        paths += draw_scene(model, dataset, scene, name, out, gif)
+    return paths
+
+
+def draw_scene(
+    model: BaseModel,
+    dataset: Any,
+    indices: Iterable[int],
+    scene: str,
+    out: Path,
+    gif: bool,
+) -> list[Path]:
+    """``draw`` the key frames of one scene, in time order.
+
+    ``scene`` is its name.
+    """
     spec = LabelSpec.named(dataset.label_spec)
     paths: list[Path] = []
-    scenes: dict[str, list[np.ndarray]] = {}
-    names: dict[str, str] = {}  # of scenes, by token
-    for index in range(count):
+    film: list[FilmFrame] = []
+    for number, index in enumerate(indices):
         start = time.perf_counter()
         sample = predict(model, dataset[index])
         record = dataset.get_data_info(index)
         images, rig = raw_views(record, sample)
-        if sample.scene_token not in names:
-            names[sample.scene_token] = _new_name(sample, scenes)
-        scene = names[sample.scene_token]
-        number = len(scenes.setdefault(scene, []))
-        sheet = sample_sheet(
-            sample,
-            images,
-            spec,
-            rig,
-            record['cameras'],
-            title=f'{scene}, key frame {number}',
-        )
+        shown = sample, images, spec, rig, record['cameras']
+        sheet = sample_sheet(*shown, title=f'{scene}, key frame {number}')
         paths.append(write_png(out / f'{scene}_{number:03d}.png', sheet))
-        scenes[scene].append(_shrink(sheet))
+        if number == 0:
+            began = record['timestamp']
+        if gif:
+            title = f'{scene}, {record["timestamp"] - began:.1f} s'
+            film.append(film_frame(*shown, title=title))
         seconds = time.perf_counter() - start
-        print(f'[{index + 1}/{count}] {paths[-1]} ({seconds:.1f} s)')
-    for scene, sheets in scenes.items():
-        if len(sheets) > 1:
-            path = out / f'{scene}.gif'
-            paths.append(write_gif(path, sheets, exact=spec.palette))
-            print(paths[-1])
+        print(f'{paths[-1]} ({seconds:.1f} s)')
+    if gif:
+        pictures = scene_film(film, spec)
+        path = out / f'{scene}.gif'
+        paths.append(write_gif(path, pictures, _FPS, exact=spec.palette))
+        print(paths[-1])
     return paths
-
-
-def _new_name(sample: OccDataSample, taken: Collection[str]) -> str:
-    """The name of a sample's scene, also if another town's has the same."""
-    name = sample.scene_name or sample.scene_token
-    return f'{name}_{sample.scene_token}' if name in taken else name
-
-
-def _shrink(sheet: np.ndarray) -> np.ndarray:
-    """A sheet at the width of a GIF."""
-    height = round(sheet.shape[0] * _GIF_WIDTH / sheet.shape[1])
-    size = (_GIF_WIDTH, height)
-    return cv2.resize(sheet, size, interpolation=cv2.INTER_AREA)
 
 
 if __name__ == '__main__':

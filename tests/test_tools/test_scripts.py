@@ -330,3 +330,65 @@ def test_unknown_options_are_refused(copy):
     assert done.returncode == 1
     assert "unknown option '--devel'" in done.stderr
     assert copy.calls() == []
+
+
+# what the demo's steps leave behind
+DEMO_STEPS = """\
+case "$2" in
+    nuscenes) mkdir -p data/minitown-demo
+        touch data/minitown-demo/occsplat_infos_val.pkl ;;
+esac
+case "$1" in
+    *visualize.py) touch outputs/demo/a.gif ;;
+    *test.py) echo '{"metrics": {"RayIoU": 0.5, "mIoU": 0.25, "IoU": 1}}' \\
+        > outputs/demo/test/metrics.json ;;
+esac
+"""
+
+
+def test_the_demo_does_nothing_twice(copy):
+    copy.write(copy.env / 'bin/python', FAKE_PYTHON + DEMO_STEPS)
+    done = copy.run('demo.sh')
+    assert done.returncode == 1 and copy.calls() == []
+    assert 'voxelsplat_fbocc-tiny_minitown.safetensors is missing' in (
+        done.stderr
+    )
+    folder = copy.repo / 'occupancy_configs/voxelsplat'
+    weights = folder / 'voxelsplat_fbocc-tiny_minitown.safetensors'
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    done = copy.run('demo.sh')
+    assert done.returncode == 0, done.stderr
+    steps = [call[:2] for call in copy.calls()]
+    config = str(weights.with_suffix('.py').relative_to(copy.repo))
+    assert steps == [
+        ['tools/create_data.py', 'minitown'],
+        ['tools/create_data.py', 'nuscenes'],
+        ['tools/visualize.py', config],
+        ['tools/test.py', config],
+    ]
+    said = 'On this scene: RayIoU 0.500, mIoU 0.250, IoU 1.000'
+    assert said in done.stdout and 'outputs/demo/a.gif' in done.stdout
+    copy.notes.unlink()
+    again = copy.run('demo.sh')
+    assert again.returncode == 0 and copy.calls() == []
+    assert said in again.stdout and 'outputs/demo/a.gif' in again.stdout
+    # other weights see other things in the same scene
+    later = (copy.repo / 'outputs/demo/films').stat().st_mtime + 9
+    os.utime(weights, (later, later))
+    assert copy.run('demo.sh').returncode == 0
+    assert [call[0] for call in copy.calls()] == [
+        'tools/visualize.py',
+        'tools/test.py',
+    ]
+
+
+def test_the_commands_of_the_demo_are_understood(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import visualize
+
+    text = (ROOT / 'tools/demo.sh').read_text()
+    call = text.partition('tools/visualize.py')[2].partition('\n    ls')[0]
+    words = call.replace('\\\n', ' ').replace('$FRAMES', '6').split()
+    args = visualize.make_parser().parse_args([w.strip('"') for w in words])
+    assert args.gif and args.frames == 6

@@ -12,6 +12,7 @@ from PIL import Image
 
 from occsplat.data.safe_pickle import load_plain
 from occsplat.engine import load_config
+from occsplat.visualization import film
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'occupancy_configs' / 'fbocc' / 'fbocc-tiny_minitown.py'
@@ -117,14 +118,15 @@ def test_the_info_file_of_a_stranger(
     assert not list(tmp_path.glob('*.npz'))
 
 
-def test_visualize_draws_frames_in_order_and_a_gif(
-    tools, checkpoint, minitown_infos, tmp_path
+def test_visualize_draws_frames_in_order_and_a_film(
+    tools, checkpoint, minitown_infos, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(film, 'PICTURES', 4)
     root = f'val_dataloader.dataset.data_root={minitown_infos}'
     command = [str(CONFIG), checkpoint, '--out', str(tmp_path)]
-    paths = tools['visualize'].main(
-        [*command, '--frames', '2', '--device', 'cpu', '--cfg-options', root]
-    )
+    command += ['--frames', '2', '--device', 'cpu', '--cfg-options', root]
+    sheets = tools['visualize'].main(command)
+    paths = tools['visualize'].main(['--gif', *command])
     infos = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
     scene = infos['data_list'][0]['scene_name']
     assert [p.name for p in paths] == [
@@ -132,8 +134,10 @@ def test_visualize_draws_frames_in_order_and_a_gif(
         f'{scene}_001.png',
         f'{scene}.gif',
     ]
+    assert sheets == paths[:2]
     with Image.open(paths[-1]) as gif:
-        assert gif.n_frames == 2
+        assert gif.n_frames == 4
+        assert gif.info['duration'] == 120  # ten milliseconds a unit
 
 
 def test_visualize_tells_towns_apart(

@@ -15,6 +15,7 @@ from .camera_overlays import (
 )
 from .colors import flow_colors, flow_key, volume_colors
 from .files import write_gif, write_png
+from .film import FilmFrame, film_frame, scene_film
 from .sample_sheet import (
     frame_sheet,
     sample_sheet,
@@ -27,6 +28,7 @@ from .voxel_views import VoxelHits, cast_views, chase_rig, render_occupancy
 __all__ = [
     'BevView',
     'Boxes',
+    'FilmFrame',
     'VoxelHits',
     'bev_image',
     'cast_views',
@@ -35,6 +37,7 @@ __all__ = [
     'draw_boxes_bev',
     'draw_boxes_image',
     'draw_lidar',
+    'film_frame',
     'flow_colors',
     'flow_key',
     'frame_sheet',
@@ -44,6 +47,7 @@ __all__ = [
     'render_occupancy',
     'sample_sheet',
     'save_sample_sheet',
+    'scene_film',
     'volume_colors',
     'volume_panels',
     'write_gif',

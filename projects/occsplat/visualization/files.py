@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Sequence
 
@@ -12,6 +13,8 @@ from occsplat.structures import whole_file
 
 #: RGB times this is one number per colour
 _PACK = np.array([1 << 16, 1 << 8, 1])
+#: of a GIF's palette, and how many frames it is made for
+_COLORS, _LOOKED_AT = 128, 8
 
 
 def write_png(path: str | Path, image: np.ndarray) -> Path:
@@ -34,14 +37,15 @@ def write_gif(
 ) -> Path:
     """Write RGB images of one size, uint8 (H, W, 3), as a looping GIF.
 
-    A frame of a GIF has 256 colours.
+    All frames share one palette, of no more colours than they need: with
+    256 of their own for each frame, a film is twice as large.
 
     Args:
         path: the file, written as by ``write_png``.
         frames: at least one image.
         fps: frames per second.
         exact: RGB colours that stay what they are, such as a palette of
-            classes; the others are rounded to what is left of the 256.
+            classes; the others are rounded to ``_COLORS``.
 
     Returns:
         Path: where it is.
@@ -57,7 +61,7 @@ def write_gif(
         )
     return _write(
         Path(path),
-        [_paletted(frame, exact) for frame in frames],
+        _paletted(frames, exact),
         format='GIF',
         save_all=True,
         duration=round(1000 / fps),
@@ -66,22 +70,29 @@ def write_gif(
 
 
 def _paletted(
-    frame: np.ndarray, exact: Sequence[tuple[int, int, int]]
-) -> Image.Image:
-    """A frame with a palette that ends with the exact colours."""
-    room = 256 - len(exact)
+    frames: Sequence[np.ndarray], exact: Sequence[tuple[int, int, int]]
+) -> list[Image.Image]:
+    """Frames with a palette that ends with the exact colours."""
+    every = math.ceil(len(frames) / _LOOKED_AT)
+    some = np.concatenate([frame[::2, ::2] for frame in frames[::every]])
     # an octree keeps rare colours, of which a median makes common ones
-    rounded = Image.fromarray(frame).quantize(
-        room, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    common = Image.fromarray(some).quantize(
+        _COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
     )
-    palette = (rounded.getpalette() + [0] * 768)[: 3 * room]
-    index, packed = np.array(rounded), frame @ _PACK
-    for number, color in enumerate(exact, start=room):
-        index[packed == np.array(color) @ _PACK] = number
-        palette += color
-    image = Image.fromarray(index)
-    image.putpalette(palette)
-    return image
+    palette = (common.getpalette() + [0] * 768)[: 3 * _COLORS]
+    palette += [part for color in exact for part in color]
+    images = []
+    for frame in frames:
+        rounded = Image.fromarray(frame).quantize(
+            palette=common, dither=Image.Dither.NONE
+        )
+        index, packed = np.array(rounded), frame @ _PACK
+        for number, color in enumerate(exact, start=_COLORS):
+            index[packed == np.array(color) @ _PACK] = number
+        image = Image.fromarray(index)
+        image.putpalette(palette)
+        images.append(image)
+    return images
 
 
 def _write(path: Path, frames: Sequence[Image.Image], **options) -> Path:

@@ -95,7 +95,7 @@ def sample_sheet(
             f'{sorted(sample.keys())}'
         )
     rig = sample.rig[0] if rig is None else rig
-    names = _camera_names(names, images, rig)
+    names = camera_names(names, images, rig)
     # six in a row are 313 pixels wide: more rays would be waste
     small = rig.scaled(320 / rig.width)
     rows: list[list[Panel]] = [list(zip(names, images))]
@@ -150,7 +150,7 @@ def frame_sheet(
     Raises:
         ValueError: when cameras and images differ in number.
     """
-    names = _camera_names(names, images, rig)
+    names = camera_names(names, images, rig)
     occ, flow = _array(sample, 'pred_occ'), _array(sample, 'pred_flow')
     grid = VoxelGrid(spec.grid.range, occ.shape)
     small = rig.scaled(640 / rig.width)
@@ -254,7 +254,7 @@ def _boxes(
     )
 
 
-def _camera_names(
+def camera_names(
     names: Sequence[str], images: Sequence[np.ndarray], rig: CameraRig
 ) -> list[str]:
     """Names for people, one a camera."""

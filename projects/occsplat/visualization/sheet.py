@@ -16,7 +16,8 @@ from occsplat.structures import LabelSpec
 from .colors import OTHER
 from .lettering import INK, PAPER, font, write
 
-_GAP = 6
+#: pixels between pictures
+GAP = 6
 
 #: a title and an RGB image, uint8 (H, W, 3)
 Panel = tuple[str, np.ndarray]
@@ -59,7 +60,7 @@ def contact_sheet(
     strips += [_row(row, width) for row in rows]
     if spec is not None:
         strips.append(legend(spec, width, key, others))
-    gap = np.full((_GAP, width, 3), PAPER, dtype=np.uint8)
+    gap = np.full((GAP, width, 3), PAPER, dtype=np.uint8)
     parts = [gap]
     for strip in strips:
         parts += [strip, gap]
@@ -85,17 +86,17 @@ def legend(
     """
     letters, size = font(18), 18
     words = 'flow: hue is heading (up: forward)'
-    room = width - _GAP
+    room = width - GAP
     if key is not None:
-        room -= key.shape[1] + round(letters.getlength(words)) + 5 * _GAP
+        room -= key.shape[1] + round(letters.getlength(words)) + 5 * GAP
     shown = [(spec.classes[n], spec.palette[n]) for n in spec.occupied]
     shown += [(name, OTHER) for name in others]
-    entries, x, y = [], 2 * _GAP, 0
+    entries, x, y = [], 2 * GAP, 0
     for name, color in shown:
         name = name.replace('_', ' ')
         step = size + 8 + round(letters.getlength(name)) + 22
-        if x + step > room and x > 2 * _GAP:
-            x, y = 2 * _GAP, y + size + 12
+        if x + step > room and x > 2 * GAP:
+            x, y = 2 * GAP, y + size + 12
         entries.append((x, y, name, color))
         x += step
     height = y + size + 12
@@ -107,8 +108,8 @@ def legend(
         draw.rectangle((x, y + 3, x + size, y + 3 + size), fill=color)
         draw.text((x + size + 8, y + 1), name, font=letters, fill=INK)
     if key is not None:
-        draw.text((room + 2 * _GAP, 4), words, font=letters, fill=INK)
-        image.paste(Image.fromarray(key), (width - _GAP - key.shape[1], 0))
+        draw.text((room + 2 * GAP, 4), words, font=letters, fill=INK)
+        image.paste(Image.fromarray(key), (width - GAP - key.shape[1], 0))
     return np.array(image)
 
 
@@ -130,17 +131,17 @@ def with_note(image: np.ndarray, note: str) -> np.ndarray:
 
 def _row(panels: Sequence[Panel], width: int) -> np.ndarray:
     """One row, RGB (H, width, 3)."""
-    room = width - _GAP * (len(panels) + 1)
+    room = width - GAP * (len(panels) + 1)
     ratios = [image.shape[1] / image.shape[0] for _, image in panels]
     height = max(round(room / sum(ratios)), 1)
     strip = np.full((height, width, 3), PAPER, dtype=np.uint8)
-    left = float(_GAP)
+    left = float(GAP)
     for (title, image), ratio in zip(panels, ratios):
         # rounding both ends keeps the right margin exact
         right = left + room * ratio / sum(ratios)
         start, stop = round(left), round(right)
         strip[:, start:stop] = _titled(image, title, stop - start, height)
-        left = right + _GAP
+        left = right + GAP
     return strip
 
 
@@ -164,5 +165,5 @@ def _titled(
 
 def _text_strip(text: str, width: int, size: int) -> np.ndarray:
     canvas = Image.new('RGB', (width, size + 12), PAPER)
-    ImageDraw.Draw(canvas).text((2 * _GAP, 2), text, font=font(size), fill=INK)
+    ImageDraw.Draw(canvas).text((2 * GAP, 2), text, font=font(size), fill=INK)
     return np.array(canvas)
