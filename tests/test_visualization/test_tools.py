@@ -159,12 +159,7 @@ def test_visualize_tells_towns_apart(
     assert [path.name for path in paths] == [
         *(f'scene-0061_{k:03d}.png' for k in range(4)),
         *(f'{second}_{k:03d}.png' for k in range(2)),
-        'scene-0061.gif',
-        f'{second}.gif',
     ]
-    for path, frames in zip(paths[-2:], (4, 2)):
-        with Image.open(path) as gif:
-            assert gif.n_frames == frames
 
 
 def test_mistakes_end_with_one_line(tools, checkpoint, tmp_path):
