@@ -15,4 +15,7 @@ model = dict(
     ),
 )
 # depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
-load_from = '{{ fileDirname }}/../pretrain/depth-semantics_fbocc-tiny_minitown.safetensors'
+load_from = (
+    '{{ fileDirname }}/../pretrain/'
+    'depth-semantics_fbocc-tiny_minitown.safetensors'
+)

@@ -8,25 +8,28 @@ _base_ = [
 
 # voxels of each class in the training split
 class_counts = (
-    134833,  # car
-    11390,
-    26976,
-    26703,
-    5770,
-    401,  # bicycle
-    1719,
-    1607,
-    210,
-    2386,
-    408981,  # driveable surface
-    202587,
-    187246,
-    431120,
-    775606,
-    171671,
-    7850794,  # free
+    166322,  # car
+    13103,
+    31148,
+    36063,
+    6738,
+    494,  # bicycle
+    2069,
+    2013,
+    231,
+    2754,
+    505296,  # driveable surface
+    248588,
+    233697,
+    550212,
+    1024854,
+    211523,
+    9764895,  # free
 )
 
 model = dict(occ_head=dict(class_counts=class_counts))
 # depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
-load_from = '{{ fileDirname }}/../pretrain/depth-semantics_fbocc-tiny_minitown.safetensors'
+load_from = (
+    '{{ fileDirname }}/../pretrain/'
+    'depth-semantics_fbocc-tiny_minitown.safetensors'
+)

@@ -1,10 +1,11 @@
 """Modules of the detector that are only read."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
-from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / 'occupancy_configs'
 
