@@ -25,7 +25,7 @@ say '3/7 Write info files'
 "$PYTHON" tools/create_data.py nuscenes --root "$DATA" --version v1.0-mini
 
 say '4/7 Train'
-bash tools/dist_train.sh "$CONFIG" 1 --work-dir "$WORK_DIR" --resume
+bash tools/dist_train.sh "$CONFIG" 2 --work-dir "$WORK_DIR" --resume
 CHECKPOINT="$WORK_DIR/$(basename "$(cat "$WORK_DIR/last_checkpoint")")"
 
 say '5/7 Test'
