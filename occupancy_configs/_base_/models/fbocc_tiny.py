@@ -64,9 +64,11 @@ model = dict(
         channels=24,
         upsample=1,  # the volume has the labels' resolution
         level_kernel=1,
+        # against those of the render heads, which were found beside FB-Occ's
         loss_weights=dict(
-            focal=0, sem_scal=0, geo_scal=0, lovasz=1.0, cross_entropy=1.0
+            focal=0, sem_scal=0, geo_scal=0, lovasz=5.0, cross_entropy=5.0
         ),
+        flow_loss_weight=2.0,
         norm_cfg=norm,
     ),
 )

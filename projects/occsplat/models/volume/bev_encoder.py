@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, F features, X Y Z voxels.
 
     volume (B, C, X, Y, Z)
       -> height to channels            (B, C * Z, X, Y)
-      -> U-Net of the bird's-eye view  (B, channels[0], X, Y)
+      -> pyramid of bird's-eye views   (B, channels[0], X, Y)
       -> channels to height            one level (B, F, X, Y, Z)
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Sequence
 
-import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
@@ -30,7 +29,7 @@ class BEVEncoder(nn.Module):
     Planes cost a fraction of what volumes cost, and a street scene is
     nearly one: what stands on a place says most of what is above it.
     Residual stages go down from the volume's resolution by 2 each, and a
-    pyramid (U-Net, Ronneberger et al., 2015) comes back up.
+    feature pyramid (Lin et al., 2017) comes back up.
 
     Args:
         in_channels (int): C.
@@ -58,10 +57,13 @@ class BEVEncoder(nn.Module):
         for i, out in enumerate(channels):
             self.stages.append(_Block(width, out, 2 if i else 1, norm_cfg))
             width = out
-        # joins[i] brings stage i + 1 back to the resolution of stage i
-        self.joins = nn.ModuleList(
-            _conv(fine + coarse, fine, 3, 1, norm_cfg)
+        # number i brings stage i + 1 back to the width of stage i
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 1)
             for fine, coarse in zip(channels, channels[1:])
+        )
+        self.joins = nn.ModuleList(
+            _conv(fine, fine, 3, 1, norm_cfg) for fine in channels[:-1]
         )
         self.to_height = nn.Conv2d(channels[0], out_channels * height, 1)
 
@@ -81,12 +83,14 @@ class BEVEncoder(nn.Module):
         for stage in self.stages:
             plane = stage(plane)
             planes.append(plane)
-        for fine, join in zip(planes[-2::-1], self.joins[::-1]):
-            size = fine.shape[-2:]
+        for i in reversed(range(len(self.joins))):
             coarse = F.interpolate(
-                plane, size=size, mode='bilinear', align_corners=False
+                self.laterals[i](plane),
+                size=planes[i].shape[-2:],
+                mode='bilinear',
+                align_corners=False,
             )
-            plane = join(torch.cat([fine, coarse], dim=1))
+            plane = self.joins[i](planes[i] + coarse)
         level = self.to_height(plane).unflatten(1, (-1, self.height))
         return (level.permute(0, 1, 3, 4, 2),)
 
