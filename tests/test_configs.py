@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path
     for path in (ROOT / 'occupancy_configs').glob('*/*.py')
-    if path.parts[-3] != '_base_' and '_base_' not in path.parts
+    # neither parts of configs nor rows of a comparison
+    if not {'_base_', 'bench'} & set(path.parts)
 )
 FULL_SIZE = 'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
 TINY = 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 need_python
 cd "$REPO"
-[ $# -gt 0 ] || set -- 0 4 5 9
+[ $# -gt 0 ] || set -- 4 5 9
 for seed in "$@"; do
     root="data/minitown_town$seed"
     [ "$seed" != 0 ] || root=data/minitown

@@ -228,12 +228,12 @@ def test_make_towns_makes_them_one_by_one(shell):
 def test_make_towns_makes_those_of_the_bench(shell):
     assert shell.run('make_towns.sh').returncode == 0
     made = {call[3] + '/' for call in shell.calls()}
-    towns = Config.fromfile(
-        ROOT / 'occupancy_configs/_base_/datasets/bench_towns.py'
-    )
-    trained = towns.train_towns.data_root
-    assert towns.val_town.data_root not in trained
-    assert made == {*trained, towns.val_town.data_root}
+    rows = Config.fromfile(ROOT / 'occupancy_configs/bench/rows.py')
+    assert made == {
+        *rows.twice_the_frames.train_dataloader.dataset.data_root,
+        *rows.shared.train_dataloader.dataset.data_root,
+        rows.scored.data_root,
+    }
 
 
 def test_install_installs_once(copy):

@@ -1,0 +1,102 @@
+# The rows of the bench: every method on its host, from one pre-trained
+# encoder, on towns that the encoder has not seen.
+#   bash tools/make_towns.sh
+#   python tools/compare_methods.py --rows occupancy_configs/bench/rows.py \
+#       --jobs 2 --work-dir work_dirs/bench
+town = 'data/minitown_town{}/'
+# eight scenes of a town that nothing is trained on; its 'val' has two
+scored = dict(
+    data_root=town.format(9), ann_file='occsplat_infos_train.pkl'
+)
+shared = dict(
+    train_dataloader=dict(dataset=dict(data_root=[town.format(4)])),
+    val_dataloader=dict(dataset=scored),
+    test_dataloader=dict(dataset=scored),
+    max_epochs=9,  # of 160 samples: a run is minutes of one core
+)
+twice_the_frames = dict(
+    shared,
+    train_dataloader=dict(
+        dataset=dict(data_root=[town.format(4), town.format(5)])
+    ),
+)
+fbocc = '../fbocc/fbocc-tiny_minitown.py'
+voxelsplat = ['RayIoU', 'mAVE', 'mAVE_TP']  # what its paper claims
+gaussrender = ['mIoU', 'IoU', 'RayIoU', 'image_mIoU']
+voxdet = ['mIoU', 'IoU', 'RayIoU', 'BoxRecall']
+gsrender = ['RayIoU', 'mIoU']
+
+rows = [
+    dict(name='fbocc', config=fbocc, options=shared),
+    # the negative control: nothing differs but the seeds
+    dict(
+        name='fbocc-again',
+        config=fbocc,
+        options=shared,
+        baseline='fbocc',
+        seed_offset=1000,
+    ),
+    # the positive control: what has to help
+    dict(
+        name='fbocc-twice',
+        config=fbocc,
+        options=twice_the_frames,
+        baseline='fbocc',
+        claim=['RayIoU', 'mIoU'],
+    ),
+    dict(
+        name='voxelsplat',
+        config='../voxelsplat/voxelsplat_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='fbocc',
+        claim=voxelsplat,
+    ),
+    dict(
+        name='voxelsplat-adjacent',
+        config='../voxelsplat/voxelsplat-adjacent_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='fbocc',
+        claim=voxelsplat,
+    ),
+    dict(
+        name='gaussrender',
+        config='../gaussrender/gaussrender_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='fbocc',
+        claim=gaussrender,
+    ),
+    dict(
+        name='voxdet-offsets',
+        config='../voxdet/voxdet-offsets_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='fbocc',
+        claim=voxdet,
+    ),
+    dict(
+        name='voxdet',
+        config='../voxdet/voxdet_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='fbocc',
+        claim=voxdet,
+    ),
+    # learned from 2D labels: RenderOcc is the baseline
+    dict(
+        name='renderocc-1f',
+        config='../renderocc/renderocc-1f_bevstereo-tiny_minitown.py',
+        options=shared,
+    ),
+    dict(
+        name='gsrender-1f',
+        config='../gsrender/gsrender-1f_bevstereo-tiny_minitown.py',
+        options=shared,
+        baseline='renderocc-1f',
+        claim=gsrender,
+    ),
+    dict(
+        name='gsrender-2f',
+        config='../gsrender/gsrender-2f_bevstereo-tiny_minitown.py',
+        options=shared,
+        baseline='renderocc-1f',
+        claim=[*gsrender, 'FalseBehind'],
+    ),
+]
