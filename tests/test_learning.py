@@ -1,0 +1,127 @@
+"""The small FB-Occ learns from what it sees.
+
+A network that trains need not look at its images: a street looks like the
+next one, and a bird's-eye query can learn a single frame by heart.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet3d.registry import DATASETS, MODELS
+from mmengine.dataset import pseudo_collate
+
+from occsplat.engine import load_config, read_weights
+from occsplat.engine.weight_fit import load_what_fits
+from occsplat.evaluation import RayIoUMetric
+
+CONFIG = (
+    Path(__file__).parents[1]
+    / 'occupancy_configs/fbocc/fbocc-tiny_minitown.py'
+)
+STEPS = 240
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def cfg():
+    return load_config(CONFIG)
+
+
+@pytest.fixture(scope='module')
+def frames(cfg, tmp_path_factory):
+    """Four key frames of two scenes, as the network sees them in tests."""
+    from occsplat.data.infos import create_infos
+    from occsplat.minitown import create_minitown
+
+    root = tmp_path_factory.mktemp('town')
+    # another town than the encoder's, at the size that it has learned from
+    create_minitown(root, scenes=2, frames=2, seed=8, progress=False)
+    create_infos(root, 'v1.0-mini')
+    found = []
+    for split in ('train', 'val'):
+        dataset = dict(cfg.val_dataloader.dataset)
+        dataset.update(
+            data_root=str(root), ann_file=f'occsplat_infos_{split}.pkl'
+        )
+        found += list(DATASETS.build(dataset))
+    for frame in found:
+        # each by itself: nothing is remembered
+        frame['data_samples'].set_metainfo(dict(prev=''))
+    return found
+
+
+@pytest.fixture(scope='module')
+def encoder(cfg):
+    """The network with its pre-trained encoder, else untrained."""
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    weights = read_weights(cfg.load_from)['state_dict']
+    load_what_fits(model, weights, cfg.load_from)
+    return model
+
+
+@pytest.fixture(scope='module')
+def learned(encoder, frames):
+    """The network after STEPS steps on the four frames."""
+    model = encoder.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, STEPS)
+    for step in range(STEPS):
+        losses = model(**inputs(model, frames[step % 4]), mode='loss')
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+def inputs(model, frame):
+    return model.data_preprocessor(pseudo_collate([frame]))
+
+
+@torch.no_grad()
+def ray_iou(cfg, model, frames, change=lambda imgs: imgs):
+    metric = RayIoUMetric(
+        label_spec=cfg.label_spec, grid=cfg.label_grid, flow=False
+    )
+    for frame in frames:
+        data = inputs(model, frame)
+        data['inputs']['imgs'] = change(data['inputs']['imgs'])
+        samples = model(**data, mode='predict')
+        metric.process({}, [sample.to_dict() for sample in samples])
+    return metric.evaluate(len(frames))['RayIoU']
+
+
+def test_four_frames_can_be_learned_by_heart(cfg, learned, frames):
+    assert ray_iou(cfg, learned, frames) > 0.6
+
+
+def test_the_prediction_depends_on_the_images(cfg, learned, frames):
+    """Each camera shows what the second to its right should."""
+    seen = ray_iou(cfg, learned, frames)
+    swapped = ray_iou(cfg, learned, frames, lambda imgs: imgs.roll(2, dims=2))
+    assert swapped < 0.5 * seen
+
+
+@torch.no_grad()
+def test_what_is_lifted_differs_between_frames(encoder, frames):
+    """A volume that is alike in all frames teaches nothing of any."""
+    model = encoder.eval()
+    volumes = []
+    for frame in frames:
+        data = inputs(model, frame)
+        samples = data['data_samples']
+        rig = samples[0].rig[None].to(torch.float32)
+        features = model.image_encoder(data['inputs']['imgs'])
+        volumes.append(model.lifter(features, rig)[0])
+    volumes = torch.cat(volumes)
+    # of a channel's variance, what is between frames
+    channels = volumes.movedim(1, 0)
+    share = channels.var(dim=1, correction=0).mean() / channels.flatten(
+        1
+    ).var(dim=1, correction=0).mean()
+    assert share > 0.2, share
