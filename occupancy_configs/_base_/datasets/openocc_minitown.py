@@ -13,8 +13,8 @@ train_pipeline = [
         resize=(-0.03, 0.05),  # added to the resize factor
         flip=True,  # each image is mirrored with probability 1/2
     ),
-    # no mirroring: traffic keeps right, and where a car is says where it goes
-    dict(type='VolumeAug', rotate=10.0),  # degrees about z, either way
+    # No volume augmentation: turned labels of 0.8 m have holes, and traffic
+    # keeps right: where a car is says where it goes.
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),

@@ -68,7 +68,7 @@ model = dict(
         loss_weights=dict(
             focal=0, sem_scal=0, geo_scal=0, lovasz=5.0, cross_entropy=5.0
         ),
-        flow_loss_weight=2.0,
+        flow_loss_weight=0.5,
         norm_cfg=norm,
     ),
 )
