@@ -85,9 +85,8 @@ def inputs(model, frame):
 
 @torch.no_grad()
 def ray_iou(cfg, model, frames, change=lambda imgs: imgs):
-    metric = RayIoUMetric(
-        label_spec=cfg.label_spec, grid=cfg.label_grid, flow=False
-    )
+    grid = cfg.val_evaluator[0].grid
+    metric = RayIoUMetric(label_spec='openocc', grid=grid, flow=False)
     for frame in frames:
         data = inputs(model, frame)
         data['inputs']['imgs'] = change(data['inputs']['imgs'])
