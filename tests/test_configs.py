@@ -17,6 +17,8 @@ CONFIGS = sorted(
 )
 FULL_SIZE = 'voxelsplat/voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
 TINY = 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
+#: FB-Occ with all that it has as published, which the tiny one has not
+PUBLISHED = '../tests/small_fbocc_config.py'
 #: what a method may add to its baseline's model
 HEADS = ('render_heads', 'offset_head')
 PAIRS = [
@@ -75,6 +77,17 @@ def train_step(model, data):
     total, _ = model.parse_losses(losses)
     total.backward()
     return losses
+
+
+def assert_all_learn(model, frozen=()):
+    """A gradient for every parameter but those of the frozen modules.
+
+    DistributedDataParallel stops at parameters that no loss reaches.
+    """
+    for name, parameter in model.named_parameters():
+        learns = name.split('.')[0] not in frozen
+        assert parameter.requires_grad == learns, name
+        assert (parameter.grad is not None) == learns, name
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -221,7 +234,8 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     model.init_weights()
     losses = train_step(model, samples(cfg, minitown_lidar2d, count=2))
     terms = {name.split('_')[1] for name in losses}
-    assert 'depth' in terms
+    learns_depth = cfg.model.lifter.get('depth_weight', 1) > 0
+    assert ('depth' in terms) == learns_depth
     method = path.parent.name
     only_images = '2d' in path.stem or method in ('gsrender', 'renderocc')
     assert ('occ' in terms) == (not only_images)
@@ -233,13 +247,7 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     assert ('aux' in terms) == ('aux_head' in offset_head)
     for name, value in losses.items():
         assert torch.isfinite(value), name
-    without = [
-        name
-        for name, p in model.named_parameters()
-        if p.requires_grad and p.grad is None
-    ]
-    # DistributedDataParallel stops at parameters that no loss reaches
-    assert not without
+    assert_all_learn(model, frozen=cfg.model.get('frozen', ()))
     sample = model.eval().test_step(samples(cfg, minitown_lidar2d))[0]
     assert sample.pred_occ.shape == (100, 100, 8)
     if cfg.model.occ_head.type == 'OccHead' and 'surroundocc' not in path.stem:
@@ -252,16 +260,48 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
         assert (high < torch.tensor([80, 80, 80, 80, 6.4, 6.4])).all()
 
 
-def test_an_offset_head_and_a_render_head_train_together(minitown_infos):
-    cfg = load('voxdet/voxdet_fbocc-tiny_minitown.py')
+def structure(node):
+    """Which parts a config is made of, and which options it sets."""
+    if isinstance(node, dict):
+        # of norms and sizes only that they are set
+        return {
+            key: structure(value)
+            for key, value in node.items()
+            if key not in ('norm_cfg', 'init_cfg', 'base_channels')
+        }
+    return node if isinstance(node, (str, bool)) else None
+
+
+def test_the_small_published_host_has_all_parts_of_the_large_one():
+    small, large = (
+        load(name).to_dict()['model']
+        for name in (PUBLISHED, 'fbocc/fbocc-r50_8xb2-48e_openocc.py')
+    )
+    assert structure(small) == structure(large)
+
+
+def test_fbocc_as_published_trains_with_both_kinds_of_heads(minitown_infos):
+    cfg = load(PUBLISHED)
     cfg.model.render_heads = load(TINY).model.render_heads
+    head = load('voxdet/voxdet_fbocc-tiny_minitown.py').model.offset_head
+    head.in_channels = head.aggregation.in_channels = 32
+    head.encoder.update(channels=32, in_levels=3)
+    head.aux_head.update(in_channels=32, upsample=2, level_kernel=3)
+    cfg.model.offset_head = head
+    steps = [dict(type='VoxelRunLengths', stride=head.stride)]
+    cfg.train_dataloader.dataset.extra_transforms = steps
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     losses = train_step(model, samples(cfg, minitown_infos))
     terms = {name.split('_')[1] for name in losses}
-    assert terms >= {'occ', 'depth', 'offset', 'aux', 'voxelsplat'}
+    assert terms >= {'occ', 'depth', 'flow', 'offset', 'aux', 'voxelsplat'}
     assert all(torch.isfinite(value) for value in losses.values())
-    assert all(p.grad is not None for p in model.parameters())
+    assert_all_learn(model)
+    data = samples(cfg, minitown_infos, split='val')
+    sample = model.eval().test_step(data)[0]
+    assert sample.pred_occ.shape == (100, 100, 8)
+    assert sample.pred_flow.shape == (100, 100, 8, 2)
+    assert sample.pred_offsets.shape == (6, 50, 50, 4)
 
 
 @pytest.mark.parametrize(
@@ -292,13 +332,15 @@ def test_the_tiny_bevstereo_learns(minitown_infos):
     assert history[-1] < 0.85 * history[0]
 
 
-def test_warmup_reaches_every_parameter_too(minitown_infos):
-    cfg = load(TINY)
+@pytest.mark.parametrize('host', [TINY, PUBLISHED])
+def test_warmup_reaches_every_parameter_too(host, minitown_infos):
+    cfg = load(host)
+    cfg.model.render_heads = load(TINY).model.render_heads
     model = MODELS.build(cfg.model)
     model.set_warmup(True)
     losses = train_step(model, samples(cfg, minitown_infos))
     assert losses['loss_voxelsplat_flow'] == 0 == losses['loss_flow']
-    assert all(p.grad is not None for p in model.parameters())
+    assert_all_learn(model, frozen=cfg.model.get('frozen', ()))
 
 
 @pytest.mark.slow

@@ -1,8 +1,18 @@
-# The tiny VoxelSplat with an average of its weights, and a witness.
-_base_ = [
-    '../../occupancy_configs/voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
-]
+# VoxelSplat on a small FB-Occ all of whose parts learn, with an average of
+# its weights, and a witness.
+_base_ = ['../small_fbocc_config.py']
 
+model = dict(
+    render_heads=[
+        dict(
+            type='VoxelSplatHead',
+            label_spec='openocc',
+            grid={{_base_.label_grid}},
+            num_samples=12_000,
+            scale=0.3,
+        )
+    ]
+)
 custom_imports = dict(imports=['occsplat', 'stream_toy'])
 custom_hooks = [
     dict(type='WarmupSwitchHook', switch_iter=1),

@@ -221,7 +221,10 @@ def tiny_batch(cfg, root):
 def test_mixed_precision_leaves_the_volume_in_float32(
     minitown_infos, monkeypatch
 ):
-    cfg = load('voxelsplat/voxelsplat_fbocc-tiny_minitown.py')
+    # every part learns, and attends to images in a backward projection
+    cfg = load('../tests/small_fbocc_config.py')
+    method = load('voxelsplat/voxelsplat_fbocc-tiny_minitown.py')
+    cfg.model.render_heads = method.model.render_heads
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     seen = {}
