@@ -91,7 +91,7 @@ def test_inputs_are_told_from_weights(built):
 
 
 def test_a_loss_may_be_to_blame_alone(built):
-    model, data = built(VOXELSPLAT)
+    model, data = built(VOXDET)  # whose lifter learns depths
     loss = model.lifter.loss
 
     def broken(*args):
