@@ -8,7 +8,12 @@ from mmdet3d.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from occsplat.engine import ConfigError, check_config
+from occsplat.engine import (
+    ConfigError,
+    check_config,
+    load_config,
+    read_weights,
+)
 from occsplat.engine.weight_fit import load_what_fits
 
 ROOT = Path(__file__).parents[1] / 'occupancy_configs'
@@ -129,12 +134,15 @@ def test_tiny_configs_learn_a_frame_and_predict(name, minitown_lidar2d):
         history.append([float(value) for value in losses.values()])
     for first, last in zip(history[0], history[-1]):
         assert last < 0.9 * first
-    (sample,) = model.eval().test_step(batch(cfg, minitown_lidar2d, 'val'))
-    assert sample.pred_depth.shape == (6, 12, 32)
+    data = batch(cfg, minitown_lidar2d, 'val')
+    height, width = data['inputs']['imgs'][0].shape[-2:]
+    cells = (6, height // 8, width // 8)
+    (sample,) = model.eval().test_step(data)
+    assert sample.pred_depth.shape == cells
     bins = cfg.model.lifter.depth_bins
     assert (sample.pred_depth > bins.start).all()
     assert (sample.pred_depth < bins.stop).all()
-    assert sample.pred_pixel_semantics.shape == (6, 12, 32)
+    assert sample.pred_pixel_semantics.shape == cells
 
 
 @pytest.mark.parametrize('name', TINY)
@@ -166,6 +174,22 @@ def test_a_host_takes_the_checkpoint(name, minitown_lidar2d):
         features = host.eval().image_encoder(data['inputs']['imgs'])
         rig = samples[0].rig[None]
         assert torch.equal(host.lifter(features, rig)[1], depth)
+
+
+@pytest.mark.parametrize(
+    'path', sorted(ROOT.glob('fbocc/*tiny*.py')), ids=lambda path: path.stem
+)
+def test_what_is_frozen_comes_whole_with_the_repository(path):
+    cfg = load_config(path)
+    assert Path(cfg.load_from).parent.resolve() == ROOT / 'pretrain'
+    weights = read_weights(cfg.load_from)['state_dict']
+    host = MODELS.build(cfg.model).state_dict()
+    parts = {key.split('.')[0] for key in host}
+    assert set(cfg.model.frozen) <= parts
+    for key, value in host.items():
+        if key.split('.')[0] in cfg.model.frozen:
+            assert weights[key].shape == value.shape, key
+            assert weights[key].isfinite().all(), key
 
 
 @pytest.mark.slow

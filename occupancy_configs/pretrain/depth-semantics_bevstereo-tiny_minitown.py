@@ -1,6 +1,6 @@
 # Depth and semantics for the image encoder of the small BEVStereo.
 _base_ = [
-    '../_base_/datasets/pixels_minitown.py',
+    '../_base_/datasets/pixels_minitown_96x256.py',
     '../_base_/models/bevstereo_tiny.py',
     '../_base_/schedules/pretrain_tiny.py',
     '../_base_/runtime.py',
