@@ -42,12 +42,6 @@ def test_own_configs_pass(repo, folder):
             1.0,
             "model.lifter.depth_weigth.*FBOccLifter.*'depth_weight'",
         ),
-        # deep inside another
-        (
-            'model.volume_encoder.neck.in_channel',
-            [1],
-            "model.volume_encoder.neck.in_channel.*FPN3D.*'in_channels'",
-        ),
         # in a list
         (
             'val_evaluator.0.label_specs',
@@ -222,9 +216,9 @@ def test_dicts_without_a_type_are_checked_by_their_reader(
             'train_dataloader.dataset.label_spec',
         ),
         (
-            'train_dataloader.dataset.pipeline.2.label_spec',
+            'train_dataloader.dataset.pipeline.1.label_spec',
             'occ3d',
-            'pipeline.2.',
+            r"pipeline.1.\.label_spec is 'occ3d', but",
         ),
         ('test_evaluator.2.grid', None, r'test_evaluator.2.\.grid is'),
         (
@@ -232,7 +226,7 @@ def test_dicts_without_a_type_are_checked_by_their_reader(
             (-50, -50, -5, 50, 50, 3),
             'model.lifter.grid covers',
         ),
-        ('model.occ_head.upsample', 4, r'upsample=4 makes \(200, 200, 16\)'),
+        ('model.occ_head.upsample', 4, r'upsample=4 makes \(400, 400, 32\)'),
         ('model.occ_head.label_spec', 'mine', "unknown label spec 'mine'"),
     ],
 )
@@ -255,15 +249,25 @@ def test_parts_that_speak_of_other_labels_are_refused(
         ('model.img_backbone.depth', 17, 'model.img_backbone: KeyError'),
         ('model.occ_head.type', 'FPN3D', 'model.occ_head'),
         ('model.lifter', 5, 'model: '),
-        ('model.volume_encoder.neck.type', None, 'neck: expected a dict'),
     ],
 )
 def test_what_cannot_be_built_is_named_by_its_path(cfg, key, value, expected):
-    if value is None:
-        cfg.model.volume_encoder.neck.pop('type')
-    else:
-        cfg.merge_from_dict({key: value})
+    cfg.merge_from_dict({key: value})
     with pytest.raises(ConfigError, match=expected) as caught:
+        with build_errors(cfg):
+            MODELS.build(cfg.model)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_part_deep_inside_another_is_named(repo):
+    cfg = Config.fromfile(repo / 'tests/small_fbocc_config.py')
+    neck = cfg.model.volume_encoder.neck
+    neck.in_channel = neck.pop('in_channels')
+    expected = "model.volume_encoder.neck.in_channel.*FPN3D.*'in_channels'"
+    with pytest.raises(ConfigError, match=expected):
+        check_config(cfg)
+    neck.pop('type')
+    with pytest.raises(ConfigError, match='neck: expected a dict') as caught:
         with build_errors(cfg):
             MODELS.build(cfg.model)
     assert '\n' not in str(caught.value)
