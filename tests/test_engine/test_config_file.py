@@ -93,10 +93,12 @@ def test_an_option_on_a_variable_reaches_all_that_is_made_of_it(tiny):
 
 def test_an_option_reaches_a_grid_in_the_other_files(tiny):
     other = dict(range=(-20, -20, -1, 20, 20, 5.4), shape=(50, 50, 4))
-    cfg = read_config(tiny, {'label_grid': other, 'volume_grid.shape': (5,)})
+    shape = (5, 6, 7)
+    cfg = read_config(tiny, {'label_grid': other, 'volume_grid.shape': shape})
     assert cfg.model.render_heads[0].grid == other
     assert all(metric.grid == other for metric in cfg.test_evaluator)
-    assert cfg.model.lifter.grid.shape == (5,)
+    assert cfg.model.lifter.grid.shape == shape
+    assert cfg.model.volume_encoder.height == 7
 
 
 @pytest.mark.parametrize(
