@@ -14,6 +14,8 @@ from occsplat.engine import build_errors, load_config
 Case = tuple[str, Callable[[], Any], bool]
 CONFIGS = Path(__file__).resolve().parents[2] / 'occupancy_configs'
 TINY = CONFIGS / 'voxelsplat/voxelsplat_fbocc-tiny_minitown.py'
+#: FB-Occ with all its parts
+PUBLISHED = Path(__file__).resolve().parents[1] / 'small_fbocc_config.py'
 
 #: config texts; BASE stands for a config that works
 TEXTS = {
@@ -81,9 +83,16 @@ PARTS = (
     ('train_dataloader.dataset', None),
 )
 #: places of numbers in a model, and what none of them can be
-PLACES = (
+TINY_PLACES = (
+    'model.frozen',
     'model.render_heads.0.num_samples',
     'model.render_heads.0.scale',
+    'model.lifter.pooling',
+    'model.volume_encoder.channels',
+    'model.volume_encoder.height',
+    'model.occ_head.level_kernel',
+)
+PUBLISHED_PLACES = (
     'model.lifter.channels',
     'model.lifter.mid_channels',
     'model.lifter.depth_bins',
@@ -136,17 +145,21 @@ def cases(folder: Path, rng: random.Random, canary: Path) -> Iterator[Case]:
 
         yield f'{key}={value!r}', option, True
     for key, value in PARTS:
-        yield f'{key}={value!r}', build(key, value), True
-    for key in PLACES:
-        value = rng.choice(WRONG_NUMBERS)
-        yield f'{key}={value!r}', build(key, value), True
+        yield f'{key}={value!r}', build(TINY, key, value), True
+    for config, places in (
+        (TINY, TINY_PLACES),
+        (PUBLISHED, PUBLISHED_PLACES),
+    ):
+        for key in places:
+            value = rng.choice(WRONG_NUMBERS)
+            yield f'{key}={value!r}', build(config, key, value), True
 
 
-def build(key: str, value: Any) -> Callable[[], Any]:
+def build(config: Path, key: str, value: Any) -> Callable[[], Any]:
     """Build the part of a config that a key belongs to."""
 
     def call() -> None:
-        cfg = load_config(TINY, {key: value})
+        cfg = load_config(config, {key: value})
         with build_errors(cfg):
             if key.startswith('model'):
                 MODELS.build(cfg.model)
