@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from occsplat.models.losses import (
+    balanced_class_weights,
     flow_l1_loss,
     geo_scal_loss,
     log_count_weights,
@@ -14,6 +15,7 @@ from occsplat.models.losses import (
     radial_focal_loss,
     radial_weight,
     sem_scal_loss,
+    voxel_cross_entropy_loss,
 )
 
 K, FREE = 4, 3
@@ -45,12 +47,16 @@ def lovasz(logits, target):
     return lovasz_softmax_loss(logits.softmax(1), target)
 
 
+def cross_entropy(logits, target):
+    return voxel_cross_entropy_loss(logits, target, WEIGHT)
+
+
 def flow(logits, target):
     moving = logits.new_tensor([2.0, -1.0]).view(1, 2, 1, 1, 1)
     return flow_l1_loss(logits[:, :2], moving * (target == 0)[:, None], target)
 
 
-ALL = [focal, sem_scal, geo_scal, lovasz, flow]
+ALL = [focal, sem_scal, geo_scal, lovasz, cross_entropy, flow]
 
 
 # ---- the same losses, voxel by voxel, in the words of the papers
@@ -114,8 +120,19 @@ def naive_lovasz(logits, target):
     return sum(losses) / len(losses)
 
 
+def naive_cross_entropy(logits, target):
+    total, weights = 0, 0
+    for b, x, y, z in (target != 255).nonzero().tolist():
+        weight = WEIGHT[target[b, x, y, z]]
+        probs = logits[b, :, x, y, z].softmax(0)
+        total = total - weight * probs[target[b, x, y, z]].log()
+        weights += weight
+    return total / weights
+
+
 NAIVE = [
     (focal, naive_focal),
+    (cross_entropy, naive_cross_entropy),
     (sem_scal, naive_sem_scal),
     (geo_scal, naive_geo_scal),
     (lovasz, naive_lovasz),
@@ -164,12 +181,21 @@ def test_all_ignored_is_zero_with_graph(loss):
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-@pytest.mark.parametrize('loss', [focal, sem_scal, geo_scal, lovasz])
+@pytest.mark.parametrize(
+    'loss', [focal, sem_scal, geo_scal, lovasz, cross_entropy]
+)
 def test_perfect_prediction_costs_nothing(loss):
     _, target = random_case(ignored=0)
     one_hot = F.one_hot(target, K).movedim(-1, 1).float()
     assert loss(40 * one_hot - 20, target).abs() < 1e-5
     assert loss(20 - 40 * one_hot, target) > 0.5
+
+
+def test_weights_lift_rare_classes_but_free_space():
+    """By how often they occur to the power of 0.3, by hand."""
+    weight = balanced_class_weights((1000, 10, 10_000, 28_990), free=3)
+    expected = [10**0.3, 1000**0.3, 1.0, 1.0]  # of a mean of 10 000
+    torch.testing.assert_close(weight, torch.tensor(expected))
 
 
 @pytest.mark.parametrize('loss', ALL)

@@ -44,6 +44,7 @@ from ..losses import (
     lovasz_softmax_loss,
     radial_focal_loss,
     sem_scal_loss,
+    voxel_cross_entropy_loss,
 )
 from ..volume.resnet3d import conv3d
 
@@ -272,8 +273,8 @@ class OccHead(nn.Module):
             sem_scal=lambda: sem_scal_loss(probs, occ, spec.free, spec.ignore),
             geo_scal=lambda: geo_scal_loss(probs, occ, spec.free, spec.ignore),
             lovasz=lambda: lovasz_softmax_loss(probs, occ, spec.ignore),
-            cross_entropy=lambda: F.cross_entropy(
-                logits, occ, self.balance, ignore_index=spec.ignore
+            cross_entropy=lambda: voxel_cross_entropy_loss(
+                logits, occ, self.balance, spec.ignore
             ),
         )
         losses = {

@@ -1,7 +1,7 @@
 """Voxel losses as pure functions of predictions and labels."""
 
 from .affinity import geo_scal_loss, sem_scal_loss
-from .class_balance import balanced_class_weights
+from .class_balance import balanced_class_weights, voxel_cross_entropy_loss
 from .flow import flow_l1_loss
 from .focal import log_count_weights, radial_focal_loss, radial_weight
 from .image import image_kl_loss, image_l1_loss, masked_depth_loss
@@ -25,4 +25,5 @@ __all__ = [
     'radial_weight',
     'sem_scal_loss',
     'silog_loss',
+    'voxel_cross_entropy_loss',
 ]

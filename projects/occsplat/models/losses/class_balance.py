@@ -1,10 +1,11 @@
-"""Class weights from how often classes occur."""
+"""A cross-entropy with class weights from how often classes occur."""
 
 from __future__ import annotations
 
 from typing import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: how far rare classes are lifted: 0 not at all, 1 until all count alike
@@ -28,3 +29,33 @@ def balanced_class_weights(counts: Sequence[int], free: int) -> Tensor:
     weight = (count.mean() / count) ** POWER
     weight[free] = 1
     return weight.float()
+
+
+def voxel_cross_entropy_loss(
+    logits: Tensor,
+    target: Tensor,
+    class_weight: Tensor,
+    ignore: int = 255,
+) -> Tensor:
+    """Cross-entropy over voxels, ``sum_v w_v CE_v / sum_v w_v``.
+
+    The sums run over the voxels v that are not ignored, w is the weight of
+    the true class.
+
+    Args:
+        logits (Tensor): (B, K, X, Y, Z).
+        target (Tensor): class ids, int64 (B, X, Y, Z).
+        class_weight (Tensor): w, (K,).
+        ignore (int): label id that takes no part.
+
+    Returns:
+        Tensor: scalar; 0 with a graph where every voxel is ignored.
+    """
+    class_weight = class_weight.to(logits)
+    total = F.cross_entropy(
+        logits, target, class_weight, ignore_index=ignore, reduction='sum'
+    )
+    known = target != ignore
+    weight = class_weight[target.masked_fill(~known, 0)] * known
+    # of nothing at all, the mean that torch takes is no number
+    return total / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
