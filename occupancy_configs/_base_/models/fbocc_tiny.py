@@ -62,6 +62,7 @@ model = dict(
         num_levels=1,
         in_channels=24,
         channels=24,
+        hidden_channels=24,
         upsample=1,  # the volume has the labels' resolution
         level_kernel=1,
         # against those of the render heads, which were found beside FB-Occ's

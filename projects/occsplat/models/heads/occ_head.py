@@ -70,6 +70,8 @@ class OccHead(nn.Module):
         label_spec (str | LabelSpec): what the label ids mean.
         num_levels (int): levels that the volume encoder gives.
         channels (int): F, channels of the mixed features.
+        hidden_channels (int, optional): width of the branches behind them,
+            F / 2 by default.
         upsample (int): label resolution over that of the finest level; 1
             leaves the transposed convolution out.
         with_flow (bool): whether to predict flow.
@@ -103,6 +105,7 @@ class OccHead(nn.Module):
         label_spec: str | LabelSpec = 'openocc',
         num_levels: Count = 3,
         channels: Count = 128,
+        hidden_channels: Count | None = None,
         upsample: Count = 2,
         level_kernel: Count = 3,
         with_flow: bool = True,
@@ -145,7 +148,7 @@ class OccHead(nn.Module):
             for _ in range(num_levels)
         )
         num_maps = num_levels + (upsample > 1)
-        hidden = channels // 2
+        hidden = hidden_channels or channels // 2
         self.mixer = None
         if num_maps > 1:
             self.mixer = nn.Sequential(
