@@ -8,7 +8,6 @@ _base_ = [
 
 model = dict(
     lifter=dict(grid={{_base_.label_grid}}),
-    history=dict(grid={{_base_.label_grid}}),
     occ_head=dict(
         label_spec='surroundocc',
         with_flow=False,

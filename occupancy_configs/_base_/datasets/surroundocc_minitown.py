@@ -41,7 +41,7 @@ train_dataloader = dict(
         ann_file='occsplat_infos_train.pkl',
         label_spec=label_spec,
         pipeline=train_pipeline,
-        sequence_splits=2,  # a scene trains as two streams
+        sequence_splits=100,  # every frame by itself, in random order
     ),
 )
 val_dataloader = dict(

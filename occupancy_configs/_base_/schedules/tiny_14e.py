@@ -3,7 +3,7 @@ _base_ = ['./tiny.py']
 max_epochs = 14  # of some 160 samples
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(lr=5e-3))
+optim_wrapper = dict(optimizer=dict(lr=1e-2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=30),
     dict(
