@@ -31,6 +31,9 @@ DIRECTIONS_OF_METRICS = {
     'BoxRecall': 1,
     'BoxPrecision': 1,
     'BoxIoU': 1,
+    'depth_L1': -1,
+    'depth_close': 1,
+    'pixel_mIoU': 1,
 }
 
 
@@ -39,7 +42,8 @@ def metric_direction(key: str) -> int | None:
 
     Args:
         key: as ``metrics.json`` has it. Prefixes (``camera/mIoU``), classes
-            (``mIoU_car``) and thresholds (``RayIoU@1``) change nothing.
+            (``mIoU_car``), ranges (``depth_L1_0-10``) and thresholds
+            (``RayIoU@1``) change nothing.
 
     Returns:
         int | None: 1 where higher is better, -1 where lower is better, 0
