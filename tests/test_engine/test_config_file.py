@@ -89,7 +89,7 @@ def test_an_option_on_a_variable_reaches_all_that_is_made_of_it(tiny):
         assert step['size'] == (128, 48)
     assert cfg.train_cfg.max_epochs == 7 == cfg.train_cfg.val_interval
     assert cfg.param_scheduler[1].T_max == 7 == cfg.param_scheduler[1].end
-    assert cfg.model.history.norm_cfg.num_groups == 2
+    assert cfg.model.volume_encoder.norm_cfg.num_groups == 2
 
 
 def test_an_option_reaches_a_grid_in_the_other_files(tiny):
