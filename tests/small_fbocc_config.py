@@ -31,7 +31,10 @@ test_pipeline = [
     dict(step, size=(256, 96)) if step['type'] == 'ImageAug' else step
     for step in _base_.test_pipeline
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# two streams of a scene, which the history follows
+train_dataloader = dict(
+    dataset=dict(pipeline=train_pipeline, sequence_splits=2)
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

@@ -25,6 +25,12 @@ def cfg(repo):
     return Config.fromfile(repo / TINY)
 
 
+@pytest.fixture
+def published(repo):
+    """FB-Occ with all its parts, which the tiny one has not."""
+    return Config.fromfile(repo / 'tests/small_fbocc_config.py')
+
+
 @pytest.mark.parametrize('folder', ['bevstereo', 'fbocc', 'voxelsplat'])
 def test_own_configs_pass(repo, folder):
     paths = sorted((repo / 'occupancy_configs' / folder).glob('*.py'))
@@ -191,12 +197,12 @@ def test_broken_config_is_named(tmp_path):
     ],
 )
 def test_dicts_without_a_type_are_checked_by_their_reader(
-    cfg, key, value, expected
+    published, key, value, expected
 ):
-    cfg.merge_from_dict({key: value})
+    published.merge_from_dict({key: value})
     path = key if 'has' in expected else key.rpartition('.')[0]
     with pytest.raises(ConfigError, match=f'{path}.*{expected}'):
-        check_config(cfg)
+        check_config(published)
 
 
 @pytest.mark.parametrize(
@@ -259,17 +265,16 @@ def test_what_cannot_be_built_is_named_by_its_path(cfg, key, value, expected):
     assert '\n' not in str(caught.value)
 
 
-def test_a_part_deep_inside_another_is_named(repo):
-    cfg = Config.fromfile(repo / 'tests/small_fbocc_config.py')
-    neck = cfg.model.volume_encoder.neck
+def test_a_part_deep_inside_another_is_named(published):
+    neck = published.model.volume_encoder.neck
     neck.in_channel = neck.pop('in_channels')
     expected = "model.volume_encoder.neck.in_channel.*FPN3D.*'in_channels'"
     with pytest.raises(ConfigError, match=expected):
-        check_config(cfg)
+        check_config(published)
     neck.pop('type')
     with pytest.raises(ConfigError, match='neck: expected a dict') as caught:
-        with build_errors(cfg):
-            MODELS.build(cfg.model)
+        with build_errors(published):
+            MODELS.build(published.model)
     assert '\n' not in str(caught.value)
 
 
