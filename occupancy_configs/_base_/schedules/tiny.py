@@ -25,7 +25,7 @@ param_scheduler = [
     ),
 ]
 custom_hooks = [
-    # history and flow join after the first epoch
+    # history and flow wait for the classes
     dict(type='WarmupSwitchHook', switch_iter=128),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=1)
