@@ -17,7 +17,10 @@ def build(**kwargs):
 
 
 def test_what_is_frozen_neither_learns_nor_changes_its_mode():
-    model = build(frozen=('img_backbone', 'lifter')).train()
+    model = build(frozen=('img_backbone', 'lifter'))
+    # also before anybody says so
+    assert not model.lifter.training
+    model.train()
     for name, module in model.named_children():
         frozen = name in ('img_backbone', 'lifter')
         parameters = list(module.parameters())

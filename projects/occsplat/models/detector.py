@@ -107,7 +107,7 @@ class OccDetector(BaseModel):
                     f'frozen names no module of the detector: {name!r}, '
                     f'expected some of {there}'
                 )
-            getattr(self, name).requires_grad_(False)
+            getattr(self, name).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> OccDetector:
         """Switch mode; what is frozen stays in evaluation mode."""

@@ -219,7 +219,8 @@ def _pool_flow(
     blocks = flow.reshape(
         *(n for pair in zip(labels.shape, stride) for n in pair), 2
     )
-    vectors = blocks[x, :, y, :, z].reshape(len(x), -1, 2)  # (n, S, 2)
+    # (n, S, 2); nothing may move at all
+    vectors = blocks[x, :, y, :, z].reshape(len(x), np.prod(stride), 2)
     winners = (children[moves] == labels[moves][:, None])[..., None]
     total = (vectors * winners).sum(axis=1)
     pooled = np.zeros((*labels.shape, 2), np.float32)
