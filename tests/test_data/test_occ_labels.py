@@ -87,6 +87,14 @@ def test_pooled_labels_of_a_frame(results):
     assert out['label_grid'].shape == (100, 100, 8)
 
 
+def test_pooling_where_nothing_moves():
+    """Guards: such a frame could not be loaded."""
+    occ = np.zeros((4, 4, 2), int)
+    flow = np.zeros((*occ.shape, 2), np.float32)
+    pooled = pool_labels(occ, flow, None, (2, 2, 1), SPEC)[1]
+    assert pooled.shape == (2, 2, 2, 2) and not pooled.any()
+
+
 def test_pooling_by_hand():
     occ = np.full((2, 2, 10), 16)
     flow = np.zeros((2, 2, 10, 2), np.float32)

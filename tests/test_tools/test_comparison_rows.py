@@ -179,6 +179,8 @@ def test_the_example_of_the_documents(read, tool):
         path = configs.joinpath(*Path(row.config).parts[-2:])
         cfg = load_config(path, tool.parse_options(row.options))
         if row.name == 'host-long':
-            assert cfg.train_cfg.max_epochs == 28
+            # the positive control: twice the steps
+            host = load_config(path)
+            assert cfg.train_cfg.max_epochs == 2 * host.train_cfg.max_epochs
         if row.name == 'voxelsplat':
             assert cfg.model.render_heads[0].num_samples == 6000
