@@ -17,7 +17,7 @@ def build(**kwargs):
 
 
 def test_what_is_frozen_neither_learns_nor_changes_its_mode():
-    model = build(frozen=('img_backbone', 'lifter'))
+    model = build(frozen=('img_backbone', 'lifter'), remember=0)
     # also before anybody says so
     assert not model.lifter.training
     model.train()
@@ -32,7 +32,7 @@ def test_what_is_frozen_neither_learns_nor_changes_its_mode():
 
 
 def test_nothing_is_frozen_by_default():
-    model = build(frozen=()).train()
+    model = build(frozen=(), remember=0).train()
     assert all(p.requires_grad for p in model.parameters())
     assert model.lifter.training
 

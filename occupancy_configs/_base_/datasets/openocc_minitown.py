@@ -7,14 +7,10 @@ image_size = (384, 144)  # network input, (width, height) in pixels
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    dict(
-        type='ImageAug',
-        size=image_size,
-        resize=(-0.03, 0.05),  # added to the resize factor
-        flip=True,  # each image is mirrored with probability 1/2
-    ),
-    # No volume augmentation: turned labels of 0.8 m have holes, and traffic
-    # keeps right: where a car is says where it goes.
+    # No augmentation of images: encoders are frozen, and remember them. None
+    # of the volume: turned labels of 0.8 m have holes, and traffic keeps
+    # right: where a car is says where it goes.
+    dict(type='ImageAug', size=image_size),
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),

@@ -16,6 +16,7 @@ norm = dict(type='GN', num_groups=4)
 model = dict(
     type='OccDetector',
     frozen=('img_backbone', 'img_neck', 'lifter'),
+    remember=400,  # samples, 3.2 MB each
     data_preprocessor=dict(type='OccDataPreprocessor'),
     img_backbone=dict(
         type='mmdet.ResNet',

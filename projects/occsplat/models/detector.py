@@ -25,12 +25,18 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from occsplat.structures import OccBatch, OccDataSample, OccPrediction
+from occsplat.structures import (
+    CameraRig,
+    OccBatch,
+    OccDataSample,
+    OccPrediction,
+)
 from occsplat.structures.checks import checked
 
 from .backbones.first_stage import first_stage
 from .finite import require_finite, run_finite
 from .image_features import ImageFeatures, context_map, full_precision
+from .lifting import RememberedVolumes
 
 
 @MODELS.register_module()
@@ -55,13 +61,16 @@ class OccDetector(BaseModel):
             only read, such as 'img_backbone': no gradient, evaluation
             mode. A short training learns more from more samples than from
             finer features.
+        remember (int): samples whose volumes are kept in memory while the
+            rest learns, for an encoder that is all frozen; see
+            RememberedVolumes.
         data_preprocessor (dict, optional): see OccDataPreprocessor.
         init_cfg (dict, optional): as in mmengine.
 
     Raises:
         ValueError: when the lifter matches frames and the backbone's
-            outputs do not start with its first stage, or ``frozen`` names
-            no module.
+            outputs do not start with its first stage, ``frozen`` names no
+            module, or volumes are to be remembered that still change.
     """
 
     @checked
@@ -76,6 +85,7 @@ class OccDetector(BaseModel):
         offset_head: dict | None = None,
         render_heads: Sequence[dict] = (),
         frozen: Sequence[str] = (),
+        remember: int = 0,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -108,6 +118,13 @@ class OccDetector(BaseModel):
                     f'expected some of {there}'
                 )
             getattr(self, name).requires_grad_(False).eval()
+        self.remembered = None
+        if remember:
+            _check_all_frozen(self)
+            self.remembered = RememberedVolumes(remember)
+            self.register_load_state_dict_post_hook(
+                lambda model, _: model.remembered.forget()
+            )
 
     def train(self, mode: bool = True) -> OccDetector:
         """Switch mode; what is frozen stays in evaluation mode."""
@@ -249,13 +266,23 @@ class OccDetector(BaseModel):
         stereo = first_stage(self.img_backbone, imgs.flatten(0, 1))
         return ImageFeatures(None, stereo.unflatten(0, imgs.shape[:2]))
 
+    def _lift(self, imgs: Tensor, rig: CameraRig) -> tuple[Tensor, Any]:
+        """Images (B, T, N, 3, H, W) to the lifter's two outputs."""
+        features = self.image_encoder(imgs)
+        with full_precision(imgs):
+            return self.lifter([frame.float() for frame in features], rig)
+
     def _predict_volume(
         self, imgs: Tensor, batch: OccBatch
     ) -> tuple[Tensor, OccPrediction, Any]:
-        features = self.image_encoder(imgs)
+        lifted = None
+        if self.remembered is not None and self.training:
+            volume = self.remembered(
+                lambda *seen: self._lift(*seen)[0], imgs, batch.rig
+            )
+        else:
+            volume, lifted = self._lift(imgs, batch.rig)
         with full_precision(imgs):
-            features = [frame.float() for frame in features]
-            volume, lifted = self.lifter(features, batch.rig)
             if self.history is not None:
                 volume = self.history(volume, batch.metas)
             levels: Any = (volume,)
@@ -276,6 +303,27 @@ def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:
             f'{type(lifter).__name__} matches frames by the first stage of '
             f'{type(backbone).__name__}, whose out_indices are {stages}: '
             'let them start with 0, or set stereo=False'
+        )
+
+
+def _check_all_frozen(detector: OccDetector) -> None:
+    """A volume that is remembered must be the one that would be lifted."""
+    parts = ['img_backbone', 'img_neck', 'lifter']
+    learns = [
+        part
+        for part in parts
+        if getattr(detector, part) is not None and part not in detector.frozen
+    ]
+    if learns:
+        raise ValueError(
+            f'remember needs frozen to name {parts}, as far as there are '
+            f'such; {learns} still learn and would change the volumes'
+        )
+    weight = getattr(detector.lifter, 'depth_weight', 0)
+    if weight:
+        raise ValueError(
+            'remember keeps no depths that a loss could be computed of: '
+            f'set depth_weight=0 in the lifter, got {weight}'
         )
 
 

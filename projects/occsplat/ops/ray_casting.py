@@ -195,9 +195,7 @@ def count_runs(
         np.array(grid.min),
         np.array(grid.size),
     )
-    counted = RayRuns(
-        *(torch.from_numpy(v).to(origins.device) for v in found)
-    )
+    counted = RayRuns(*(torch.from_numpy(v).to(origins.device) for v in found))
     dtype = _float(origins, directions)
     return counted._replace(
         thickness=counted.thickness.to(dtype),
