@@ -72,6 +72,43 @@ def test_training_streams(monkeypatch, world, batch):
             assert runs == len(set(order))
 
 
+@pytest.mark.parametrize('world', [1, 2])
+@pytest.mark.parametrize('batch', [1, 2])
+def test_streams_take_turns(monkeypatch, world, batch):
+    turns = 3
+    ranks = indices_of_ranks(monkeypatch, world, batch_size=batch, turns=turns)
+    served = list(chain(*ranks))
+    total, streams = sum(LENGTHS), world * batch * turns
+    assert len(served) == len(set(served)) == total // streams * streams
+    ends = {group[-1] for group in Drives().sequences()}
+    for indices in ranks:
+        for place in range(batch * turns):
+            # what comes again after all turns is a stream in time order
+            stream = indices[place :: batch * turns]
+            assert all(
+                b == a + 1 or a in ends for a, b in zip(stream, stream[1:])
+            )
+        # and neighbours in one slot are of other streams
+        slot = indices[::batch]
+        assert all(b != a + 1 for a, b in zip(slot, slot[1:]) if a not in ends)
+
+
+def test_an_epoch_of_turns_can_be_taken_up_between_them(monkeypatch):
+    monkeypatch.setattr(samplers, 'get_dist_info', lambda: (0, 1))
+    sampler = SequenceSampler(Drives(), batch_size=2, turns=3, seed=3)
+    whole = list(sampler)
+    for batch in (1, 4):
+        sampler.start_at(batch)
+        assert list(sampler) == whole[2 * batch :]
+
+
+def test_evaluation_takes_no_turns(monkeypatch):
+    plain, turns = (
+        indices_of_ranks(monkeypatch, 2, shuffle=False, turns=t) for t in (1, 4)
+    )
+    assert plain == turns
+
+
 def test_epochs_differ_and_repeat(monkeypatch):
     first = indices_of_ranks(monkeypatch, 2, 0, batch_size=2)
     second = indices_of_ranks(monkeypatch, 2, 1, batch_size=2)
@@ -162,5 +199,5 @@ def test_bad_arguments(monkeypatch):
         SequenceSampler([1, 2, 3], seed=0)
     with pytest.raises(ValueError, match='batch_size'):
         SequenceSampler(Drives(), batch_size=0, seed=0)
-    with pytest.raises(ValueError, match='2 frames cannot fill 4 slots'):
+    with pytest.raises(ValueError, match='2 frames cannot fill 4 streams'):
         SequenceSampler(Drives((2,)), batch_size=4, seed=0)

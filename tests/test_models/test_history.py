@@ -12,9 +12,9 @@ from occsplat.structures import VoxelGrid
 GRID = VoxelGrid(range=(-4, -4, -1, 4, 4, 2), shape=(8, 8, 3))
 
 
-def make_history(num_frames=2, channels=3, grid=GRID):
+def make_history(num_frames=2, channels=3, grid=GRID, turns=1):
     torch.manual_seed(0)
-    return StreamingHistory(channels, grid, num_frames).eval()
+    return StreamingHistory(channels, grid, num_frames, turns).eval()
 
 
 def meta(token, prev='', pose=None, timestamp=0.0):
@@ -213,6 +213,24 @@ def test_only_the_last_frames_and_live_streams_are_kept():
     streams = history._streams[False]
     assert len(streams) <= 2
     assert all(len(past) <= 2 for past in streams.values())
+
+
+def test_streams_that_take_turns_all_have_their_past():
+    """And a network that is told of fewer forgets, it does not mix."""
+    turns = 5
+    for told, pasts in ((turns, 1), (1, 0)):
+        history = make_history(num_frames=1, turns=told)
+        read = []
+        history._align = lambda volume, metas, past, whole=history._align: (
+            read.append(len(past[0])) or whole(volume, metas, past)
+        )
+        volume = torch.rand(1, 3, *GRID.shape)
+        with torch.no_grad():
+            for step in range(2):
+                for stream in 'abcde':
+                    prev = f'{stream}{step - 1}' if step else ''
+                    history(volume, [meta(f'{stream}{step}', prev)])
+        assert read == [0] * turns + [pasts] * turns
 
 
 def test_gradients_stop_at_the_past():

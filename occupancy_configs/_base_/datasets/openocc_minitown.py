@@ -27,14 +27,15 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=True),
+    # frames of eight scenes by turns: those of one scene are alike
+    sampler=dict(type='SequenceSampler', shuffle=True, turns=8),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,
         ann_file='occsplat_infos_train.pkl',
         label_spec=label_spec,
         pipeline=train_pipeline,
-        sequence_splits=100,  # every frame by itself, in random order
+        sequence_splits=1,  # a scene is one stream
     ),
 )
 val_dataloader = dict(

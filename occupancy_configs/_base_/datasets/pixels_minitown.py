@@ -28,6 +28,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
+    sampler=dict(turns=1),
     dataset=dict(
         pipeline=train_pipeline,
         # nothing streams: every frame by itself, in random order

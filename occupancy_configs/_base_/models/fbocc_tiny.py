@@ -4,8 +4,8 @@
 #   then only read;
 # - the lifted volume holds means, not sums, and no backward projection is
 #   added, whose queries are alike in all frames;
-# - there is no history, so that frames can come in random order: one after
-#   the other, as a history needs them, they are alike and teach little;
+# - the history is short, and sees streams that take turns: frames that
+#   follow one another are alike and teach little;
 # - a 2D network over bird's-eye views stands in for the 3D one;
 # - a balanced cross-entropy stands in for focal and affinity losses.
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
@@ -42,6 +42,14 @@ model = dict(
         depth_bins=dict(start=2.0, stop=42.0, step=1.0),  # metres
         pooling='mean',
         depth_weight=0,  # learned before
+        norm_cfg=norm,
+    ),
+    history=dict(
+        type='StreamingHistory',
+        channels=volume_channels,
+        grid=volume_grid,
+        num_frames=2,
+        turns=8,  # streams that take turns, as the sampler's
         norm_cfg=norm,
     ),
     volume_encoder=dict(

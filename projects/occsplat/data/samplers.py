@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Iterator, Sequence
 
 import numpy as np
@@ -29,6 +30,11 @@ class SequenceSampler(Sampler):
     frame is served twice an epoch. A model that finds its past by the
     token of the previous frame just starts afresh where a cut falls.
 
+    Frames that follow one another are alike. Where a step has one or two
+    samples, a network that sees a scene from end to end forgets the ones
+    before. With ``turns`` T every slot has T streams, which take turns, so
+    that a stream goes on after T steps, and W * B * T parts are cut.
+
     Evaluation serves every frame exactly once and never shuffles. Ranks
     get whole sequences, so that with a batch size of 1 no sequence is cut
     and results do not depend on the number of processes. Larger batches
@@ -44,6 +50,8 @@ class SequenceSampler(Sampler):
         batch_size (int): B, the data loader's batch size. OccRunner gives
             it, a config need not.
         shuffle (bool): training (True) or evaluation (False).
+        turns (int): T, in training. A network with a history has to
+            remember as many streams, see StreamingHistory.
         seed (int, optional): of the shuffle, the same on all ranks; drawn
             and shared if None.
 
@@ -58,6 +66,7 @@ class SequenceSampler(Sampler):
         dataset,
         batch_size: Count = 1,
         shuffle: bool = True,
+        turns: Count = 1,
         seed: int | None = None,
     ) -> None:
         if not hasattr(dataset, 'sequences'):
@@ -73,12 +82,14 @@ class SequenceSampler(Sampler):
         self._first_batch = 0
         self.groups = [list(group) for group in dataset.sequences()]
         frames = sum(map(len, self.groups))
-        slots = batch_size * self.world_size
-        if shuffle and frames < slots:
+        self.streams = batch_size * turns  # of this rank
+        total = self.streams * self.world_size
+        if shuffle and frames < total:
             raise ValueError(
-                f'{frames} frames cannot fill {slots} slots ({batch_size} a '
-                f'process, {self.world_size} processes): use smaller '
-                'batches, fewer processes or more data'
+                f'{frames} frames cannot fill {total} streams ({batch_size} '
+                f'a batch, {turns} that take turns, {self.world_size} '
+                'processes): use smaller batches, fewer turns or processes, '
+                'or more data'
             )
 
     def set_epoch(self, epoch: int) -> None:
@@ -94,38 +105,43 @@ class SequenceSampler(Sampler):
         self._first_batch = batch
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        slots = self._training_slots() if self.shuffle else self._test_slots()
-        steps = range(self._first_batch, max(map(len, slots)))
+        streams = (
+            self._training_streams() if self.shuffle else self._test_streams()
+        )
+        frames = (
+            stream[step]
+            for step in range(max(map(len, streams)))
+            for stream in streams
+            if step < len(stream)
+        )
+        first = self._first_batch * self.batch_size
         self._first_batch = 0
         seed, epoch = self.seed, self.epoch
         return (
-            SampleIndex(slot[step], (seed, epoch, slot[step]))
-            for step in steps
-            for slot in slots
-            if step < len(slot)
+            SampleIndex(frame, (seed, epoch, frame))
+            for frame in islice(frames, first, None)
         )
 
     def __len__(self) -> int:
         if self.shuffle:
             frames = sum(map(len, self.groups))
-            slots = self.batch_size * self.world_size
-            return frames // slots * self.batch_size
+            return frames // (self.streams * self.world_size) * self.streams
         return sum(map(len, self._groups_of_rank()))
 
-    def _training_slots(self) -> list[Sequence[int]]:
-        """The B streams of this rank, equally long."""
+    def _training_streams(self) -> list[Sequence[int]]:
+        """The B * T streams of this rank, equally long."""
         order = np.random.default_rng((self.seed, self.epoch)).permutation(
             len(self.groups)
         )
         frames = [idx for group in order for idx in self.groups[group]]
-        length = len(self) // self.batch_size
-        first = self.rank * self.batch_size
+        length = len(self) // self.streams
+        first = self.rank * self.streams
         return [
-            frames[slot * length : (slot + 1) * length]
-            for slot in range(first, first + self.batch_size)
+            frames[stream * length : (stream + 1) * length]
+            for stream in range(first, first + self.streams)
         ]
 
-    def _test_slots(self) -> list[Sequence[int]]:
+    def _test_streams(self) -> list[Sequence[int]]:
         """The B streams of this rank; the first ones may be one longer."""
         frames = [idx for group in self._groups_of_rank() for idx in group]
         parts = np.array_split(np.array(frames, dtype=int), self.batch_size)

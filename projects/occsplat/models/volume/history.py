@@ -57,6 +57,8 @@ class StreamingHistory(nn.Module):
         channels (int): C.
         grid (dict | VoxelGrid): the volume's grid.
         num_frames (int): T, 16 in FB-Occ R50.
+        turns (int): streams that take turns, the sampler's: as many are
+            remembered for every sample of a batch.
         norm_cfg (dict): normalisation of the two fusion convolutions.
     """
 
@@ -66,12 +68,14 @@ class StreamingHistory(nn.Module):
         channels: Count,
         grid: dict | VoxelGrid,
         num_frames: Count = 16,
+        turns: Count = 1,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
         norm_cfg = norm_cfg or dict(type='BN3d')
         self.grid = as_grid(grid)
         self.num_frames = num_frames
+        self.turns = turns
         self.warmup = False
         # one extra channel tells each volume how many seconds old it is
         conv = dict(
@@ -211,7 +215,7 @@ class StreamingHistory(nn.Module):
             )
             streams[meta['token']] = (past + [now])[-self.num_frames :]
         # sequences that have ended are never asked for again
-        while len(streams) > 2 * len(metas):
+        while len(streams) > 2 * self.turns * len(metas):
             streams.popitem(last=False)
 
 
