@@ -10,13 +10,15 @@ from torch import Tensor
 
 #: how far rare classes are lifted: 0 not at all, 1 until all count alike
 POWER = 0.3
+#: weight of free space
+FREE = 2.0
 
 
 def balanced_class_weights(counts: Sequence[int], free: int) -> Tensor:
     """Weights of a cross-entropy, ``(mean count / count) ** POWER``.
 
-    Free space counts as 1: it fills most of the volume, and a voxel that
-    is wrongly taken hides all that is behind it.
+    Free space counts as 2, more than its number gives it: a voxel that is
+    wrongly taken hides all that is behind it.
 
     Args:
         counts (sequence of int): voxels of each class in the data set.
@@ -27,7 +29,7 @@ def balanced_class_weights(counts: Sequence[int], free: int) -> Tensor:
     """
     count = torch.tensor(counts, dtype=torch.float64)
     weight = (count.mean() / count) ** POWER
-    weight[free] = 1
+    weight[free] = FREE
     return weight.float()
 
 
