@@ -5,6 +5,8 @@ from functools import partial
 import pytest
 import torch
 
+import occsplat  # noqa: F401  before mmdet: it stands in for its operators
+
 #: the small town of the tests
 MINITOWN = dict(scenes=2, frames=4, image_size=(160, 90), seed=0)
 

@@ -28,7 +28,6 @@ env_cfg = dict(
 )
 log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
 log_level = 'INFO'
-load_from = None
 resume = False
 # processes draw cameras, voxels and dropout of their own
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -8,13 +8,9 @@ _base_ = [
 
 model = dict(
     lifter=dict(grid={{_base_.label_grid}}),
+    history=dict(grid={{_base_.label_grid}}),
     occ_head=dict(
         label_spec='surroundocc',
         with_flow=False,
     ),
-)
-# depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
-load_from = (
-    '{{ fileDirname }}/../pretrain/'
-    'depth-semantics_fbocc-tiny_minitown.safetensors'
 )

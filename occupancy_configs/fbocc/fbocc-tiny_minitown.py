@@ -28,8 +28,3 @@ class_counts = (
 )
 
 model = dict(occ_head=dict(class_counts=class_counts))
-# depths and classes of pixels, from depth-semantics_fbocc-tiny_minitown.py
-load_from = (
-    '{{ fileDirname }}/../pretrain/'
-    'depth-semantics_fbocc-tiny_minitown.safetensors'
-)

@@ -18,7 +18,7 @@ model = dict(
         ),
     ),
     img_neck=_base_.model.img_neck,
-    lifter=_base_.model.lifter,
+    lifter=dict(_base_.model.lifter, backward=None),
 )
 # the best checkpoint is the one that knows depths best
 default_hooks = dict(checkpoint=dict(save_best='depth_L1', rule='less'))

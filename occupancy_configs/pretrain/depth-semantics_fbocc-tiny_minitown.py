@@ -19,5 +19,6 @@ model = dict(
     img_neck=_base_.model.img_neck,
     lifter=_base_.model.lifter,
 )
+load_from = None  # from scratch
 # the best checkpoint is the one that knows depths best
 default_hooks = dict(checkpoint=dict(save_best='depth_L1', rule='less'))

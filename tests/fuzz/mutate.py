@@ -142,10 +142,13 @@ def hostile(canary: Path) -> Iterator[tuple[str, bytes]]:
     yield 'codecs', Calls('_codecs', 'encode', 'x', 'rot13').dumps()
     yield 'attrgetter', Calls('operator', 'attrgetter', 'x').dumps()
     yield 'dlopen', Calls('ctypes', 'CDLL', 'libc.so.6').dumps()
-    yield 'reconstruct', (
-        pickle.PROTO + b'\x02'
-        b'cnumpy.core.multiarray\n_reconstruct\n('
-        b'cnumpy\nndarray\nK\x00\x85U\x01bt R.'
+    yield (
+        'reconstruct',
+        (
+            pickle.PROTO + b'\x02'
+            b'cnumpy.core.multiarray\n_reconstruct\n('
+            b'cnumpy\nndarray\nK\x00\x85U\x01bt R.'
+        ),
     )
     yield 'deep', b'\x80\x02' + b'(' * 5000 + b'l' + b'.'
     yield 'memo', b'\x80\x02h\x07.'

@@ -104,7 +104,8 @@ def test_an_epoch_of_turns_can_be_taken_up_between_them(monkeypatch):
 
 def test_evaluation_takes_no_turns(monkeypatch):
     plain, turns = (
-        indices_of_ranks(monkeypatch, 2, shuffle=False, turns=t) for t in (1, 4)
+        indices_of_ranks(monkeypatch, 2, shuffle=False, turns=t)
+        for t in (1, 4)
     )
     assert plain == turns
 

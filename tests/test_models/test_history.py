@@ -215,22 +215,20 @@ def test_only_the_last_frames_and_live_streams_are_kept():
     assert all(len(past) <= 2 for past in streams.values())
 
 
-def test_streams_that_take_turns_all_have_their_past():
+@pytest.mark.parametrize('told, found', [(5, 1), (1, 0)])
+def test_streams_that_take_turns_all_have_their_past(told, found):
     """And a network that is told of fewer forgets, it does not mix."""
-    turns = 5
-    for told, pasts in ((turns, 1), (1, 0)):
-        history = make_history(num_frames=1, turns=told)
-        read = []
-        history._align = lambda volume, metas, past, whole=history._align: (
-            read.append(len(past[0])) or whole(volume, metas, past)
-        )
-        volume = torch.rand(1, 3, *GRID.shape)
-        with torch.no_grad():
-            for step in range(2):
-                for stream in 'abcde':
-                    prev = f'{stream}{step - 1}' if step else ''
-                    history(volume, [meta(f'{stream}{step}', prev)])
-        assert read == [0] * turns + [pasts] * turns
+    history = make_history(num_frames=1, turns=told)
+    read = []
+    past_of = history._past
+    history._past = lambda meta: read.append(past_of(meta)) or read[-1]
+    volume = torch.rand(1, 3, *GRID.shape)
+    with torch.no_grad():
+        for step in range(2):
+            for stream in 'abcde':
+                prev = f'{stream}{step - 1}' if step else ''
+                history(volume, [meta(f'{stream}{step}', prev)])
+    assert [len(past) for past in read] == [0] * 5 + [found] * 5
 
 
 def test_gradients_stop_at_the_past():

@@ -34,7 +34,7 @@ def make_model(kind='FBOccLifter', out_indices=(1, 2), **options):
     norm = dict(type='GN', num_groups=2)
     lifter = dict(LIFTER, type=kind)
     if kind == 'StereoLifter':
-        lifter.update(num_frames=1, stereo=False)
+        lifter.update(num_frames=1, pre_process=False, cost_strides=(2, 1))
     options.setdefault('lifter', lifter)
     return DepthSemanticPretraining(
         img_backbone=dict(
@@ -53,12 +53,12 @@ def make_model(kind='FBOccLifter', out_indices=(1, 2), **options):
     )
 
 
-def make_sample(depth=0.0, label=255):
-    eye = torch.eye(4).expand(1, CAMERAS, 4, 4)
+def make_sample(depth=0.0, label=255, frames=1):
+    eye = torch.eye(4).expand(frames, CAMERAS, 4, 4)
     K = torch.tensor([[32.0, 0, 32], [0, 32, 16], [0, 0, 1]])
     sample = OccDataSample(metainfo=dict(token='a'))
     sample.rig = CameraRig.from_matrices(
-        eye, K.expand(1, CAMERAS, 3, 3), WIDTH, HEIGHT
+        eye, K.expand(frames, CAMERAS, 3, 3), WIDTH, HEIGHT
     )
     sample.gt_depth = torch.zeros(CAMERAS, HEIGHT, WIDTH)
     sample.gt_pixel_semantics = torch.full(
@@ -79,7 +79,7 @@ def inputs(batch=1, frames=1):
 def flat(model, depth=None, classes=None):
     """Make the model say the same of every cell."""
     for layer, bias in (
-        (model.lifter['depth_net'].depth[-1], depth),
+        (model.lifter.depth_net.depth[-1], depth),
         (model.semantic_head, classes),
     ):
         torch.nn.init.zeros_(layer.weight)
@@ -98,15 +98,17 @@ def test_names_are_the_detectors_and_no_volume_is_left():
     }
 
 
-@pytest.mark.parametrize('kind', ['FBOccLifter', 'StereoLifter'])
-@pytest.mark.parametrize('out_indices', [(1, 2), (0, 1, 2)])
-def test_predictions_have_the_cells_of_the_neck(kind, out_indices):
-    """The finest of three maps is for a stereo matching: it is dropped."""
+@pytest.mark.parametrize(
+    'kind, out_indices, frames',
+    [('FBOccLifter', (1, 2), 1), ('StereoLifter', (0, 1, 2), 2)],
+)
+def test_predictions_have_the_cells_of_the_neck(kind, out_indices, frames):
+    """Also where the finest map and one more frame are there to match."""
     model = make_model(kind, out_indices).eval()
-    samples = [make_sample(), make_sample()]
+    samples = [make_sample(frames=frames), make_sample(frames=frames)]
     with torch.no_grad():
-        logits = model(inputs(2), samples)
-        samples = model(inputs(2), samples, mode='predict')
+        logits = model(inputs(2, frames), samples)
+        samples = model(inputs(2, frames), samples, mode='predict')
     assert logits.depth.shape == (2, CAMERAS, 10, 4, 8)
     assert logits.semantics.shape == (2, CAMERAS, 16, 4, 8)
     for sample in samples:
@@ -159,9 +161,9 @@ def test_the_likeliest_bin_and_class_are_predicted():
 
 
 def test_what_does_not_fit_is_refused():
-    stereo = dict(LIFTER, type='StereoLifter', cost_strides=(2, 1))
-    with pytest.raises(ValueError, match='set stereo=False'):
-        make_model(lifter=stereo)
+    several = dict(LIFTER, type='StereoLifter', cost_strides=(2, 1))
+    with pytest.raises(ValueError, match='set num_frames=1.*got 2'):
+        make_model(out_indices=(0, 1, 2), lifter=several)
     model = make_model()
     with pytest.raises(ValueError, match='T = 2'):
         model(inputs(frames=2), [make_sample()])

@@ -104,7 +104,9 @@ def data(minitown_infos):
 
 def test_the_detector_learns_the_same_from_what_it_remembers(data):
     """Losses agree to half precision, the first time and the next."""
-    plain, keeps = build(remember=0).train(), build(remember=4).train()
+    plain, keeps = (
+        build(remember=number, history=None).train() for number in (0, 4)
+    )
     frame = pseudo_collate([data[0], data[1]])
     losses = []
     for model in (plain, keeps, keeps):

@@ -3,24 +3,14 @@
 data_root = 'data/minitown/'
 label_spec = 'occ3d'
 label_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
-image_size = (256, 96)  # network input, (width, height) in pixels
+image_size = (384, 144)  # network input, (width, height) in pixels
 frames = (0, -1, -2)  # key frames, half a second each
 
 train_pipeline = [
     dict(type='LoadMultiViewImages', frames=frames),
-    dict(type='LoadLidarPoints'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    dict(
-        type='ImageAug',
-        size=image_size,
-        resize=(-0.03, 0.05),  # added to the resize factor
-        flip=True,  # each camera is mirrored with probability 1/2
-    ),
-    dict(
-        type='VolumeAug',
-        flip_y=0.5,  # probability
-    ),
-    dict(type='LidarDepth'),
+    # No augmentation: encoders are frozen, and remember their images.
+    dict(type='ImageAug', size=image_size),
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),

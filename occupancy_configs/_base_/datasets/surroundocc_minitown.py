@@ -7,17 +7,8 @@ image_size = (384, 144)  # network input, (width, height) in pixels
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    dict(
-        type='ImageAug',
-        size=image_size,
-        resize=(-0.03, 0.05),  # added to the resize factor
-        flip=True,  # each image is mirrored with probability 1/2
-    ),
-    dict(
-        type='VolumeAug',
-        rotate=10.0,  # degrees about z, either way
-        flip_x=0.5,  # probability; x points to the right here
-    ),
+    # No augmentation: encoders are frozen, and remember their images.
+    dict(type='ImageAug', size=image_size),
     # the key frame's own six cameras at 100x56
     dict(type='RenderViews', frames=(0,), scale=0.125),
     dict(type='PackOccInputs'),
@@ -34,14 +25,15 @@ train_dataloader = dict(
     batch_size=1,
     num_workers=1,  # loading processes; two cores have no room for more
     persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=True),
+    # frames of eight scenes by turns: those of one scene are alike
+    sampler=dict(type='SequenceSampler', shuffle=True, turns=8),
     dataset=dict(
         type='NuScenesOccDataset',
         data_root=data_root,
         ann_file='occsplat_infos_train.pkl',
         label_spec=label_spec,
         pipeline=train_pipeline,
-        sequence_splits=100,  # every frame by itself, in random order
+        sequence_splits=1,  # a scene is one stream
     ),
 )
 val_dataloader = dict(

@@ -1,26 +1,37 @@
-# A small BEVStereo: the same parts with few channels, volume at 0.8 m.
+# A small BEVStereo for MiniTown and two CPU cores. The parts are
+# BEVStereo's, with few channels, but for what a short training needs (see
+# fbocc_tiny.py):
+# - depths and classes are learned in a pre-training, see ../../pretrain, and
+#   then only read;
+# - the lifted volumes hold means, not sums, and no block that would learn
+#   stands between the depth net and what is remembered of it;
+# - a 2D network over bird's-eye views stands in for the 3D one.
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
-volume_channels = 16  # of each frame
+volume_channels = 20  # of each frame
 num_frames = 2  # lifted; one more key frame is there to be matched with
 # one sample a step is too little for batch statistics
 norm = dict(type='GN', num_groups=4)
 
 model = dict(
     type='OccDetector',
+    frozen=('img_backbone', 'img_neck', 'lifter'),
+    remember=400,  # samples, 6.4 MB each
     data_preprocessor=dict(type='OccDataPreprocessor'),
     img_backbone=dict(
         type='mmdet.ResNet',
         depth=18,
         base_channels=32,
-        num_stages=4,
-        # stride 4 to be matched; 8, 16 and 32 lifted, at 8
-        out_indices=(0, 1, 2, 3),
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        # stride 4 to be matched; 8 and 16 lifted, at 8
+        out_indices=(0, 1, 2),
         norm_cfg=norm,
         norm_eval=False,
         style='pytorch',
     ),
     img_neck=dict(
-        type='SingleMapFPN', in_channels=[64, 128, 256], out_channels=64
+        type='SingleMapFPN', in_channels=[64, 128], out_channels=64
     ),
     lifter=dict(
         type='StereoLifter',
@@ -28,28 +39,22 @@ model = dict(
         channels=volume_channels,
         grid=volume_grid,
         mid_channels=64,  # width of the depth net
-        depth_bins=dict(start=1.0, stop=45.0, step=1.0),  # metres
+        depth_bins=dict(start=2.0, stop=42.0, step=1.0),  # metres
         num_frames=num_frames,
         stereo=True,
         cost_strides=(2, 1),  # from stride 4 to 8
-        depth_weight=1.0,  # 0.05 teaches too little in so short a training
+        pooling='mean',
+        pre_process=False,
+        depth_weight=0,  # learned before
         norm_cfg=norm,
     ),
     volume_encoder=dict(
-        type='VolumeEncoder',
-        backbone=dict(
-            type='ResNet3D',
-            in_channels=volume_channels * num_frames,
-            channels=(16, 32, 48),
-            num_blocks=(1, 1, 1),
-            norm_cfg=norm,
-        ),
-        neck=dict(
-            type='LSSFPN3D',
-            in_channels=(16, 32, 48),
-            out_channels=16,
-            norm_cfg=norm,
-        ),
+        type='BEVEncoder',
+        in_channels=volume_channels * num_frames,
+        height=volume_grid['shape'][2],
+        channels=(64, 96, 128, 128),
+        out_channels=16,
+        norm_cfg=norm,
     ),
     occ_head=dict(
         type='MLPOccHead',
@@ -59,4 +64,9 @@ model = dict(
         channels=16,
         hidden_channels=32,
     ),
+)
+# depths and classes of pixels; the config that taught them has this name
+load_from = (
+    '{{ fileDirname }}/../../pretrain/'
+    'depth-semantics_bevstereo-tiny_minitown.safetensors'
 )

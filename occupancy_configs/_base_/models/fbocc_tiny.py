@@ -77,3 +77,8 @@ model = dict(
         norm_cfg=norm,
     ),
 )
+# depths and classes of pixels; the config that taught them has this name
+load_from = (
+    '{{ fileDirname }}/../../pretrain/'
+    'depth-semantics_fbocc-tiny_minitown.safetensors'
+)

@@ -22,7 +22,6 @@ from typing import Any, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from occsplat.structures import (
@@ -33,14 +32,14 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import checked
 
-from .backbones.first_stage import first_stage
 from .finite import require_finite, run_finite
-from .image_features import ImageFeatures, context_map, full_precision
+from .image_features import full_precision
 from .lifting import RememberedVolumes
+from .multi_camera import MultiCameraModel, build_optional
 
 
 @MODELS.register_module()
-class OccDetector(BaseModel):
+class OccDetector(MultiCameraModel):
     """Multi-camera 3D occupancy (and flow) detector.
 
     Args:
@@ -90,23 +89,15 @@ class OccDetector(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            # built here: mmengine would look it up without our scope
-            MODELS.build(
-                data_preprocessor or dict(type='OccDataPreprocessor')
-            ),
-            init_cfg,
+            img_backbone, lifter, img_neck, data_preprocessor, init_cfg
         )
-        self.img_backbone = MODELS.build(img_backbone)
-        self.img_neck = _build_optional(img_neck)
-        self.lifter = MODELS.build(lifter)
-        _check_stereo_map(self.img_backbone, self.lifter)
-        self.history = _build_optional(history)
-        self.volume_encoder = _build_optional(volume_encoder)
+        self.history = build_optional(history)
+        self.volume_encoder = build_optional(volume_encoder)
         self.occ_head = MODELS.build(occ_head)
         # a head with weights of its own draws them beside the generator:
         # with the same seed the rest starts like the baseline
         with torch.random.fork_rng(devices=[]):
-            self.offset_head = _build_optional(offset_head)
+            self.offset_head = build_optional(offset_head)
         with torch.random.fork_rng(devices=[]):
             self.render_heads = nn.ModuleList(map(MODELS.build, render_heads))
         self.frozen = tuple(frozen)
@@ -216,56 +207,6 @@ class OccDetector(BaseModel):
         require_finite(prediction)
         return prediction
 
-    def image_encoder(self, imgs: Tensor) -> list[ImageFeatures]:
-        """Features of all frames, as far as the lifter needs them.
-
-        The current frame alone learns: those before it are encoded
-        without gradient. A frame that is there to be matched with costs
-        no more than the backbone's first stage.
-
-        Args:
-            imgs (Tensor): (B, T, N, 3, H, W), newest first.
-
-        Returns:
-            list of ImageFeatures: T, newest first.
-
-        Raises:
-            ValueError: when T is not what the lifter needs.
-        """
-        lifted, stereo = self.lifter.num_frames, self.lifter.stereo
-        if imgs.shape[1] != lifted + stereo:
-            needs = tuple(range(0, -lifted - stereo, -1))
-            raise ValueError(
-                f'{type(self.lifter).__name__} needs T = {lifted + stereo} '
-                f'frames ({lifted} to lift, {int(stereo)} to match with), '
-                f'the images have T = {imgs.shape[1]}: set frames={needs} '
-                'of LoadMultiViewImages in all pipelines'
-            )
-        # newest first: autocast keeps what it has cast, in older versions of
-        # PyTorch also weights without gradient for the frame that learns
-        current, *past = imgs.unbind(dim=1)
-        features = [self._encode(current)]
-        with torch.no_grad():
-            features += [self._encode(frame) for frame in past[: lifted - 1]]
-            if stereo:
-                features.append(self._encode_to_match(past[-1]))
-        return features
-
-    def _encode(self, imgs: Tensor) -> ImageFeatures:
-        """Images (B, N, 3, H, W) of one frame."""
-        views, stereo = imgs.shape[:2], None
-        maps = self.img_backbone(imgs.flatten(0, 1))
-        if self.lifter.stereo:
-            stereo, *maps = maps
-            stereo = stereo.unflatten(0, views)
-        context = context_map(maps, self.img_neck)
-        return ImageFeatures(context.unflatten(0, views), stereo)
-
-    def _encode_to_match(self, imgs: Tensor) -> ImageFeatures:
-        """Images (B, N, 3, H, W) of one frame, its stereo map alone."""
-        stereo = first_stage(self.img_backbone, imgs.flatten(0, 1))
-        return ImageFeatures(None, stereo.unflatten(0, imgs.shape[:2]))
-
     def _lift(self, imgs: Tensor, rig: CameraRig) -> tuple[Tensor, Any]:
         """Images (B, T, N, 3, H, W) to the lifter's two outputs."""
         features = self.image_encoder(imgs)
@@ -295,17 +236,6 @@ class OccDetector(BaseModel):
             return volume, prediction, lifted
 
 
-def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:
-    """Frames are matched by one map: the backbone's first stage."""
-    stages = tuple(getattr(backbone, 'out_indices', (0,)))
-    if lifter.stereo and stages[0] != 0:
-        raise ValueError(
-            f'{type(lifter).__name__} matches frames by the first stage of '
-            f'{type(backbone).__name__}, whose out_indices are {stages}: '
-            'let them start with 0, or set stereo=False'
-        )
-
-
 def _check_all_frozen(detector: OccDetector) -> None:
     """A volume that is remembered must be the one that would be lifted."""
     parts = ['img_backbone', 'img_neck', 'lifter']
@@ -325,7 +255,3 @@ def _check_all_frozen(detector: OccDetector) -> None:
             'remember keeps no depths that a loss could be computed of: '
             f'set depth_weight=0 in the lifter, got {weight}'
         )
-
-
-def _build_optional(cfg: dict | None) -> nn.Module | None:
-    return None if cfg is None else MODELS.build(cfg)

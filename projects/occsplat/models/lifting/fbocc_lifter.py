@@ -24,11 +24,7 @@ from ..image_features import ImageFeatures
 from .backward_projection import BackwardProjection
 from .depth_loss import depth_loss
 from .depth_net import DepthNet
-from .forward_projection import (
-    DepthBins,
-    forward_projection,
-    mean_projection,
-)
+from .forward_projection import DepthBins, projection
 
 
 @MODELS.register_module()
@@ -82,17 +78,12 @@ class FBOccLifter(nn.Module):
         super().__init__()
         self.grid = as_grid(grid)
         self.bins = DepthBins(**(depth_bins or {}))
-        self.project = forward_projection
-        context_channels = channels
-        if pooling == 'mean':
-            self.project = mean_projection
-            context_channels -= 2
-            if context_channels < 1 or backward is not None:
-                raise ValueError(
-                    "pooling='mean' needs channels of at least 3 and "
-                    f'backward=None, got channels={channels} and '
-                    f'backward={backward}'
-                )
+        self.project, context_channels = projection(pooling, channels)
+        if pooling != 'sum' and backward is not None:
+            raise ValueError(
+                f'the backward projection reads sums: pooling={pooling!r} '
+                f'needs backward=None, got {backward}'
+            )
         self.depth_net = DepthNet(
             in_channels,
             mid_channels,
@@ -125,10 +116,8 @@ class FBOccLifter(nn.Module):
         Raises:
             ValueError: when features and rig differ in (B, N).
         """
-        images, rig = features[0].context, rig[:, 0]
-        same_shape('cameras', rig.K.shape[:-2], images.shape[:2])
-        context, logits = self.depth_net(images, rig)
-        depth = logits.softmax(dim=2)
+        context, logits = self.look(features, rig)
+        depth, rig = logits.softmax(dim=2), rig[:, 0]
         volume = self.project(context, depth, rig, self.bins, self.grid)
         if self.backward_projection is not None:
             bev = self.backward_projection(
@@ -136,6 +125,21 @@ class FBOccLifter(nn.Module):
             )
             volume = volume + bev.unsqueeze(-1)
         return volume, logits
+
+    def look(
+        self, features: Sequence[ImageFeatures], rig: CameraRig
+    ) -> tuple[Tensor, Tensor]:
+        """Context (B, N, C, H, W) and depth logits (B, N, D, H, W).
+
+        Args:
+            features, rig: as for ``forward``.
+
+        Raises:
+            ValueError: when features and rig differ in (B, N).
+        """
+        images, rig = features[0].context, rig[:, 0]
+        same_shape('cameras', rig.K.shape[:-2], images.shape[:2])
+        return self.depth_net(images, rig)
 
     def loss(self, logits: Tensor, batch: OccBatch) -> dict[str, Tensor]:
         """Cross-entropy of the depth distribution with LiDAR returns.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Callable
 
 import torch
 from torch import Tensor
@@ -142,6 +143,36 @@ def mean_projection(
     count = torch.bincount(voxel, minlength=total).view(-1, 1, *grid.shape)
     mean = volume * (MEAN_SCALE / count.clamp(min=1))
     return torch.cat([mean, count.to(mean).log1p()], dim=1)
+
+
+#: of one frame's pixels; ``pooling`` of the lifters
+Projection = Callable[
+    [Tensor, Tensor, CameraRig, DepthBins, VoxelGrid], Tensor
+]
+POOLING: dict[str, tuple[Projection, int]] = dict(
+    # and how many channels it adds to the context's
+    sum=(forward_projection, 0),
+    mean=(mean_projection, 2),
+)
+
+
+def projection(pooling: str, channels: int) -> tuple[Projection, int]:
+    """The projection of a name, and the channels of what it projects.
+
+    Args:
+        pooling (str): 'sum' or 'mean'.
+        channels (int): of the volume.
+
+    Raises:
+        ValueError: when nothing would be left for the context.
+    """
+    project, added = POOLING[pooling]
+    if channels <= added:
+        raise ValueError(
+            f'pooling={pooling!r} needs channels of at least {added + 1}, '
+            f'got channels={channels}'
+        )
+    return project, channels - added
 
 
 def _landing(

@@ -10,7 +10,7 @@ D depth bins, H W feature map, X Y Z voxels, h w network-input image.
 
 from __future__ import annotations
 
-from typing import Annotated, Sequence
+from typing import Annotated, Literal, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
@@ -30,7 +30,7 @@ from ..volume.resnet3d import BasicBlock3D
 from .cost_volume import cost_volume
 from .depth_loss import depth_loss
 from .depth_net import DepthNet
-from .forward_projection import DepthBins, forward_projection
+from .forward_projection import DepthBins, projection
 
 
 @MODELS.register_module()
@@ -55,14 +55,20 @@ class StereoLifter(nn.Module):
             for one more frame, with which the oldest is matched.
         cost_strides (sequence of int): from the stereo map to the size of
             the image features, see DepthNet.
-        depth_weight (float): weight of the depth loss.
+        pooling (str): 'sum' as published, or 'mean', of which two channels
+            are not the images', see ``mean_projection``.
+        pre_process (bool): whether each frame's volume passes a residual
+            block, as published. Not where the lifter is frozen.
+        depth_weight (float): weight of the depth loss; with 0 it is not
+            computed, and no depth target is needed.
         norm_cfg (dict, optional): normalisation in the depth net and in
             the volume's block, BatchNorm by default.
         with_cp (bool): recompute the depth branch in the backward pass,
             see DepthNet.
 
     Raises:
-        ValueError: when num_frames is below 1.
+        ValueError: when num_frames is below 1, or for means of too few
+            channels.
     """
 
     @checked
@@ -76,6 +82,8 @@ class StereoLifter(nn.Module):
         num_frames: Count = 2,
         stereo: bool = True,
         cost_strides: Sequence[Count] = (2, 2),
+        pooling: Literal['sum', 'mean'] = 'sum',
+        pre_process: bool = True,
         depth_weight: NonNegative = 0.05,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
@@ -87,19 +95,22 @@ class StereoLifter(nn.Module):
         )
         self.num_frames = num_frames
         self.stereo = stereo
+        self.project, context_channels = projection(pooling, channels)
         self.depth_net = DepthNet(
             in_channels,
             mid_channels,
-            channels,
+            context_channels,
             self.bins.count,
             norm_cfg,
             with_cp,
             cost_channels=self.bins.count if stereo else 0,
             cost_strides=cost_strides,
         )
-        self.pre_process = BasicBlock3D(
-            channels, channels, 1, norm_cfg or dict(type='BN3d')
-        )
+        self.pre_process: nn.Module = nn.Identity()
+        if pre_process:
+            self.pre_process = BasicBlock3D(
+                channels, channels, 1, norm_cfg or dict(type='BN3d')
+            )
         self.depth_weight = depth_weight
 
     def forward(
@@ -121,10 +132,6 @@ class StereoLifter(nn.Module):
         Raises:
             ValueError: when features and rig differ in T, B or N.
         """
-        batch, num_cameras = features[0].context.shape[:2]
-        expected = (batch, self.num_frames + self.stereo, num_cameras)
-        same_shape('rig', rig.K.shape[:-2], expected)
-        same_shape('frames', (len(features),), expected[1:2])
         volume, logits = self._lift(features, rig, 0)
         volumes = [volume]
         with torch.no_grad():
@@ -132,10 +139,22 @@ class StereoLifter(nn.Module):
                 volumes.append(self._lift(features, rig, age)[0])
         return torch.cat(volumes[::-1], dim=1), logits
 
-    def _lift(
-        self, features: Sequence[ImageFeatures], rig: CameraRig, age: int
+    def look(
+        self, features: Sequence[ImageFeatures], rig: CameraRig, age: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """One frame's volume (B, C, X, Y, Z), and its depth logits."""
+        """Context (B, N, C, H, W) and depth logits (B, N, D, H, W).
+
+        Args:
+            features, rig: as for ``forward``.
+            age (int): the frame, 0 is the current one.
+
+        Raises:
+            ValueError: when features and rig differ in T, B or N.
+        """
+        batch, num_cameras = features[0].context.shape[:2]
+        expected = (batch, self.num_frames + self.stereo, num_cameras)
+        same_shape('rig', rig.K.shape[:-2], expected)
+        same_shape('frames', (len(features),), expected[1:2])
         matches = None
         if self.stereo:
             cost = cost_volume(
@@ -148,10 +167,14 @@ class StereoLifter(nn.Module):
             matches = (-cost).softmax(dim=2)
         # The depth net knows the current cameras alone, also of the past:
         # how far the car has moved since then says nothing of a depth.
-        context, logits = self.depth_net(
-            features[age].context, rig[:, 0], matches
-        )
-        volume = forward_projection(
+        return self.depth_net(features[age].context, rig[:, 0], matches)
+
+    def _lift(
+        self, features: Sequence[ImageFeatures], rig: CameraRig, age: int
+    ) -> tuple[Tensor, Tensor]:
+        """One frame's volume (B, C, X, Y, Z), and its depth logits."""
+        context, logits = self.look(features, rig, age)
+        volume = self.project(
             context, logits.softmax(dim=2), rig[:, age], self.bins, self.grid
         )
         return self.pre_process(volume), logits
@@ -165,10 +188,12 @@ class StereoLifter(nn.Module):
                 LiDAR returned nothing.
 
         Returns:
-            dict: loss_depth.
+            dict: loss_depth, where it has a weight.
 
         Raises:
-            ValueError: when the batch has no depth target.
+            ValueError: when the batch lacks a depth target that is needed.
         """
+        if not self.depth_weight:
+            return {}
         loss = depth_loss(logits, batch.gt_depth, self.bins)
         return dict(loss_depth=self.depth_weight * loss)

@@ -1,13 +1,13 @@
 """Depth and semantics of the key frame's pixels, from LiDAR returns.
 
-Shape letters: B batch, N cameras, C context channels, D depth bins, K
-classes that are not free, H W feature map, h w network-input image.
+Shape letters: B batch, T frames, N cameras, C context channels, D depth
+bins, K classes that are not free, H W feature map, h w network-input image.
 
 ::
 
-    imgs (B, 1, N, 3, h, w)
-      -> img_backbone, img_neck   features (B, N, C', H, W)
-      -> lifter.depth_net         context (B, N, C, H, W), depth logits
+    imgs (B, T, N, 3, h, w), newest frame first
+      -> img_backbone, img_neck   ImageFeatures of each frame
+      -> lifter.look              context (B, N, C, H, W), depth logits
       -> semantic_head            class logits of each cell
 """
 
@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from occsplat.ops import nearest_in_cells, read_pixels
@@ -26,7 +25,8 @@ from occsplat.structures import LabelSpec, OccBatch, OccDataSample
 from occsplat.structures.checks import NonNegative, checked
 
 from ..finite import require_finite_values, run_finite
-from ..image_features import context_map, full_precision
+from ..image_features import full_precision
+from ..multi_camera import MultiCameraModel
 
 
 class CellLogits(NamedTuple):
@@ -42,12 +42,14 @@ class CellLogits(NamedTuple):
 
 
 @MODELS.register_module()
-class DepthSemanticPretraining(BaseModel):
+class DepthSemanticPretraining(MultiCameraModel):
     """Teach an image encoder depth and classes before it is a detector's.
 
-    The backbone, neck and depth net of a detector, with the detector's
-    names, so that any that has them takes the checkpoint by ``load_from``.
-    No volume is computed: a step costs a fraction of the detector's.
+    The backbone, neck and lifter of a detector, with the detector's names,
+    so that any that has them takes the checkpoint by ``load_from``. No
+    volume is computed: a step costs a fraction of the detector's. What the
+    lifter does to volumes is left out in its config, as it would learn
+    nothing: ``backward`` of FBOccLifter, ``pre_process`` of StereoLifter.
 
     Depths are learned as a distribution over the lifter's bins, in the
     cells of the feature map that hold a LiDAR return within the bins; the
@@ -59,10 +61,9 @@ class DepthSemanticPretraining(BaseModel):
     what is lifted into the volume knows what it is.
 
     Args:
-        img_backbone (dict): of the detector. Maps that are finer than what
-            the neck takes, those of a stereo matching, are not used.
-        lifter (dict): of the detector, with ``stereo=False`` where it
-            could match frames: its depth net is all that is kept of it.
+        img_backbone (dict): of the detector.
+        lifter (dict): of the detector, with ``num_frames=1``. One that
+            matches frames reads one more frame, as in the detector.
         img_neck (dict, optional): of the detector.
         label_spec (str | LabelSpec): meaning of the class ids.
         depth_weight (float): weight of the depth loss.
@@ -71,7 +72,7 @@ class DepthSemanticPretraining(BaseModel):
         init_cfg (dict, optional): as in mmengine.
 
     Raises:
-        ValueError: when the lifter matches frames.
+        ValueError: when the lifter lifts several frames.
     """
 
     @checked
@@ -87,29 +88,19 @@ class DepthSemanticPretraining(BaseModel):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(
-            # built here: mmengine would look it up without our scope
-            MODELS.build(
-                data_preprocessor or dict(type='OccDataPreprocessor')
-            ),
-            init_cfg,
+            img_backbone, lifter, img_neck, data_preprocessor, init_cfg
         )
-        self.spec = LabelSpec.named(label_spec)
-        self.img_backbone = MODELS.build(img_backbone)
-        self.img_neck = None if img_neck is None else MODELS.build(img_neck)
-        self.num_maps = len(img_neck['in_channels']) if img_neck else None
-        whole = MODELS.build(lifter)
-        if whole.stereo:
+        if self.lifter.num_frames != 1:
             raise ValueError(
-                'pre-training sees one frame, but '
-                f'{type(whole).__name__} matches two: set stereo=False and '
-                'num_frames=1 in the lifter. Where the detector matches, '
-                'all but the weights that read the matches will fit'
+                'pre-training looks at the current frame: set num_frames=1 '
+                f'in the lifter, got {self.lifter.num_frames}'
             )
-        self.bins = whole.bins
-        # nothing else of it would learn here; the name is the detector's
-        self.lifter = nn.ModuleDict(dict(depth_net=whole.depth_net))
+        self.spec = LabelSpec.named(label_spec)
+        self.bins = self.lifter.bins
         self.semantic_head = nn.Conv2d(
-            whole.depth_net.context.out_channels, len(self.spec.occupied), 1
+            self.lifter.depth_net.context.out_channels,
+            len(self.spec.occupied),
+            1,
         )
         self.depth_weight = depth_weight
         self.semantic_weight = semantic_weight
@@ -130,7 +121,8 @@ class DepthSemanticPretraining(BaseModel):
 
         Raises:
             NonFiniteError: when a prediction or loss is NaN or infinite.
-            ValueError: for any other mode, or images of several frames.
+            ValueError: for any other mode, or images of other frames than
+                the lifter reads.
         """
         steps = dict(
             loss=self.loss, predict=self.predict, tensor=self._predict
@@ -158,7 +150,7 @@ class DepthSemanticPretraining(BaseModel):
                 'the pre-training needs depths and classes of pixels: add '
                 'LidarSemantics to the training pipeline'
             )
-        logits = self._encode(inputs['imgs'], batch)
+        logits = self._cells(inputs['imgs'], batch)
         nearest, pixel = nearest_in_cells(
             batch.gt_depth,
             logits.depth.shape[-2:],
@@ -198,29 +190,19 @@ class DepthSemanticPretraining(BaseModel):
     def _predict(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> CellLogits:
-        logits = self._encode(inputs['imgs'], OccBatch.collate(data_samples))
+        logits = self._cells(inputs['imgs'], OccBatch.collate(data_samples))
         require_finite_values(logits._asdict())
         return logits
 
-    def _encode(self, imgs: Tensor, batch: OccBatch) -> CellLogits:
-        """Images (B, 1, N, 3, h, w) to logits of every cell."""
-        if imgs.shape[1] != 1:
-            raise ValueError(
-                'pre-training sees one frame, the images have T = '
-                f'{imgs.shape[1]}: set frames=(0,) of LoadMultiViewImages in '
-                'all pipelines'
-            )
-        views = imgs[:, 0].shape[:2]
-        maps = self.img_backbone(imgs[:, 0].flatten(0, 1))
-        if self.num_maps is not None:
-            maps = maps[-self.num_maps :]
-        features = context_map(maps, self.img_neck)
+    def _cells(self, imgs: Tensor, batch: OccBatch) -> CellLogits:
+        """Images (B, T, N, 3, h, w) to logits of every cell."""
+        features = self.image_encoder(imgs)
         with full_precision(imgs):
-            context, depth = self.lifter.depth_net(
-                features.unflatten(0, views).float(), batch.rig[:, 0]
+            context, depth = self.lifter.look(
+                [frame.float() for frame in features], batch.rig
             )
             semantics = self.semantic_head(context.flatten(0, 1))
-        return CellLogits(depth, semantics.unflatten(0, views))
+        return CellLogits(depth, semantics.unflatten(0, context.shape[:2]))
 
 
 def _entropy(logits: Tensor, target: Tensor) -> Tensor:

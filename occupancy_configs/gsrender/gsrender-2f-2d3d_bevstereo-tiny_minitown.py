@@ -1,0 +1,15 @@
+# GSRender with 2D and voxel labels together, on the tiny BEVStereo.
+_base_ = ['./gsrender-2f_bevstereo-tiny_minitown.py']
+
+extra_transforms = [
+    dict(
+        type='LoadOccLabels',
+        label_spec={{_base_.label_spec}},
+        grid={{_base_.label_grid}},
+    ),
+    *_base_.extra_transforms,
+]
+train_dataloader = dict(dataset=dict(extra_transforms=extra_transforms))
+model = dict(
+    occ_head=dict(loss_weights=dict(geometry=1.0, semantic=1.0)),
+)
