@@ -2,7 +2,7 @@
 # encoder, on towns that the encoder has not seen.
 #   bash tools/make_towns.sh
 #   python tools/compare_methods.py --rows occupancy_configs/bench/rows.py \
-#       --jobs 2 --work-dir work_dirs/bench
+#       --calibrate --jobs 2 --work-dir work_dirs/bench
 town = 'data/minitown_town{}/'
 # eight scenes of a town that nothing is trained on; its 'val' has two
 scored = dict(
@@ -20,6 +20,7 @@ twice_the_frames = dict(
         dataset=dict(data_root=[town.format(4), town.format(5)])
     ),
 )
+free_outside = dict(shared, **{'model.render_heads.0.outside': 'free'})
 fbocc = '../fbocc/fbocc-tiny_minitown.py'
 voxelsplat = ['RayIoU', 'mAVE', 'mAVE_TP']  # what its paper claims
 gaussrender = ['mIoU', 'IoU', 'RayIoU', 'image_mIoU']
@@ -79,24 +80,45 @@ rows = [
         baseline='fbocc',
         claim=voxdet,
     ),
-    # learned from 2D labels: RenderOcc is the baseline
+    # learned from 2D labels: RenderOcc is the baseline. Labels beyond the
+    # volume say in all rows that their ray is free.
     dict(
         name='renderocc-1f',
         config='../renderocc/renderocc-1f_bevstereo-tiny_minitown.py',
-        options=shared,
+        options=free_outside,
     ),
     dict(
         name='gsrender-1f',
         config='../gsrender/gsrender-1f_bevstereo-tiny_minitown.py',
-        options=shared,
+        options=free_outside,
         baseline='renderocc-1f',
         claim=gsrender,
     ),
     dict(
         name='gsrender-2f',
         config='../gsrender/gsrender-2f_bevstereo-tiny_minitown.py',
-        options=shared,
-        baseline='renderocc-1f',
+        options=free_outside,
+        baseline='gsrender-1f',
         claim=[*gsrender, 'FalseBehind'],
+    ),
+    dict(
+        name='gsrender-5f',
+        config='../gsrender/gsrender-5f_bevstereo-tiny_minitown.py',
+        options=free_outside,
+        baseline='gsrender-1f',
+        claim=[*gsrender, 'FalseBehind'],
+    ),
+    # voxel labels alone, and with 2D labels
+    dict(
+        name='gsrender-3d',
+        config='../gsrender/gsrender-2f-2d3d_bevstereo-tiny_minitown.py',
+        options=dict(shared, **{'model.render_heads': []}),
+    ),
+    dict(
+        name='gsrender-2f-2d3d',
+        config='../gsrender/gsrender-2f-2d3d_bevstereo-tiny_minitown.py',
+        options=free_outside,
+        baseline='gsrender-3d',
+        claim=['mIoU'],
     ),
 ]
