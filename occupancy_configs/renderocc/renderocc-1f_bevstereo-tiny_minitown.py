@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/datasets/lidar2d_minitown.py',
     '../_base_/models/bevstereo_tiny.py',
-    '../_base_/schedules/tiny_18e.py',
+    '../_base_/schedules/tiny_20e.py',
     '../_base_/runtime.py',
 ]
 

@@ -16,6 +16,7 @@ from mmengine.utils import import_modules_from_strings
 from .config_check import check_config
 from .config_file import read_config
 from .errors import ConfigError
+from .memory import keep_freed_memory
 from .threads import limit_threads
 
 
@@ -55,9 +56,9 @@ def _import_customs(cfg: Config) -> None:
 
 
 def prepare_launcher(cfg: Config, launcher: str) -> None:
-    """Set the config's launcher, and see to threads and processes.
+    """Set the config's launcher, and see to threads, memory and processes.
 
-    Threads: see ``limit_threads``.
+    Threads: see ``limit_threads``; memory: see ``keep_freed_memory``.
 
     mmengine joins torchrun's processes on GPUs only (it asks CUDA for the
     device of the local rank). Without CUDA they are joined here, through
@@ -69,6 +70,7 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     """
     cfg.launcher = launcher
     limit_threads()
+    keep_freed_memory()
     if launcher == 'none' or torch.cuda.is_available():
         return
     if launcher != 'pytorch':
