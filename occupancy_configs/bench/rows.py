@@ -59,6 +59,25 @@ rows = [
         baseline='fbocc',
         claim=voxelsplat,
     ),
+    # flow from the motion of labels alone, without a flow label. Its control
+    # learns the opposite flow: time runs backwards.
+    dict(
+        name='noflow',
+        config='../voxelsplat/voxelsplat-noflow_fbocc-tiny_minitown.py',
+        options=shared,
+    ),
+    dict(
+        name='noflow-backwards',
+        config='../voxelsplat/voxelsplat-noflow_fbocc-tiny_minitown.py',
+        options=dict(
+            shared,
+            **{
+                'train_dataloader.dataset.extra_transforms.0.backwards': True,
+            },
+        ),
+        baseline='noflow',
+        claim=['mAVE', 'mAVE_TP'],  # worse
+    ),
     dict(
         name='gaussrender',
         config='../gaussrender/gaussrender_fbocc-tiny_minitown.py',

@@ -13,7 +13,7 @@ SPEC = LabelSpec.named('openocc')
 STILL = (9, 14)
 
 
-def make_dataset(root, aug=True, frames=(-1, 1)):
+def make_dataset(root, aug=True, frames=(-1, 1), **options):
     turned = dict(
         type='VolumeAug', rotate=20.0, scale=(0.95, 1.05), flip_x=1.0
     )
@@ -30,7 +30,9 @@ def make_dataset(root, aug=True, frames=(-1, 1)):
                 dict(type='ImageAug', size=(64, 32)),
                 dict(type='PackOccInputs'),
             ],
-            extra_transforms=[dict(type='LoadAdjacentFrames', frames=frames)],
+            extra_transforms=[
+                dict(type='LoadAdjacentFrames', frames=frames, **options)
+            ],
         )
     )
 
@@ -87,6 +89,18 @@ def test_a_frame_beyond_the_scene_is_the_current_one_at_no_distance(
     assert sample.adjacent.dt[0] == 0 < sample.adjacent.dt[1]
     torch.testing.assert_close(sample.adjacent.frame2ref[0], torch.eye(4))
     assert torch.equal(sample.adjacent.occ[0], sample.gt_occ)
+
+
+def test_time_that_runs_backwards_changes_nothing_but_its_sign(
+    minitown_infos,
+):
+    forth, back = (
+        make_dataset(minitown_infos, aug=False, **options)[1]['data_samples']
+        for options in ({}, dict(backwards=True))
+    )
+    assert torch.equal(back.adjacent.dt, -forth.adjacent.dt)
+    assert torch.equal(back.adjacent.occ, forth.adjacent.occ)
+    assert torch.equal(back.adjacent.frame2ref, forth.adjacent.frame2ref)
 
 
 def test_batches_keep_one_set_a_sample(minitown_infos):

@@ -34,6 +34,9 @@ class LoadAdjacentFrames(BaseTransform):
     Args:
         frames (sequence): offsets in key frames, not 0.
         scale (float): size of the views relative to the raw images.
+        backwards (bool): say that time runs backwards, the next frame being
+            the one before. A control: what has learned flow from motion
+            alone must then learn its opposite.
 
     Raises:
         ValueError: when images or labels have not been loaded before, an
@@ -45,6 +48,7 @@ class LoadAdjacentFrames(BaseTransform):
         self,
         frames: Sequence[int] = (-1, 1),
         scale: Positive = 0.25,
+        backwards: bool = False,
     ) -> None:
         if not frames or 0 in frames:
             raise ValueError(
@@ -53,6 +57,7 @@ class LoadAdjacentFrames(BaseTransform):
             )
         self.frames = tuple(frames)
         self.scale = scale
+        self.backwards = backwards
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the frames."""
@@ -67,8 +72,11 @@ class LoadAdjacentFrames(BaseTransform):
         )
         records = [key_frame(results, offset) for offset in self.frames]
         occ = [labels.transform(dict(r))['gt_occ'] for r in records]
+        rig, frame2ref, dt = seen_from(results, records, self.scale)
         results['adjacent'] = AdjacentFrames(
-            *seen_from(results, records, self.scale),
+            rig,
+            frame2ref,
+            -dt if self.backwards else dt,
             torch.from_numpy(np.stack(occ)),
         )
         return results
