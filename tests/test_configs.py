@@ -237,7 +237,9 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     learns_depth = cfg.model.lifter.get('depth_weight', 1) > 0
     assert ('depth' in terms) == learns_depth
     method = path.parent.name
-    only_images = '2d' in path.stem or method in ('gsrender', 'renderocc')
+    only_images = '2d3d' not in path.stem and (
+        '2d' in path.stem or method in ('gsrender', 'renderocc')
+    )
     assert ('occ' in terms) == (not only_images)
     # RenderOcc's head is called after what it does
     term = dict(renderocc='nerf').get(method, method)

@@ -38,7 +38,7 @@ model = dict(
             type='MLPOccHead',
             label_spec='occ3d',
             grid={{_base_.label_grid}},
-            in_channels=32,
+            in_channels=_base_.volume_channels * _base_.num_frames,
             channels=16,
             hidden_channels=16,
         ),
