@@ -47,9 +47,6 @@ def frames(cfg, tmp_path_factory):
             data_root=str(root), ann_file=f'occsplat_infos_{split}.pkl'
         )
         found += list(DATASETS.build(dataset))
-    for frame in found:
-        # each by itself: nothing is remembered
-        frame['data_samples'].set_metainfo(dict(prev=''))
     return found
 
 
@@ -57,7 +54,8 @@ def frames(cfg, tmp_path_factory):
 def encoder(cfg):
     """The network with its pre-trained encoder, else untrained."""
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    # without a past: each frame stands for itself
+    model = MODELS.build(dict(cfg.model, history=None))
     weights = read_weights(cfg.load_from)['state_dict']
     load_what_fits(model, weights, cfg.load_from)
     return model

@@ -102,6 +102,15 @@ def test_an_epoch_of_turns_can_be_taken_up_between_them(monkeypatch):
         assert list(sampler) == whole[2 * batch :]
 
 
+def test_few_frames_take_fewer_turns(monkeypatch):
+    ranks = indices_of_ranks(
+        monkeypatch, 2, drives=Drives((3, 4)), batch_size=1, turns=8
+    )
+    # three streams of one frame for each of two processes
+    assert [len(indices) for indices in ranks] == [3, 3]
+    assert len(set(chain(*ranks))) == 6
+
+
 def test_evaluation_takes_no_turns(monkeypatch):
     plain, turns = (
         indices_of_ranks(monkeypatch, 2, shuffle=False, turns=t)
@@ -200,5 +209,5 @@ def test_bad_arguments(monkeypatch):
         SequenceSampler([1, 2, 3], seed=0)
     with pytest.raises(ValueError, match='batch_size'):
         SequenceSampler(Drives(), batch_size=0, seed=0)
-    with pytest.raises(ValueError, match='2 frames cannot fill 4 streams'):
+    with pytest.raises(ValueError, match='2 frames cannot fill 4 slots'):
         SequenceSampler(Drives((2,)), batch_size=4, seed=0)

@@ -91,18 +91,18 @@ def test_inputs_are_told_from_weights(built):
 
 
 def test_a_loss_may_be_to_blame_alone(built):
-    model, data = built(VOXDET)  # whose lifter learns depths
-    loss = model.lifter.loss
+    model, data = built(VOXDET)
+    loss = model.offset_head.loss
 
     def broken(*args):
         return {name: term / 0 for name, term in loss(*args).items()}
 
-    model.lifter.loss = broken
+    model.offset_head.loss = broken
     with pytest.raises(SystemExit) as caught, user_errors():
         model(**data, mode='loss')
     text = caught.value.args[0]
     assert text.startswith(f'error: frames {data["data_samples"][0].token}: ')
-    assert 'loss_depth: not finite' in text and 'loss_depth=inf' in text
+    assert 'loss_aux_occ: not finite' in text and 'loss_offset=inf' in text
     assert 'outputs of all modules are finite' in text
 
 

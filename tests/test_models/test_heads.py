@@ -312,7 +312,7 @@ def test_a_cross_entropy_that_balances_classes():
     losses = head.loss(prediction, batch)
     assert set(losses) == {'loss_occ_cross_entropy', 'loss_flow'}
     known = batch.gt_occ != 255
-    weight = torch.tensor([*((2500 / n) ** 0.3 for n in (10, 90, 100)), 1])
+    weight = torch.tensor([*((2500 / n) ** 0.3 for n in (10, 90, 100)), 2])
     label = batch.gt_occ[known]
     log_p = prediction.logits.log_softmax(1).movedim(1, -1)[known]
     weight = weight[label]

@@ -50,8 +50,9 @@ class SequenceSampler(Sampler):
         batch_size (int): B, the data loader's batch size. OccRunner gives
             it, a config need not.
         shuffle (bool): training (True) or evaluation (False).
-        turns (int): T, in training. A network with a history has to
-            remember as many streams, see StreamingHistory.
+        turns (int): T, in training; fewer where there are too few frames
+            for so many streams. A network with a history has to remember
+            as many, see StreamingHistory.
         seed (int, optional): of the shuffle, the same on all ranks; drawn
             and shared if None.
 
@@ -82,15 +83,15 @@ class SequenceSampler(Sampler):
         self._first_batch = 0
         self.groups = [list(group) for group in dataset.sequences()]
         frames = sum(map(len, self.groups))
-        self.streams = batch_size * turns  # of this rank
-        total = self.streams * self.world_size
-        if shuffle and frames < total:
+        slots = batch_size * self.world_size
+        if shuffle and frames < slots:
             raise ValueError(
-                f'{frames} frames cannot fill {total} streams ({batch_size} '
-                f'a batch, {turns} that take turns, {self.world_size} '
-                'processes): use smaller batches, fewer turns or processes, '
-                'or more data'
+                f'{frames} frames cannot fill {slots} slots ({batch_size} a '
+                f'process, {self.world_size} processes): use smaller '
+                'batches, fewer processes or more data'
             )
+        # of this rank
+        self.streams = batch_size * max(1, min(turns, frames // slots))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration shuffles for."""

@@ -15,6 +15,8 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from occsplat.structures.checks import checked
+
 from .backbones.first_stage import first_stage
 from .image_features import ImageFeatures, context_map
 
@@ -36,6 +38,7 @@ class MultiCameraModel(BaseModel):
             outputs do not start with its first stage.
     """
 
+    @checked
     def __init__(
         self,
         img_backbone: dict,

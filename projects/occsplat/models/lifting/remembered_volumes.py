@@ -59,15 +59,18 @@ class RememberedVolumes:
             volumes = lift(imgs[unknown], rig[unknown]).half()
             for i, volume in zip(unknown, volumes):
                 lifted[i] = volume
-                if len(self._volumes) < self.capacity:
+                # one with a NaN is lifted again by who looks for its cause
+                fits = len(self._volumes) < self.capacity
+                if fits and volume.isfinite().all():
                     # of its own: a view would keep the whole batch
                     self._volumes[keys[i]] = volume.clone()
+        # single precision before stacking: autocast stacks no halves
         return torch.stack(
             [
-                lifted[i] if i in lifted else self._volumes[key]
+                (lifted[i] if i in lifted else self._volumes[key]).float()
                 for i, key in enumerate(keys)
             ]
-        ).float()
+        )
 
 
 def _digest(imgs: Tensor, rig: CameraRig) -> bytes:
