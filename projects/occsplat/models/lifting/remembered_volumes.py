@@ -15,8 +15,8 @@ class RememberedVolumes:
     """What a frozen encoder has lifted of the images that it has seen.
 
     A short training sees each frame a dozen times. Where nothing changes
-    the images, the volume is the same each time, and lifting it anew is a
-    third of a step of the small networks.
+    the images, the volume is the same each time, and lifting it anew is
+    about a quarter of a step of the small networks.
 
     A volume is found by the values of its images and cameras: an augmented
     image is another image. It is kept in half precision, and also read so
