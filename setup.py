@@ -28,6 +28,7 @@ setup(
     python_requires='>=3.10,<3.13',
     package_dir={'': 'projects'},
     packages=find_packages('projects', include=('occsplat', 'occsplat.*')),
+    package_data=dict(occsplat=['py.typed']),
     install_requires=requirements('requirements.txt'),
     extras_require={
         # the CUDA rasteriser; compiles itself on first use (needs nvcc)

@@ -17,7 +17,7 @@ from occsplat.structures import LabelSpec
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     [
-        ROOT / 'README.md',
+        *ROOT.glob('*.md'),
         *ROOT.glob('docs/**/*.md'),
         *ROOT.glob('occupancy_configs/**/README.md'),
     ]
