@@ -16,7 +16,7 @@ from typing import Sequence
 ROOT = Path(__file__).resolve().parents[1]
 #: of Python, the oldest and the newest, as in setup.py
 VERSIONS = (3, 10), (3, 12)
-#: what ``import occsplat`` cannot do without
+#: what ``import occsplat.plugin`` cannot do without
 PACKAGES = (
     'torch',
     'torchvision',

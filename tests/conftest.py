@@ -5,10 +5,19 @@ from functools import partial
 import pytest
 import torch
 
-import occsplat  # noqa: F401  before mmdet: it stands in for its operators
-
+#: folders of tests of what needs no mm package
+LIBRARY = ('test_structures', 'test_ops', 'test_rendering')
 #: the small town of the tests
 MINITOWN = dict(scenes=2, frames=4, image_size=(160, 90), seed=0)
+
+
+def pytest_pycollect_makemodule(module_path):
+    """Tests find everything registered, but those of the library.
+
+    Theirs take seconds: importing the mm packages takes longer than that.
+    """
+    if module_path.parent.name not in LIBRARY:
+        import occsplat.plugin  # noqa: F401
 
 
 @pytest.fixture(scope='session')

@@ -72,7 +72,7 @@ SWIN.update(window_size=4, mlp_ratio=2, drop_path_rate=0.4)
 def test_recomputing_backbones_warn_of_nothing(backbone):
     from mmdet3d.registry import MODELS
 
-    import occsplat  # noqa: F401
+    import occsplat.plugin  # noqa: F401
 
     results = []
     for with_cp in (False, True):
@@ -97,7 +97,7 @@ def test_checkpoints_of_the_mm_packages_do_not_reenter():
     from mmdet.models.necks import hrfpn
     from mmdet.models.utils import vlfuse_helper
 
-    import occsplat
+    import occsplat.plugin
 
     functions = [
         mmcv.cnn.resnet.cp.checkpoint,

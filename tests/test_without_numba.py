@@ -42,8 +42,8 @@ def test_numba_is_imported_when_a_kernel_is_needed():
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT / 'projects')!r})
-import occsplat, torch
-import occsplat.visualization, occsplat.rendering
+import occsplat.plugin, torch
+import occsplat.visualization, occsplat.rendering, occsplat.ops
 assert 'numba' not in sys.modules
 occsplat.ops.run_lengths(torch.zeros(2, 2, 2, dtype=torch.long))
 assert 'numba' in sys.modules
@@ -55,7 +55,7 @@ def test_rendering_and_models_without_numba():
     """Every module but the kernels; torch renders; a network learns."""
     code = f"""
 import importlib, pathlib, torch
-import occsplat
+import occsplat.plugin
 from occsplat.structures import MissingPackageError
 
 package = pathlib.Path(occsplat.__file__).parent

@@ -1,6 +1,8 @@
 # What every run shares: logging, checkpoints, environment.
 default_scope = 'mmdet3d'
-custom_imports = dict(imports=['occsplat'], allow_failed_imports=False)
+custom_imports = dict(
+    imports=['occsplat.plugin'], allow_failed_imports=False
+)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),

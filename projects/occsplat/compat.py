@@ -18,7 +18,6 @@ from typing import Any, Callable
 import numpy as np
 import torch
 import torch.utils.checkpoint
-from packaging.requirements import Requirement
 
 _PACKAGES = (
     'torch',
@@ -116,6 +115,8 @@ class _NumbaStub(ModuleType):
 
 def _numba_fits() -> bool:
     """Whether numba is there for this numpy, told without importing it."""
+    from packaging.requirements import Requirement
+
     try:
         found = importlib.util.find_spec('numba') is not None
         needs = metadata.requires('numba') or []

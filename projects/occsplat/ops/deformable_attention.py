@@ -1,6 +1,6 @@
 """Multi-scale deformable attention in plain torch.
 
-Shape letters: B batch, Q queries, M heads, L levels, J points a level,
+Shape letters: B batch, Q queries, M heads, L levels, J points per level,
 C channels of one head, S all pixels of all levels.
 """
 

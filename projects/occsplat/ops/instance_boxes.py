@@ -7,15 +7,18 @@ of movable classes, M boxes, K columns of voxels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import OccDataSample, VoxelGrid, same_shape
+from occsplat.structures import VoxelGrid, same_shape
 
 from .run_lengths import run_lengths
+
+if TYPE_CHECKING:
+    from occsplat.structures import OccDataSample
 
 #: metres between the centres of voxels that touch at an edge or a corner
 #: only, up to which they touch at all; small voxels do, large ones do not
@@ -26,7 +29,7 @@ _MOVING = 0.5
 _ROUND = 1.2
 #: voxels at which the score of a box that they fill is a half
 _DOUBT = 4
-#: boxes a frame, those of most voxels; nuScenes scores no more
+#: boxes per frame, those of most voxels; nuScenes scores no more
 MAX_BOXES = 500
 
 

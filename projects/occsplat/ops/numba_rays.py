@@ -228,7 +228,7 @@ def runs(
 
 @njit(cache=True)
 def _axis(p: float, d: float) -> tuple[float, int, int, float]:
-    """One axis of a ray: position, step, upper face or not, metres a voxel.
+    """One axis of a ray: position, step, upper face or not, metres per voxel.
 
     A ray that runs along the faces gets an infinite pace and a position
     below every face, so that it never crosses one.
