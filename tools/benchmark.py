@@ -21,20 +21,20 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
+import torch
 
-from benchmarks.rasterizing import TABLES  # noqa: E402
-from benchmarks.rows import SEED, print_table  # noqa: E402
-from benchmarks.run_lengths import print_run_lengths_table  # noqa: E402
-from benchmarks.training import (  # noqa: E402
+from benchmarks.rasterizing import TABLES
+from benchmarks.rows import SEED, print_table
+from benchmarks.run_lengths import print_run_lengths_table
+from benchmarks.training import (
     WARMUP_STEPS,
     print_training_table,
 )
-from occsplat.engine import (  # noqa: E402
+from occsplat.engine import (
     add_cfg_options,
     default_threads,
     user_errors,

@@ -24,28 +24,30 @@ from typing import Any, Mapping, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
-from mmdet3d.registry import METRICS  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.dataset import pseudo_collate  # noqa: E402
-from mmengine.model import BaseModel  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from mmdet3d.registry import METRICS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from tqdm import tqdm
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.engine import (
     ConfigError,
     build_errors,
+    build_split,
     load_config,
     threshold_head,
     threshold_meta,
     update_meta,
     user_errors,
 )
-from occsplat.evaluation import (  # noqa: E402
+from occsplat.engine.cli import add_device_options, load_model
+from occsplat.evaluation import (
     CALIBRATION_THRESHOLDS,
     DuplicateMetric,
     OccIoUMetric,
@@ -55,8 +57,7 @@ from occsplat.evaluation import (  # noqa: E402
     choices,
     pooled,
 )
-from occsplat.structures import check_writable, whole_file  # noqa: E402
-from visualize import add_run_options, build_split, load_model  # noqa: E402
+from occsplat.structures import check_writable, whole_file
 
 #: metrics of the config's test_evaluator that are scored: those that a
 #: threshold can be chosen by at every threshold, the other at the best one
@@ -77,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    add_run_options(parser)
+    add_device_options(parser)
     parser.add_argument(
         '--thresholds',
         nargs='+',

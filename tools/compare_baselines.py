@@ -20,22 +20,22 @@ from typing import Any, Callable, Mapping, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
-from mmdet3d.registry import METRICS, MODELS  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.device import get_device  # noqa: E402
-from mmengine.logging import MMLogger  # noqa: E402
-from mmengine.runner import set_random_seed  # noqa: E402
-from terminaltables import AsciiTable  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from mmdet3d.registry import METRICS, MODELS
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.runner import set_random_seed
+from terminaltables import AsciiTable
+from torch import Tensor, nn
+from tqdm import tqdm
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.engine import (
     ConfigError,
     OccRunner,
     add_cfg_options,
@@ -45,13 +45,13 @@ from occsplat.engine import (  # noqa: E402
     load_model_weights,
     user_errors,
 )
-from occsplat.evaluation import RayIoUMetric  # noqa: E402
-from occsplat.structures import (  # noqa: E402
+from occsplat.engine.cli import set_work_dir
+from occsplat.evaluation import RayIoUMetric
+from occsplat.structures import (
     OccDataSample,
     check_writable,
 )
-from occsplat.structures.files import whole_file  # noqa: E402
-from train import set_work_dir  # noqa: E402
+from occsplat.structures.files import whole_file
 
 COLUMNS = (
     'RayIoU@1',

@@ -19,21 +19,21 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from comparison.jobs import side_by_side  # noqa: E402
-from comparison.report import Report  # noqa: E402
-from comparison.results import METRICS  # noqa: E402
-from comparison.rows import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from comparison.jobs import side_by_side
+from comparison.report import Report
+from comparison.results import METRICS
+from comparison.rows import (
     Row,
     read_rows,
     rows_of_configs,
     with_options,
 )
-from comparison.runs import (  # noqa: E402
+from comparison.runs import (
     Run,
     commit,
     machine,
@@ -41,7 +41,7 @@ from comparison.runs import (  # noqa: E402
     prepare,
     steps,
 )
-from occsplat.engine import (  # noqa: E402
+from occsplat.engine import (
     ConfigError,
     check_file,
     default_threads,

@@ -15,7 +15,7 @@ from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
@@ -214,7 +214,7 @@ def run_lidar2d(args: argparse.Namespace) -> None:
         print(
             f'{split}: {counts["written"]} files written; '
             f'{Path(args.root) / info_file(split)} names all {frames}, with '
-            f'{pixels / frames:.0f} labelled pixels a frame'
+            f'{pixels / frames:.0f} labelled pixels per frame'
         )
         if args.occlusion_filter:
             dropped = counts['dropped']

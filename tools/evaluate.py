@@ -23,20 +23,20 @@ from typing import Any, Iterator, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
-from mmdet3d.registry import DATASETS, METRICS  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.evaluator import Evaluator  # noqa: E402
-from torch.utils.data import DataLoader  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import torch
+from mmdet3d.registry import DATASETS, METRICS
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.data import DataError  # noqa: E402
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.data import DataError
+from occsplat.engine import (
     ConfigError,
     add_cfg_options,
     build_errors,
@@ -45,7 +45,8 @@ from occsplat.engine import (  # noqa: E402
     load_config,
     user_errors,
 )
-from occsplat.evaluation import (  # noqa: E402
+from occsplat.engine.cli import set_work_dir
+from occsplat.evaluation import (
     VOLUME_FILE,
     FrameRays,
     RayIoUMetric,
@@ -56,12 +57,11 @@ from occsplat.evaluation import (  # noqa: E402
     write_frame_table,
     write_metrics,
 )
-from occsplat.evaluation.count_metric import CountMetric  # noqa: E402
-from occsplat.structures import (  # noqa: E402
+from occsplat.evaluation.count_metric import CountMetric
+from occsplat.structures import (
     OccDataSample,
     check_writable,
 )
-from train import set_work_dir  # noqa: E402
 
 _META = ('token', 'scene_name', 'ray_origins')
 _LABELS = ('gt_occ', 'gt_flow', 'gt_visible', 'gt_boxes', 'gt_box_labels')

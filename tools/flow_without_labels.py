@@ -23,28 +23,28 @@ from typing import Callable, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
-from mmengine.registry import init_default_scope  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.data import NuScenesOccDataset  # noqa: E402
-from occsplat.engine import check_file, limit_threads, user_errors  # noqa: E402
-from occsplat.evaluation import RayIoUMetric  # noqa: E402
-from occsplat.models.losses import flow_l1_loss  # noqa: E402
-from occsplat.models.render_heads import VoxelSplatHead  # noqa: E402
-from occsplat.structures import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.data import NuScenesOccDataset
+from occsplat.engine import check_file, limit_threads, user_errors
+from occsplat.evaluation import RayIoUMetric
+from occsplat.models.losses import flow_l1_loss
+from occsplat.models.render_heads import VoxelSplatHead
+from occsplat.structures import (
     LabelSpec,
     OccBatch,
     OccDataSample,
     OccPrediction,
     VoxelGrid,
 )
-from occsplat.structures.files import whole_file  # noqa: E402
+from occsplat.structures.files import whole_file
 
 GRID = VoxelGrid(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 SPEC = LabelSpec.named('openocc')
@@ -82,19 +82,20 @@ def read_samples(root: str, split: str) -> list[OccDataSample]:
         f'occsplat_infos_{split}.pkl',
         pipeline=[
             dict(type='LoadMultiViewImages'),
-            dict(type='LoadOccLabels', grid=GRID),
+            dict(type='LoadOccLabels', grid=GRID, label_spec='openocc'),
             # only the view from above is used: cameras of a few pixels
             dict(type='RenderViews', frames=(0,), scale=0.02),
             dict(type='LoadAdjacentFrames', frames=(-1, 1), scale=0.02),
             dict(type='ImageAug', size=(16, 8)),
             dict(type='PackOccInputs'),
         ],
+        label_spec='openocc',
     )
     return [dataset[i]['data_samples'] for i in range(len(dataset))]
 
 
 class FlowNet(nn.Module):
-    """Movable classes from above, now and before, to a flow a column.
+    """Movable classes from above, now and before, to a flow per column.
 
     Dilated convolutions reach 14 columns (11 m) far. The last layer begins
     with zeros: everything at rest.

@@ -13,50 +13,43 @@ it, flow (X, Y, Z, 2) in m/s).
 from __future__ import annotations
 
 import argparse
-import copy
 import sys
 from pathlib import Path
 from typing import Any, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import numpy as np  # noqa: E402
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import DATASETS  # noqa: E402
+import numpy as np
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.data.info_files import load_infos  # noqa: E402
-from occsplat.data.transforms import LoadLidarPoints  # noqa: E402
-from occsplat.engine import (  # noqa: E402
-    ConfigError,
-    build_errors,
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.data.info_files import load_infos
+from occsplat.data.transforms import LoadLidarPoints
+from occsplat.engine import (
+    build_frames,
+    inference_occ,
     load_config,
+    raw_views,
     user_errors,
 )
-from occsplat.structures import (  # noqa: E402
+from occsplat.engine.cli import (
+    add_drawing_options,
+    load_model,
+)
+from occsplat.structures import (
     LabelSpec,
     OccDataSample,
     check_writable,
     whole_file,
 )
-from occsplat.visualization import (  # noqa: E402
+from occsplat.visualization import (
     Boxes,
     frame_sheet,
     write_png,
 )
-from visualize import (  # noqa: E402
-    add_common,
-    load_model,
-    predict,
-    raw_views,
-)
-
-#: transforms that read labels, which a frame of one's own has not
-_LABEL_TRANSFORMS = ('LoadOccLabels', 'LoadBoxes')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,36 +58,9 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_drawing_options(parser)
     parser.add_argument('--info', required=True, help='info file')
     return parser
-
-
-def build_frames(cfg: Config, info: Path) -> Any:
-    """The config's test data set over another info file, without labels.
-
-    Raises:
-        ConfigError: when the config has no test data, or the file is no
-            info file.
-        FileNotFoundError: when there is no such file.
-    """
-    if not info.is_file():
-        raise FileNotFoundError(
-            f'info file {info} does not exist: expected a .json or .pkl '
-            'file as mmdetection3d makes it for nuScenes'
-        )
-    if cfg.get('test_dataloader') is None:
-        raise ConfigError(f'config {cfg.filename} has no test_dataloader')
-    dataset = copy.deepcopy(cfg.test_dataloader.dataset)
-    dataset.data_root = str(info.resolve().parent)
-    dataset.ann_file = str(info.resolve())
-    dataset.pipeline = [
-        step
-        for step in dataset.pipeline
-        if step['type'] not in _LABEL_TRANSFORMS
-    ]
-    with build_errors(cfg):
-        return DATASETS.build(dataset)
 
 
 def draw_frame(
@@ -157,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         entries = {e['token']: e for e in content['data_list']}
         paths = []
         for index in range(len(frames)):
-            sample = predict(model, frames[index])
+            (sample,) = inference_occ(model, [frames[index]])
             record = frames.get_data_info(index)
             sheet = draw_frame(
                 sample,

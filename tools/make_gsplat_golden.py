@@ -21,13 +21,13 @@ from typing import Sequence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment(('torch', 'numpy'))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+import torch
+from torch import Tensor
 
 FOLDER = ROOT / 'tests' / 'test_rendering' / 'golden'
 WIDTH, HEIGHT = 36, 28  # neither is a multiple of 16

@@ -18,16 +18,16 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.model import is_model_wrapper  # noqa: E402
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.engine import (
     ConfigError,
     OccRunner,
     check_file,
@@ -37,12 +37,15 @@ from occsplat.engine import (  # noqa: E402
     prepare_launcher,
     user_errors,
 )
-from occsplat.evaluation import (  # noqa: E402
+from occsplat.engine.cli import (
+    add_launcher_options,
+    set_work_dir,
+)
+from occsplat.evaluation import (
     read_challenge_info,
     write_metrics,
 )
-from occsplat.structures import check_writable  # noqa: E402
-from train import add_common, set_work_dir  # noqa: E402
+from occsplat.structures import check_writable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         help='write the objects in them to this file, as boxes in '
         "nuScenes' format for detection results",
     )
-    add_common(parser)
+    add_launcher_options(parser)
     return parser
 
 
@@ -129,7 +132,11 @@ def save_predictions(cfg: Config, args: argparse.Namespace) -> None:
         hooks.append(hook)
     if args.save_boxes:
         hooks.append(
-            dict(type='SaveBoxesHook', **where, out_file=args.save_boxes)
+            dict(
+                type='SaveBoxesHook',
+                **where,
+                out_file=args.save_boxes,
+            )
         )
     cfg.custom_hooks = hooks
 

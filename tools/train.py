@@ -17,18 +17,17 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import torch  # noqa: E402
-from mmengine.config import Config  # noqa: E402
+import torch
+from mmengine.config import Config
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.engine import (
     ConfigError,
     OccRunner,
-    add_cfg_options,
     latest_checkpoint,
     leave_processes,
     load_config,
@@ -38,7 +37,11 @@ from occsplat.engine import (  # noqa: E402
     read_checkpoint,
     user_errors,
 )
-from occsplat.structures import check_writable  # noqa: E402
+from occsplat.engine.cli import (
+    add_launcher_options,
+    set_work_dir,
+)
+from occsplat.structures import check_writable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,35 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
         help='go on from a checkpoint; without a path from the newest one '
         'in the work dir, or from the start if there is none',
     )
-    add_common(parser)
+    add_launcher_options(parser)
     return parser
-
-
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options that train.py and test.py share."""
-    add_cfg_options(parser)
-    parser.add_argument(
-        '--launcher',
-        choices=('none', 'pytorch', 'slurm', 'mpi'),
-        default='none',
-        help='what starts the processes',
-    )
-    # torchrun sets the environment; older launchers pass a flag
-    parser.add_argument(
-        '--local_rank',
-        '--local-rank',
-        type=int,
-        default=0,
-        help=argparse.SUPPRESS,
-    )
-
-
-def set_work_dir(cfg: Config, given: str | None, config: str) -> None:
-    """--work-dir > cfg.work_dir > work_dirs/<name of the config>."""
-    if given is not None:
-        cfg.work_dir = given
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(config).stem)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

@@ -17,43 +17,44 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import occsplat  # noqa: E402,F401  before mmdet3d, which needs its shims
-from occsplat.engine import (  # noqa: E402
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
+from occsplat.engine import (
     ConfigError,
+    build_split,
+    inference_occ,
     load_config,
     user_errors,
 )
-from occsplat.ops import predicted_boxes  # noqa: E402
-from occsplat.structures import (  # noqa: E402
+from occsplat.engine.cli import (
+    add_drawing_options,
+    frame_count,
+    load_model,
+)
+from occsplat.ops import predicted_boxes
+from occsplat.structures import (
     LabelSpec,
     OccDataSample,
     VoxelGrid,
     check_writable,
 )
-from occsplat.visualization import contact_sheet, write_png  # noqa: E402
-from occsplat.visualization.bev import BevView, bev_image  # noqa: E402
-from occsplat.visualization.boxes import Boxes  # noqa: E402
-from occsplat.visualization.colors import (  # noqa: E402
+from occsplat.visualization import contact_sheet, write_png
+from occsplat.visualization.bev import BevView, bev_image
+from occsplat.visualization.boxes import Boxes
+from occsplat.visualization.colors import (
     nothing_shown,
     volume_colors,
 )
-from occsplat.visualization.heading import reach  # noqa: E402
-from occsplat.visualization.sheet import with_note  # noqa: E402
-from occsplat.visualization.voxel_views import (  # noqa: E402
+from occsplat.visualization.heading import reach
+from occsplat.visualization.sheet import with_note
+from occsplat.visualization.voxel_views import (
     chase_rig,
     render_occupancy,
-)
-from visualize import (  # noqa: E402
-    add_run_options,
-    build_split,
-    load_model,
-    predict,
 )
 
 #: height of a panel in pixels
@@ -68,21 +69,19 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--checkpoint', help='draw what it predicts')
-    parser.add_argument('--out', required=True, help='folder for pictures')
+    add_drawing_options(parser, checkpoint=False)
     parser.add_argument(
-        '--frames', type=int, default=1, help='how many, from the first on'
+        '--frames',
+        type=frame_count,
+        default=1,
+        help='how many, from the first on',
     )
-    add_run_options(parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Draw as the command line says; returns the files."""
     args = make_parser().parse_args(argv)
-    if args.frames < 1:
-        raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         check_writable(args.out)
@@ -95,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             if model is None:
                 sample = labels_as_prediction(packed['data_samples'])
             else:
-                sample = predict(model, packed)
+                (sample,) = inference_occ(model, [packed])
             source = 'labels' if model is None else 'prediction'
             sheet = boxes_sheet(sample, spec, source)
             name = f'{sample.scene_name}_{index:03d}.png'

@@ -16,46 +16,47 @@ from typing import Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
-from occsplat_environment import check_environment  # noqa: E402
+from occsplat_environment import check_environment
 
 check_environment()
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+import torch
+from torch import Tensor
 
-from occsplat.engine import (  # noqa: E402
+from occsplat.engine import (
+    build_split,
+    inference_occ,
     load_config,
+    raw_views,
     user_errors,
 )
-from occsplat.models.render_heads.virtual_views import (  # noqa: E402
+from occsplat.engine.cli import (
+    add_drawing_options,
+    frame_count,
+    load_model,
+)
+from occsplat.models.render_heads.virtual_views import (
     STRATEGIES,
     CameraViews,
     PlaneView,
     Scene,
     Views,
 )
-from occsplat.rendering import RenderOutput, rasterize_labels  # noqa: E402
-from occsplat.structures import (  # noqa: E402
+from occsplat.rendering import RenderOutput, rasterize_labels
+from occsplat.structures import (
     CameraRig,
     LabelSpec,
     OccDataSample,
     VoxelGrid,
     check_writable,
 )
-from occsplat.visualization import contact_sheet, write_png  # noqa: E402
-from occsplat.visualization.colors import (  # noqa: E402
+from occsplat.visualization import contact_sheet, write_png
+from occsplat.visualization.colors import (
     nothing_shown,
     volume_colors,
 )
-from occsplat.visualization.sheet import with_note  # noqa: E402
-from visualize import (  # noqa: E402
-    add_common,
-    build_split,
-    load_model,
-    predict,
-    raw_views,
-)
+from occsplat.visualization.sheet import with_note
 
 #: width of a camera's render in pixels
 WIDTH = 480
@@ -69,9 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_common(parser)
+    add_drawing_options(parser)
     parser.add_argument(
-        '--frames', type=int, default=1, help='how many, from the first on'
+        '--frames',
+        type=frame_count,
+        default=1,
+        help='how many, from the first on',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the cameras')
     return parser
@@ -80,8 +84,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Draw as the command line says; returns the files."""
     args = make_parser().parse_args(argv)
-    if args.frames < 1:
-        raise SystemExit(f'error: --frames must be >= 1, got {args.frames}')
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         check_writable(args.out)
@@ -90,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         spec = LabelSpec.named(dataset.label_spec)
         paths = []
         for index in range(min(args.frames, len(dataset))):
-            sample = predict(model, dataset[index])
+            (sample,) = inference_occ(model, [dataset[index]])
             _, rig = raw_views(dataset.get_data_info(index), sample)
             generator = torch.Generator().manual_seed(args.seed)
             sheet = views_sheet(

@@ -11,7 +11,12 @@ import torch
 from PIL import Image
 
 from occsplat.data.safe_pickle import load_plain
-from occsplat.engine import load_config
+from occsplat.engine import (
+    build_split,
+    inference_occ,
+    init_model,
+    load_config,
+)
 from occsplat.visualization import film
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +83,17 @@ def test_infer_needs_no_labels(
     assert volume['flow'].shape == (100, 100, 8, 2)
     names = {p.name for p in out.iterdir()}
     assert names == {f'{info["token"]}.png', f'{info["token"]}.npz'}
+    # from Python: the info file, and a packed sample of the data set
+    model = init_model(CONFIG, checkpoint)
+    assert not model.training and model.cfg.model.type == 'OccDetector'
+    (sample,) = inference_occ(model, frame)
+    assert sample.token == info['token']
+    assert np.array_equal(sample.pred_occ.numpy(), volume['semantics'])
+    split = build_split(
+        load_config(CONFIG, {'data_root': f'{minitown_infos}/'}), 'val'
+    )
+    (again,) = inference_occ(init_model(CONFIG, checkpoint), [split[1]])
+    assert torch.equal(again.pred_occ, sample.pred_occ)
 
 
 def test_infer_with_five_cameras(tools, checkpoint, minitown_infos, tmp_path):
@@ -162,14 +178,15 @@ def test_visualize_tells_towns_apart(
     ]
 
 
-def test_mistakes_end_with_one_line(tools, checkpoint, tmp_path):
+def test_mistakes_end_with_one_line(tools, checkpoint, tmp_path, capsys):
     out = ['--out', str(tmp_path / 'out')]
     with pytest.raises(SystemExit, match='none.pth does not exist'):
         tools['visualize'].main([str(CONFIG), 'none.pth', *out])
-    with pytest.raises(SystemExit, match='--frames must be >= 1'):
+    with pytest.raises(SystemExit):
         tools['visualize'].main(
             [str(CONFIG), checkpoint, *out, '--frames', '0']
         )
+    assert '--frames: must be >= 1, got 0' in capsys.readouterr().err
     with pytest.raises(SystemExit, match='none.json does not exist'):
         tools['infer'].main(
             [str(CONFIG), checkpoint, *out, '--info', 'none.json']

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 
 from occsplat.data.info_files import write_infos
-from occsplat.data.layout import CAMERAS, LABEL_SETS, info_file
+from occsplat.data.label_set import label_files
+from occsplat.data.layout import CAMERAS, info_file
 from occsplat.structures import LabelSpec
 
 from .rows import SEED
@@ -26,7 +27,7 @@ from .rows import SEED
 #: directions in which the cameras look, degrees to the left of forward
 YAWS = dict(zip(CAMERAS, (55, 0, -55, 110, 180, -110)))
 SCENE = 'scene-0061'
-#: metres a key frame, and seconds
+#: metres per key frame, and seconds
 STEP, SECONDS = 4.0, 0.5
 #: m/s of the car that drives ahead
 SPEED = 10.0
@@ -120,7 +121,7 @@ def _info(
         )
     labels = {
         key: kind.path(SCENE, token, lidar_file)
-        for key, kind in LABEL_SETS.items()
+        for key, kind in label_files().items()
         if key != 'lidar2d_path'
     }
     return dict(

@@ -12,10 +12,10 @@ from typing import Callable
 import torch
 from torch import Tensor
 
+from occsplat.data.sets.nuscenes_classes import NUSCENES_GRID
 from occsplat.ops import run_lengths
 from occsplat.ops.run_lengths import by_slices
 from occsplat.structures import LabelSpec, VoxelGrid
-from occsplat.structures.label_spec import NUSCENES_GRID
 
 from .rows import SEED, in_new_process, print_header
 

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-import occsplat  # noqa: F401  before mmdet3d, which needs its shims
+import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
 from occsplat.engine import ConfigError, OccRunner, load_config
 
 from .rows import in_new_process, medians, peak_memory, print_header
@@ -191,7 +191,7 @@ def run_rounds(
             results.append(run(name))
             print(
                 f'round {number} of {rounds}, {name}: '
-                f'{results[-1]["total ms"]:.0f} ms a step',
+                f'{results[-1]["total ms"]:.0f} ms per step',
                 file=sys.stderr,
                 flush=True,
             )

@@ -30,7 +30,7 @@ Curves = Mapping[str, Sequence[Curve]]
 
 
 def forest_plot(contrasts: Sequence[Contrast], metric: str) -> str:
-    """Paired differences in one metric, a line a row.
+    """Paired differences in one metric, one line per row.
 
     Grey band: differences that the pairs would hardly have shown. Small
     dots, above: pairs. Large dot and thick line: mean and t interval; the thin

@@ -21,7 +21,7 @@ _BETTER = {1: 'higher', -1: 'lower'}
 
 
 def score_table(results: Results, metrics: Sequence[str]) -> Table:
-    """A line a run, and the means of each row."""
+    """One line per run, and the means of each row."""
     table = [['row', 'seed', *metrics]]
     for name, runs in results.items():
         columns = [
@@ -37,7 +37,7 @@ def score_table(results: Results, metrics: Sequence[str]) -> Table:
 
 
 def contrast_table(contrasts: Sequence[Contrast]) -> Table:
-    """A line a row and metric: the paired difference to the baseline."""
+    """One line per row and metric: the paired difference to the baseline."""
     table = [
         [
             'row', 'baseline', 'metric', 'better', 'pairs',
@@ -67,7 +67,7 @@ def cost_table(
     logs: Mapping[str, Sequence[Log]],
     parameters: Mapping[str, Mapping[str, int]],
 ) -> Table:
-    """A line a row: time, memory where it is logged, parameters.
+    """One line per row: time, memory where it is logged, parameters.
 
     Args:
         rows: in their order.

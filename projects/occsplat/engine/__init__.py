@@ -1,5 +1,7 @@
 """What drives a run: runner, hooks, checks, checkpoints."""
 
+from occsplat import mm  # noqa: F401  before anything of mmdet3d
+
 from .checkpoint import (
     TRAIN_ONLY,
     latest_checkpoint,
@@ -13,6 +15,13 @@ from .config_check import check_config
 from .config_file import add_cfg_options
 from .errors import CheckpointError, ConfigError, build_errors, user_errors
 from .finite_gradient_hook import FiniteGradientHook
+from .inference import (
+    build_frames,
+    build_split,
+    inference_occ,
+    init_model,
+    raw_views,
+)
 from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .opacity_threshold import threshold_head, threshold_meta
@@ -50,9 +59,13 @@ __all__ = [
     'WarmupSwitchHook',
     'add_cfg_options',
     'build_errors',
+    'build_frames',
+    'build_split',
     'check_config',
     'check_file',
     'default_threads',
+    'inference_occ',
+    'init_model',
     'latest_checkpoint',
     'leave_processes',
     'limit_threads',
@@ -61,6 +74,7 @@ __all__ = [
     'local_file',
     'locked',
     'prepare_launcher',
+    'raw_views',
     'read_checkpoint',
     'read_weights',
     'threshold_head',
