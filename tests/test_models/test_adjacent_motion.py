@@ -22,7 +22,7 @@ SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid(range=(-8, -8, -1, 8, 8, 2.2), shape=(40, 40, 8))
 CAR, ROAD = 0, 10
 FEATURES = 4
-#: metres a second towards +x, of the car below
+#: metres per second towards +x, of the car below
 SPEED = 2.0
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
-from occsplat.engine import user_errors
+from occsplat.engine import load_config, user_errors
 from occsplat.models.finite import require_finite, run_finite
 from occsplat.models.losses import lovasz_softmax_loss
 from occsplat.structures import NonFiniteError, OccDataSample, OccPrediction
@@ -32,7 +31,7 @@ def built(minitown_lidar2d):
 
     def build(name):
         if name not in cache:
-            cfg = Config.fromfile(CONFIGS / name)
+            cfg = load_config(CONFIGS / name)
             dataset = cfg.train_dataloader.dataset
             dataset.data_root = str(minitown_lidar2d)
             data = pseudo_collate([DATASETS.build(dataset)[2]])

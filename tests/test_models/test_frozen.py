@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import MODELS
-from mmengine.config import Config
+
+from occsplat.engine import load_config
 
 ROOT = Path(__file__).parents[2] / 'occupancy_configs'
 
 
 def build(**kwargs):
-    cfg = Config.fromfile(ROOT / 'fbocc/fbocc-tiny_minitown.py')
+    cfg = load_config(ROOT / 'fbocc/fbocc-tiny_minitown.py')
     torch.manual_seed(0)
     return MODELS.build({**cfg.model, **kwargs})
 

@@ -256,7 +256,9 @@ def test_label_spec_leaves_no_trace_in_the_state_dict():
 
 def test_parameters_of_the_r50_recipe():
     """256-channel levels, 128-channel features, counted by hand."""
-    head = MODELS.build(dict(type='OccHead', in_channels=256))
+    head = MODELS.build(
+        dict(type='OccHead', in_channels=256, label_spec='openocc')
+    )
     expected = (
         256 * 128 * 8 + 2 * 128  # transposed convolution
         + 3 * (256 * 128 * 27 + 2 * 128)  # one convolution a level

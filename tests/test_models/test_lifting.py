@@ -206,7 +206,7 @@ def make_lifter(**kwargs):
 
 def lift(lifter, features, rig):
     """Volume and logits of one frame."""
-    return lifter([ImageFeatures(features)], rig[:, None])
+    return lifter([ImageFeatures((features,))], rig[:, None])
 
 
 def test_depth_loss_by_hand():

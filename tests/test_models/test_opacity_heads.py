@@ -21,7 +21,8 @@ FREE = SPEC.free
 
 def make(cls, **kwargs):
     torch.manual_seed(0)
-    return cls(in_channels=5, grid=GRID, channels=6, **kwargs)
+    args = dict(in_channels=5, label_spec='occ3d', grid=GRID, channels=6)
+    return cls(**{**args, **kwargs})
 
 
 def levels(batch=2):

@@ -93,7 +93,7 @@ def two_frames():
 
 def predict(cls, batch=1, seed=0):
     torch.manual_seed(seed)
-    head = cls(in_channels=5, grid=GRID, channels=6)
+    head = cls(in_channels=5, label_spec='occ3d', grid=GRID, channels=6)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return head, head([torch.randn(batch, 5, *GRID.shape)])
@@ -109,7 +109,7 @@ def test_loss_reaches_the_head_from_every_frame(occ_head, render_head):
         (1, 6, 2, 20.0, CAR, True),
     ]
     labels = pixel_labels([shifted(), shifted(1.0)], rows)
-    losses = render_head(grid=GRID, outside='free').loss(
+    losses = render_head(label_spec='occ3d', grid=GRID, outside='free').loss(
         None, prediction, batch_of(labels, two_frames())
     )
     name = render_head.name
@@ -127,7 +127,7 @@ def test_loss_reaches_the_head_from_every_frame(occ_head, render_head):
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
 def test_samples_of_a_batch_do_not_mix(occ_head, render_head):
     _, prediction = predict(occ_head, batch=2)
-    head = render_head(grid=GRID)
+    head = render_head(label_spec='occ3d', grid=GRID)
     few = pixel_labels([shifted()], [(0, 6, 8, 5.0, WALL, False)])
     none = few.chosen(torch.tensor([False]))
     alone = head.loss(None, prediction, batch_of(few, none))
@@ -153,7 +153,7 @@ def test_compensation_onto_the_current_frame_changes_nothing(
     _, prediction = predict(occ_head)
     rows = [(0, 6, 8, 5.0, WALL, False), (1, 6, 8, 5.0, WALL, False)]
     labels = pixel_labels([shifted(), shifted()], rows)
-    head = render_head(grid=GRID, frame_weight=1.0)
+    head = render_head(label_spec='occ3d', grid=GRID, frame_weight=1.0)
     losses = head.loss(None, prediction, batch_of(labels))
     for key, value in losses.items():
         if key.endswith('_adjacent'):
@@ -190,7 +190,7 @@ def test_levels_agree_where_frames_differ_by_whole_voxels(
     _, prediction = predict(occ_head)
     labels = two_frames()
     losses = [
-        render_head(grid=GRID, level=level).loss(
+        render_head(label_spec='occ3d', grid=GRID, level=level).loss(
             None, prediction, batch_of(labels)
         )
         for level in ('feature', 'logits')
@@ -202,7 +202,7 @@ def test_levels_agree_where_frames_differ_by_whole_voxels(
     )
     key = f'loss_{render_head.name}_semantic_adjacent'
     values = [
-        render_head(grid=GRID, level=level)
+        render_head(label_spec='occ3d', grid=GRID, level=level)
         .loss(None, prediction, batch_of(half))[key]
         .item()
         for level in ('feature', 'logits')
@@ -228,7 +228,11 @@ def test_what_nobody_has_seen_is_not_rendered(occ_head, render_head):
             labels.rig[0],
             labels.index[:, 1:],
         )
-        alphas.append(render_head(grid=GRID).render(view).alpha.item())
+        alphas.append(
+            render_head(label_spec='occ3d', grid=GRID)
+            .render(view)
+            .alpha.item()
+        )
     everything, both, first, second, nothing = alphas
     assert everything == both > max(first, second)
     assert min(first, second) > nothing == 0
@@ -241,7 +245,9 @@ def test_dropped_surfaces_teach_nothing(occ_head, render_head, level):
     rows = [(0, 6, 8, 5.0, WALL, False), (1, 6, 8, 5.0, WALL, False)]
     beyond = [(0, 6, 8, 9.0, CAR, False), (0, 1, 8, 5.0, CAR, False)]
     frames = [shifted(), shifted(2.0)]
-    head = render_head(grid=GRID, level=level, outside='drop')
+    head = render_head(
+        label_spec='occ3d', grid=GRID, level=level, outside='drop'
+    )
     expected = head.loss(
         None, prediction, batch_of(pixel_labels(frames, rows))
     )
@@ -253,15 +259,17 @@ def test_dropped_surfaces_teach_nothing(occ_head, render_head, level):
     losses = head.loss(None, prediction, batch_of(far_away))
     assert losses[f'loss_{head.name}_semantic_adjacent'] == 0
     # that ray ends before it comes to where both volumes are
-    free = render_head(grid=GRID, level='feature', outside='free')
+    free = render_head(
+        label_spec='occ3d', grid=GRID, level='feature', outside='free'
+    )
     losses = free.loss(None, prediction, batch_of(far_away))
     assert losses[f'loss_{head.name}_free_adjacent'] == 0
 
 
 def test_free_rays_are_asked_for_where_the_tiny_networks_gain():
     # measured: docs/methods/gsrender.md
-    assert GSRenderHead(grid=GRID).outside == 'drop'
-    assert NeRFRenderHead(grid=GRID).outside == 'free'
+    assert GSRenderHead(label_spec='occ3d', grid=GRID).outside == 'drop'
+    assert NeRFRenderHead(label_spec='occ3d', grid=GRID).outside == 'free'
 
 
 @pytest.mark.parametrize('occ_head, render_head', HEADS)
@@ -275,7 +283,9 @@ def test_rays_through_the_volume_ask_for_free_space(
     # through the back, the ceiling and the floor
     beyond = [(0, 6, 7, 9.0, CAR, False), (0, 1, 8, 5.0, CAR, False)]
     later = [(1, 11, 3, 7.0, WALL, True), (1, 5, 8, 6.5, ROAD, False)]
-    head = render_head(grid=GRID, level=level, frame_weight=0.5)
+    head = render_head(
+        label_spec='occ3d', grid=GRID, level=level, frame_weight=0.5
+    )
 
     def loss(rows, **options):
         for key, value in options.items():
@@ -328,18 +338,18 @@ def test_kept_surfaces_are_labels_like_all_others(occ_head, render_head):
     _, prediction = predict(occ_head)
     rows = [(0, 6, 8, 5.0, WALL, False), (0, 6, 7, 20.0, CAR, False)]
     labels = pixel_labels([shifted()], rows)
-    found = render_head(grid=GRID, outside='keep').loss(
+    found = render_head(label_spec='occ3d', grid=GRID, outside='keep').loss(
         None, prediction, batch_of(labels)
     )
     # in a volume that has no end all surfaces are inside
-    head = render_head(grid=GRID, outside='drop')
+    head = render_head(label_spec='occ3d', grid=GRID, outside='drop')
     head._placed = lambda labels: labels
     expected = head.loss(None, prediction, batch_of(labels))
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value)
     labels.depth[1] = 40.0
-    further = render_head(grid=GRID, outside='keep').loss(
+    further = render_head(label_spec='occ3d', grid=GRID, outside='keep').loss(
         None, prediction, batch_of(labels)
     )
     key = f'loss_{head.name}_depth'
@@ -400,7 +410,7 @@ def test_opaque_rays_still_learn_to_be_free(occ_head, render_head):
         ],
     )  # fmt: skip
     labels = pixel_labels([shifted()], [(0, 6, 7, 20.0, WALL, False)])
-    head = render_head(grid=GRID, outside='free')
+    head = render_head(label_spec='occ3d', grid=GRID, outside='free')
     losses = head.loss(None, prediction, batch_of(labels))
     free = losses[f'loss_{head.name}_free']
     assert free.isfinite() and free > 0.3 * math.log(1e3)
@@ -439,7 +449,9 @@ def test_free_rays_tell_occupied_from_free_space(render_head):
         torch.manual_seed(0)
         value = (torch.randn(grid.shape) - 3).requires_grad_()
         semantic = torch.zeros(grid.num_voxels, 17, requires_grad=True)
-        head = render_head(grid=grid, outside=outside, far=12.0)
+        head = render_head(
+            label_spec='occ3d', grid=grid, outside=outside, far=12.0
+        )
         optimizer = torch.optim.Adam([value, semantic], lr=0.1)
         for _ in range(40):
             logits = torch.zeros(1, 18, *grid.shape)
@@ -470,7 +482,7 @@ def test_compensation_follows_turns_and_mirrors(occ_head, render_head):
     # the turned grid's centres are the grid's: both levels see one field
     grid = VoxelGrid(range=(-6, -6, -2, 6, 6, 2), shape=(12, 12, 4))
     torch.manual_seed(0)
-    occ = occ_head(in_channels=5, grid=grid, channels=6)
+    occ = occ_head(in_channels=5, label_spec='occ3d', grid=grid, channels=6)
     for parameter in occ.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     prediction = occ([torch.randn(1, 5, *grid.shape)])
@@ -484,7 +496,7 @@ def test_compensation_follows_turns_and_mirrors(occ_head, render_head):
     ]
     labels = pixel_labels([shifted(), turned, turned @ mirrored], rows)
     feature, logits = (
-        render_head(grid=grid, level=level).loss(
+        render_head(label_spec='occ3d', grid=grid, level=level).loss(
             None, prediction, batch_of(labels)
         )
         for level in ('feature', 'logits')
@@ -504,7 +516,7 @@ def test_every_sample_has_its_own_frames_and_pixels(occ_head, render_head):
         pixel_labels([shifted(), shifted(*where)], each)
         for where, each in zip([(1.3, 0.2), (-2.6, 1.1)], rows)
     ]
-    head = render_head(grid=GRID)
+    head = render_head(label_spec='occ3d', grid=GRID)
 
     def only(b):
         values = {
@@ -565,7 +577,9 @@ def test_a_ray_loses_light_by_its_length():
         logits=torch.zeros(1, 18, *GRID.shape), density=density
     )
     labels = pixel_labels([shifted()], [(0, 6, 1, 2.0, WALL, False)])
-    head = NeRFRenderHead(grid=GRID, step=0.01, far=4.0, near=0.0)
+    head = NeRFRenderHead(
+        label_spec='occ3d', grid=GRID, step=0.01, far=4.0, near=0.0
+    )
     view = FrameView(
         prediction, 0, None, torch.eye(4), labels.rig[0], labels.index[:, 1:]
     )
@@ -601,7 +615,7 @@ def test_dynamic_pixels_of_other_frames_count_less(
                 (1, 6, 8, 5.0, label, moving),
             ],
         )
-        return GSRenderHead(grid=GRID, **kwargs).loss(
+        return GSRenderHead(label_spec='occ3d', grid=GRID, **kwargs).loss(
             None, prediction, batch_of(labels)
         )
 
@@ -632,7 +646,9 @@ def test_a_solid_wall_has_its_depth():
         (0, row, column, depth, WALL, False)
         for row, column in ((6, 8), (6, 3), (4, 11))
     ]
-    head = NeRFRenderHead(grid=GRID, step=0.02, depth='expected')
+    head = NeRFRenderHead(
+        label_spec='occ3d', grid=GRID, step=0.02, depth='expected'
+    )
     labels = pixel_labels([shifted()], rows)
     losses = head.loss(None, prediction, batch_of(labels))
     # the camera's z in all pixels, not the length of the rays
@@ -690,7 +706,9 @@ def test_rare_classes_are_wanted_more():
 
 def test_other_frames_are_drawn_by_their_weight():
     torch.manual_seed(0)
-    head = NeRFRenderHead(grid=GRID, num_pixels=2, frame_weight=1e-6)
+    head = NeRFRenderHead(
+        label_spec='occ3d', grid=GRID, num_pixels=2, frame_weight=1e-6
+    )
     for _ in range(5):
         drawn = head._drawn(two_frames())
         assert drawn.index[:, 0].tolist() == [0, 0]
@@ -705,7 +723,9 @@ def test_free_rays_are_drawn_like_the_most_frequent_class():
         (1, 6, 5, 20.0, WALL, True),
     ]
     labels = pixel_labels([shifted(), shifted()], rows)
-    head = NeRFRenderHead(grid=GRID, num_pixels=1, frame_weight=0.5)
+    head = NeRFRenderHead(
+        label_spec='occ3d', grid=GRID, num_pixels=1, frame_weight=0.5
+    )
     counts = torch.zeros(4)
     for _ in range(1000):
         # columns 8, 7, 6, and 5 of the other frame
@@ -720,7 +740,11 @@ def test_free_rays_are_drawn_like_the_most_frequent_class():
 def test_drawn_pixels_enter_one_loss():
     _, prediction = predict(DensityOccHead)
     head = NeRFRenderHead(
-        grid=GRID, level='logits', num_pixels=3, dynamic_weight=0.0
+        label_spec='occ3d',
+        grid=GRID,
+        level='logits',
+        num_pixels=3,
+        dynamic_weight=0.0,
     )
     losses = head.loss(None, prediction, batch_of(two_frames()))
     assert not any(key.endswith('_adjacent') for key in losses)
@@ -746,7 +770,7 @@ def test_drawn_pixels_enter_one_loss():
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        NeRFRenderHead(**options)
+        NeRFRenderHead(label_spec='occ3d', **options)
 
 
 def test_heads_that_do_not_fit_say_so():
@@ -754,15 +778,19 @@ def test_heads_that_do_not_fit_say_so():
     _, density = predict(DensityOccHead)
     batch = batch_of(two_frames())
     with pytest.raises(ValueError, match='takes a GaussianOccHead'):
-        GSRenderHead(grid=GRID).loss(None, density, batch)
+        GSRenderHead(label_spec='occ3d', grid=GRID).loss(None, density, batch)
     with pytest.raises(ValueError, match='takes a DensityOccHead'):
-        NeRFRenderHead(grid=GRID).loss(None, gaussians, batch)
+        NeRFRenderHead(label_spec='occ3d', grid=GRID).loss(
+            None, gaussians, batch
+        )
     with pytest.raises(ValueError, match='needs one with a decoder'):
-        GSRenderHead(grid=GRID).loss(
+        GSRenderHead(label_spec='occ3d', grid=GRID).loss(
             None, replace(gaussians, decode=None), batch
         )
     with pytest.raises(ValueError, match=r'expected shape \(200, 200, 16\)'):
-        GSRenderHead().loss(None, gaussians, batch)
+        GSRenderHead(label_spec='occ3d').loss(None, gaussians, batch)
     batch.pixel_labels = None
     with pytest.raises(ValueError, match='LoadPixelLabels'):
-        GSRenderHead(grid=GRID).loss(None, gaussians, batch)
+        GSRenderHead(label_spec='occ3d', grid=GRID).loss(
+            None, gaussians, batch
+        )

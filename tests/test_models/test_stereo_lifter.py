@@ -58,13 +58,13 @@ def make_features(batch=1, frames=3, reference=True):
     torch.manual_seed(1)
     features = [
         ImageFeatures(
-            torch.rand(batch, 2, 6, 2, 4, requires_grad=True),
+            (torch.rand(batch, 2, 6, 2, 4, requires_grad=True),),
             torch.rand(batch, 2, 5, 8, 16),
         )
         for _ in range(frames)
     ]
     if reference:
-        features[-1] = ImageFeatures(None, features[-1].stereo)
+        features[-1] = ImageFeatures((), features[-1].stereo)
     return features
 
 
@@ -75,7 +75,7 @@ def test_volumes_of_the_frames_come_oldest_first():
         assert volume.shape == (1, 8, *GRID.shape)
         assert logits.shape == (1, 2, 10, 2, 4)
         features[0] = ImageFeatures(
-            torch.rand(1, 2, 6, 2, 4), features[0].stereo
+            (torch.rand(1, 2, 6, 2, 4),), features[0].stereo
         )
         other = lifter(features, rig)[0]
     # only the current frame's part changes: the last four channels
@@ -88,7 +88,7 @@ def test_frames_are_aligned_as_they_are_lifted():
     lifter = make_lifter(stereo=False).eval()
     still = make_rig(frames=2, step=(0.0, 0.0, 0.0))
     context = torch.rand(1, 2, 6, 2, 4)
-    features = [ImageFeatures(context)] * 2
+    features = [ImageFeatures((context,))] * 2
     with torch.no_grad():
         past, now = lifter(features, still)[0].split(4, dim=1)
         torch.testing.assert_close(past, now)
@@ -112,8 +112,8 @@ def test_the_past_has_no_gradient_and_everything_else_does():
     )
     loss = lifter.loss(logits, batch)['loss_depth']
     (volume.square().mean() + loss).backward()
-    assert features[0].context.grad.abs().sum() > 0
-    assert features[1].context.grad is None
+    assert features[0].maps[0].grad.abs().sum() > 0
+    assert features[1].maps[0].grad is None
     idle = [n for n, p in lifter.named_parameters() if p.grad is None]
     assert not idle
 
@@ -169,9 +169,7 @@ def test_samples_of_a_batch_are_independent():
     lifter, rig = make_lifter().eval(), make_rig(batch=2)
     features = make_features(batch=2)
     second = [
-        ImageFeatures(
-            None if f.context is None else f.context[1:], f.stereo[1:]
-        )
+        ImageFeatures(tuple(level[1:] for level in f.maps), f.stereo[1:])
         for f in features
     ]
     with torch.no_grad():
@@ -259,7 +257,11 @@ def make_detector(lifter, out_indices=(0, 2, 3)):
                 **lifter,
             ),
             occ_head=dict(
-                type='MLPOccHead', in_channels=8, grid=GRID, channels=8
+                type='MLPOccHead',
+                in_channels=8,
+                grid=GRID,
+                channels=8,
+                label_spec='occ3d',
             ),
         )
     )
@@ -269,16 +271,16 @@ def test_the_detector_encodes_each_frame_as_far_as_it_is_needed():
     detector = make_detector(dict())
     imgs = torch.rand(2, 3, 2, 3, HEIGHT, WIDTH)
     now, before, reference = detector.eval().image_encoder(imgs)
-    assert now.context.shape == before.context.shape == (2, 2, 6, 2, 4)
+    assert now.maps[0].shape == before.maps[0].shape == (2, 2, 6, 2, 4)
     for frame in (now, before, reference):
         assert frame.stereo.shape == (2, 2, 8, 8, 16)
-    assert reference.context is None
-    assert now.context.requires_grad and now.stereo.requires_grad
-    assert not before.context.requires_grad
+    assert reference.maps == ()
+    assert now.maps[0].requires_grad and now.stereo.requires_grad
+    assert not before.maps[0].requires_grad
     assert not reference.stereo.requires_grad
     swapped = detector.image_encoder(imgs.flip(1))
     torch.testing.assert_close(swapped[0].stereo, reference.stereo)
-    torch.testing.assert_close(swapped[1].context, before.context)
+    torch.testing.assert_close(swapped[1].maps[0], before.maps[0])
 
 
 @pytest.mark.parametrize(
@@ -313,9 +315,9 @@ def test_under_autocast_the_current_frame_still_learns(monkeypatch):
     monkeypatch.setattr(detector, '_encode', spy)
     with torch.autocast('cpu', torch.bfloat16):
         now, *_ = detector.image_encoder(imgs)
-        assert now.context.dtype == torch.bfloat16
+        assert now.maps[0].dtype == torch.bfloat16
     # newer versions of PyTorch would forgive another order
     assert order == [True, False]
-    now.float().context.square().sum().backward()
+    now.float().maps[0].square().sum().backward()
     for part in (detector.img_backbone, detector.img_neck):
         assert all(p.grad is not None for p in part.parameters())

@@ -1,5 +1,7 @@
 """Networks: the detector and everything that is plugged into it."""
 
+from occsplat import mm  # noqa: F401  before anything of mmdet3d
+
 from . import (
     backbones,
     heads,

@@ -18,7 +18,7 @@ K classes.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any, Iterable, Sequence
 
 import torch
 from mmdet3d.registry import MODELS
@@ -34,6 +34,7 @@ from occsplat.structures.checks import checked
 
 from .finite import require_finite, run_finite
 from .image_features import full_precision
+from .interfaces import OccHead, RenderHead, VolumeEncoder
 from .lifting import RememberedVolumes
 from .multi_camera import MultiCameraModel, build_optional
 
@@ -41,6 +42,9 @@ from .multi_camera import MultiCameraModel, build_optional
 @MODELS.register_module()
 class OccDetector(MultiCameraModel):
     """Multi-camera 3D occupancy (and flow) detector.
+
+    ``interfaces`` says what the parts have to be; any class that is so will
+    do.
 
     Args:
         img_backbone (dict): image backbone. For a lifter with ``stereo``
@@ -71,6 +75,10 @@ class OccDetector(MultiCameraModel):
             outputs do not start with its first stage, ``frozen`` names no
             module, or volumes are to be remembered that still change.
     """
+
+    volume_encoder: VolumeEncoder | None
+    occ_head: OccHead
+    render_heads: Iterable[RenderHead]
 
     @checked
     def __init__(

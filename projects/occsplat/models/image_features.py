@@ -18,38 +18,38 @@ class ImageFeatures:
     """Feature maps of the N cameras of one frame.
 
     Attributes:
-        context (Tensor | None): what is lifted, (B, N, C, H/s, W/s), s of
-            the backbone and neck, 16 in most; None in a frame that is
-            there for the stereo matching of the next one only.
+        maps (tuple of Tensor): all that backbone and neck give, finest
+            first, each (B, N, C, H/s, W/s), s of 16 for the first in most;
+            a lifter says which it reads. Empty in a frame that is there
+            for the stereo matching of the next one only.
         stereo (Tensor | None): what is matched between frames,
             (B, N, S, H/4, W/4); None where the lifter doesn't ask for it.
     """
 
-    context: Tensor | None
+    maps: tuple[Tensor, ...]
     stereo: Tensor | None = None
 
     def float(self) -> ImageFeatures:
         """The same in single precision."""
         return ImageFeatures(
-            None if self.context is None else self.context.float(),
+            tuple(level.float() for level in self.maps),
             None if self.stereo is None else self.stereo.float(),
         )
 
 
-def context_map(maps: Any, neck: nn.Module | None) -> Tensor:
-    """The map that is lifted, of all that a backbone gives.
+def all_maps(maps: Any, neck: nn.Module | None) -> tuple[Tensor, ...]:
+    """The maps of a backbone, or of the neck behind it, as a tuple.
 
     Args:
-        maps: feature maps, finest first, or one map.
+        maps: feature maps of the backbone, finest first, or one map.
         neck (nn.Module, optional): of the image features.
 
     Returns:
-        Tensor: (B * N, C, H, W).
+        tuple of Tensor: each (B * N, C, H, W).
     """
     if neck is not None:
         maps = neck(maps)
-    # a backbone without a neck lists its maps
-    return maps[0] if isinstance(maps, (list, tuple)) else maps
+    return tuple(maps) if isinstance(maps, (list, tuple)) else (maps,)
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from occsplat.structures.checks import checked
 
 from .backbones.first_stage import first_stage
-from .image_features import ImageFeatures, context_map
+from .image_features import ImageFeatures, all_maps
+from .interfaces import Lifter
 
 
 class MultiCameraModel(BaseModel):
@@ -37,6 +38,8 @@ class MultiCameraModel(BaseModel):
         ValueError: when the lifter matches frames and the backbone's
             outputs do not start with its first stage.
     """
+
+    lifter: Lifter
 
     @checked
     def __init__(
@@ -101,13 +104,14 @@ class MultiCameraModel(BaseModel):
         if self.lifter.stereo:
             stereo, *maps = maps
             stereo = stereo.unflatten(0, views)
-        context = context_map(maps, self.img_neck)
-        return ImageFeatures(context.unflatten(0, views), stereo)
+        levels = all_maps(maps, self.img_neck)
+        levels = tuple(level.unflatten(0, views) for level in levels)
+        return ImageFeatures(levels, stereo)
 
     def _encode_to_match(self, imgs: Tensor) -> ImageFeatures:
         """Images (B, N, 3, H, W) of one frame, its stereo map alone."""
         stereo = first_stage(self.img_backbone, imgs.flatten(0, 1))
-        return ImageFeatures(None, stereo.unflatten(0, imgs.shape[:2]))
+        return ImageFeatures((), stereo.unflatten(0, imgs.shape[:2]))
 
 
 def _check_stereo_map(backbone: nn.Module, lifter: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""RenderOcc's head: a density and class logits a voxel.
+"""RenderOcc's head: a density and class logits per voxel.
 
 Shape letters: B batch, F features, K classes (free included), S classes
 without free, X Y Z voxels.
@@ -39,7 +39,7 @@ class DensityOccHead(OpacityHead):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: Count = 32,
         opacity_threshold: float = 0.5,

@@ -1,4 +1,4 @@
-"""GSRender's head: a Gaussian a voxel.
+"""GSRender's head: one Gaussian per voxel.
 
 Shape letters: B batch, F features, K classes (free included), S classes
 without free, X Y Z voxels, G = X * Y * Z Gaussians.
@@ -41,7 +41,7 @@ MAX_STRETCH = 1.5
 
 @MODELS.register_module()
 class GaussianOccHead(OpacityHead):
-    """One Gaussian a voxel: offset, scale, opacity and class logits.
+    """One Gaussian per voxel: offset, scale, opacity and class logits.
 
     GSRender (2024), section 3.3 and equation 6: (mu + d mu, s + d s, o,
     c) from two fully connected layers, no rotation. The paper leaves the
@@ -69,7 +69,7 @@ class GaussianOccHead(OpacityHead):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: Count = 32,
         opacity_threshold: float = 0.5,

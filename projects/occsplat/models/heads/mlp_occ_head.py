@@ -33,7 +33,7 @@ class MLPOccHead(VoxelMLPHead):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: Count = 32,
         hidden_channels: Count = 64,

@@ -102,7 +102,7 @@ class OccHead(nn.Module):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         num_levels: Count = 3,
         channels: Count = 128,
         hidden_channels: Count | None = None,

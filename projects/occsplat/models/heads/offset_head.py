@@ -1,4 +1,4 @@
-"""VoxDet: how far does what I am part of reach, and what is there?
+"""VoxDet: distances to the ends of the instance that a voxel belongs to.
 
 Shape letters: B batch, C channels, X Y Z voxels of a level, x y z cells,
 6 directions x+ x- y+ y- z+ z-.
@@ -76,7 +76,7 @@ class OffsetHead(nn.Module):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: Count = 64,
         stride: Count = 2,
@@ -114,7 +114,7 @@ class OffsetHead(nn.Module):
     def forward(
         self, levels: Sequence[Tensor]
     ) -> tuple[Sequence[Tensor], Tensor]:
-        """Offsets, and the levels that classes are told from.
+        """Offsets, and the features that the occupancy head classifies.
 
         Args:
             levels (sequence of Tensor): (B, C, Xi, Yi, Zi), finest first,

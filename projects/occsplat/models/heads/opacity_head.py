@@ -1,4 +1,4 @@
-"""Heads that say whether a voxel is occupied, and apart from it by what.
+"""Heads that predict occupancy and class of a voxel separately.
 
 Shape letters: B batch, K classes (free included), S classes without free,
 X Y Z voxels.
@@ -54,7 +54,7 @@ class OpacityHead(VoxelMLPHead):
     def __init__(
         self,
         in_channels: int,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: int = 32,
         opacity_threshold: Annotated[float, Bounds(above=0, most=1)] = 0.5,

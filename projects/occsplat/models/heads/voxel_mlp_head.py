@@ -49,7 +49,7 @@ class VoxelMLPHead(nn.Module):
     def __init__(
         self,
         in_channels: Count,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         channels: Count = 32,
     ) -> None:

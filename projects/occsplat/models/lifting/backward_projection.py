@@ -6,7 +6,7 @@ the depth net believes that something stands at the pillar's distance.
 
 Shape letters: B batch, N cameras, C channels, X Y Z voxels, Q queries
 (= X * Y pillars), q the most queries that one camera sees, A anchors
-along z, M heads, J points a head, D depth bins, H W feature map.
+along z, M heads, J points per head, D depth bins, H W feature map.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BackwardProjection(nn.Module):
         grid (dict | VoxelGrid): the volume.
         num_anchors (int): A, heights at which a pillar looks.
         num_heads (int): M.
-        points_per_anchor (int): samples a head takes around an anchor.
+        points_per_anchor (int): samples that each head takes around an anchor.
         feedforward_channels (int): width of the feed-forward network.
     """
 
@@ -173,7 +173,7 @@ class StarAttention(nn.Module):
         channels (int): C, divisible by the number of heads.
         num_heads (int): M.
         num_references (int): reference points a query has.
-        points_per_reference (int): samples a head takes around each.
+        points_per_reference (int): samples that each head takes around each.
 
     Raises:
         ValueError: when channels do not divide into heads.

@@ -106,7 +106,7 @@ class FBOccLifter(nn.Module):
 
         Args:
             features (sequence of ImageFeatures): of the current frame,
-                context (B, N, C, H, W).
+                of which the finest map is read, (B, N, C, H, W).
             rig (CameraRig): (B, T, N), the current frame first.
 
         Returns:
@@ -137,7 +137,7 @@ class FBOccLifter(nn.Module):
         Raises:
             ValueError: when features and rig differ in (B, N).
         """
-        images, rig = features[0].context, rig[:, 0]
+        images, rig = features[0].maps[0], rig[:, 0]
         same_shape('cameras', rig.K.shape[:-2], images.shape[:2])
         return self.depth_net(images, rig)
 

@@ -151,7 +151,7 @@ class StereoLifter(nn.Module):
         Raises:
             ValueError: when features and rig differ in T, B or N.
         """
-        batch, num_cameras = features[0].context.shape[:2]
+        batch, num_cameras = features[0].maps[0].shape[:2]
         expected = (batch, self.num_frames + self.stereo, num_cameras)
         same_shape('rig', rig.K.shape[:-2], expected)
         same_shape('frames', (len(features),), expected[1:2])
@@ -167,7 +167,7 @@ class StereoLifter(nn.Module):
             matches = (-cost).softmax(dim=2)
         # The depth net knows the current cameras alone, also of the past:
         # how far the car has moved since then says nothing of a depth.
-        return self.depth_net(features[age].context, rig[:, 0], matches)
+        return self.depth_net(features[age].maps[0], rig[:, 0], matches)
 
     def _lift(
         self, features: Sequence[ImageFeatures], rig: CameraRig, age: int

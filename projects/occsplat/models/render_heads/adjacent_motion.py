@@ -67,7 +67,7 @@ class AdjacentMotion(nn.Module):
         grid (VoxelGrid): of the labels.
         scale (float): standard deviation of a label's Gaussian in metres,
             where that of the decoder's begins.
-        num_samples (int): voxels drawn a sample, all if there are fewer.
+        num_samples (int): voxels drawn per sample, all if there are fewer.
             The labels of adjacent frames are not drawn from: where this
             leaves many movable voxels out, what moves looks thinner.
         balance (Balance): how they are drawn.

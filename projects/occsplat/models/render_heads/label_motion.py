@@ -42,7 +42,7 @@ class LabelMotion(nn.Module):
         spec (LabelSpec): the label set.
         grid (VoxelGrid): of the labels.
         scale (float): standard deviation of a Gaussian in metres.
-        num_samples (int): voxels drawn a sample, all if there are fewer.
+        num_samples (int): voxels drawn per sample, all if there are fewer.
         balance (Balance): how they are drawn. Free voxels are candidates:
             their opacity has to be learned, too.
         move_seconds (float): how far the moved state looks ahead.

@@ -149,7 +149,7 @@ class PixelRenderHead(nn.Module):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
         level: str = 'feature',
         frame_weight: NonNegative = 0.8,
@@ -307,7 +307,7 @@ class PixelRenderHead(nn.Module):
         labels: Sequence[PixelLabels],
         m: int,
     ) -> dict[str, Tensor]:
-        """Frame m of all samples: one row a pixel."""
+        """Frame m of all samples: one row per pixel."""
         inside = None
         pixels = sum(int((one.index[:, 0] == m).sum()) for one in labels)
         # where no sample has such a frame there is nothing to ask

@@ -41,7 +41,7 @@ class Compensated:
 def compensate(
     prediction: OccPrediction, grid: VoxelGrid, frame2ref: Tensor
 ) -> Compensated:
-    """Predict on the voxels of other key frames, one a sample.
+    """Predict on the voxels of other key frames, one per sample.
 
     The features of the current volume are read at the centres of the
     other frame's voxels (eq. 8 and 9) and go through the head's own

@@ -125,7 +125,7 @@ class CameraViews:
             'random' (anywhere, in any direction) or 'dynamic' (raised, on
             a ring around the ego, looking at the voxel with the highest
             error).
-        count (int): cameras a step, drawn from the rig.
+        count (int): cameras per step, drawn from the rig.
         height, pitch, yaw (sequence, optional), around (float, optional):
             other ranges than those of the strategy, see Ranges.
         camera_weights (sequence, optional): how often each camera of the
@@ -208,8 +208,8 @@ class CameraViews:
         weights = self.camera_weights or [1.0] * count
         if len(weights) != count:
             raise ValueError(
-                f'camera_weights: expected {count}, one a camera of the rig, '
-                f'got {len(weights)}'
+                f'camera_weights: expected {count}, one per camera of the '
+                f'rig, got {len(weights)}'
             )
         return torch.multinomial(
             torch.tensor(weights, dtype=torch.float64),

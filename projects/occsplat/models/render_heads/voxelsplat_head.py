@@ -76,7 +76,7 @@ class VoxelSplatHead(nn.Module):
         grid (dict | VoxelGrid, optional): the labels' grid, default the
             label set's own.
         motion (str): 'label' or 'adjacent'.
-        num_samples (int): voxels drawn a sample, all if there are fewer.
+        num_samples (int): voxels drawn per sample, all if there are fewer.
         statistics (str, optional): file of ``tools/create_data.py stats``
             to balance the drawing with. Default: published counts of
             classes and of speeds ('label'), or counts of the frame at
