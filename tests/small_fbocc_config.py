@@ -16,11 +16,7 @@ instead = dict(norm, _delete_=True)  # of batch norm
 train_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadLidarPoints'),
-    dict(
-        type='LoadOccLabels',
-        label_spec={{_base_.label_spec}},
-        grid={{_base_.label_grid}},
-    ),
+    dict(type='LoadOccLabels'),
     dict(type='ImageAug', size=(256, 96), flip=True),
     dict(type='VolumeAug', rotate=10.0, flip_y=0.5),
     dict(type='LidarDepth'),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+
+from occsplat.engine import load_config
 
 pytestmark = pytest.mark.slow
 CONFIGS = Path(__file__).parents[1] / 'occupancy_configs'
@@ -89,7 +90,7 @@ def batch(cfg, root, split):
 
 @pytest.mark.parametrize('name', CASES, ids=lambda name: Path(name).stem)
 def test_it_learns_and_predicts_on_small_inputs(name, minitown_lidar2d):
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = load_config(CONFIGS / name)
     shrink(cfg, CASES[name])
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)

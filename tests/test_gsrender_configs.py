@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
+
+from occsplat.engine import load_config
 
 ROOT = Path(__file__).parents[1]
 HOST = 'bevstereo-swin-b_8xb2-12e_occ3d'
@@ -18,7 +20,7 @@ DOCS = ROOT / 'docs' / 'methods' / 'gsrender.md'
 
 def load(name, **options):
     method = name.split('-')[0]
-    cfg = Config.fromfile(ROOT / 'occupancy_configs' / method / f'{name}.py')
+    cfg = load_config(ROOT / 'occupancy_configs' / method / f'{name}.py')
     cfg.merge_from_dict(options)
     return cfg
 

@@ -22,7 +22,11 @@ CONFIG = (
 )
 STEPS = 600
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # one worker learns, once
+    pytest.mark.xdist_group('learning'),
+]
 
 
 @pytest.fixture(scope='module')

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from mmdet3d.registry import MODELS
-from mmengine.config import Config
+
+from occsplat.engine import load_config
 
 CONFIGS = Path(__file__).parents[1] / 'occupancy_configs'
 #: ours knows 22 numbers of a camera
@@ -264,7 +265,7 @@ MODEL_PARTS |= {
 @pytest.mark.parametrize('name', MODEL_PARTS)
 def test_every_part_has_the_parameters_of_its_layers(name, without_memory):
     (path,) = CONFIGS.glob(f'*/{name}.py')
-    model = MODELS.build(Config.fromfile(path).model)
+    model = MODELS.build(load_config(path).model)
     counts = {
         part: sum(p.numel() for p in module.parameters())
         for part, module in model.named_children()
@@ -290,7 +291,7 @@ def test_formulas_agree_with_published_sizes():
 
 
 def test_a_render_head_has_none():
-    cfg = Config.fromfile(
+    cfg = load_config(
         CONFIGS / 'voxelsplat' / 'voxelsplat_fbocc-r50_8xb2-48e_openocc.py'
     )
     (head,) = cfg.model.render_heads

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from occsplat.engine import (
@@ -34,11 +33,11 @@ TINY = [name for name in HOSTS if 'tiny' in name]
 
 
 def load(name):
-    return Config.fromfile(ROOT / 'pretrain' / f'{name}.py')
+    return load_config(ROOT / 'pretrain' / f'{name}.py')
 
 
 def host_of(name):
-    return Config.fromfile(ROOT / f'{HOSTS[name]}.py')
+    return load_config(ROOT / f'{HOSTS[name]}.py')
 
 
 def batch(cfg, root, split='train'):
@@ -86,6 +85,7 @@ def test_labels_of_pixels_have_no_grid():
     cfg.model.label_spec = 'occ3d'
     with pytest.raises(ConfigError, match="label_spec is 'occ3d'"):
         check_config(cfg)
+    cfg.labels.label_spec = 'occ3d'
     cfg.model.lifter.grid.range = (-50, -50, -5, 50, 50, 3)
     for node in (
         *(cfg[f'{s}_dataloader'].dataset for s in ('train', 'val', 'test')),

@@ -13,12 +13,19 @@ ALLOWED = {
     'structures': set(),
     'ops': {'structures'},
     'rendering': {'structures'},
-    'minitown': {'structures', 'ops'},
-    'data': {'structures', 'ops'},
-    'evaluation': {'structures', 'ops', 'rendering'},
-    'models': {'structures', 'ops', 'rendering'},
+    'data': {'mm', 'structures', 'ops'},
+    'minitown': {'structures', 'ops', 'data'},
+    'evaluation': {'mm', 'structures', 'ops', 'rendering'},
+    'models': {'mm', 'structures', 'ops', 'rendering'},
     'visualization': {'structures', 'ops', 'rendering'},
-    'engine': {'structures', 'ops', 'data', 'evaluation', 'visualization'},
+    'engine': {
+        'mm',
+        'structures',
+        'ops',
+        'data',
+        'evaluation',
+        'visualization',
+    },
 }
 
 

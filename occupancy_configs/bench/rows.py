@@ -5,9 +5,7 @@
 #       --calibrate --jobs 2 --work-dir work_dirs/bench
 town = 'data/minitown_town{}/'
 # eight scenes of a town that nothing is trained on; its 'val' has two
-scored = dict(
-    data_root=town.format(9), ann_file='occsplat_infos_train.pkl'
-)
+scored = dict(data_root=town.format(9), ann_file='occsplat_infos_train.pkl')
 shared = dict(
     train_dataloader=dict(dataset=dict(data_root=[town.format(4)])),
     val_dataloader=dict(dataset=scored),

@@ -26,7 +26,7 @@ train_dataloader = dict(
     batch_size=4,
     dataset=dict(pipeline=train_pipeline),
 )
-camera_miou = dict(type='OccIoUMetric', label_spec='occ3d', mask='camera')
+camera_miou = dict(type='OccIoUMetric', mask='camera')
 val_evaluator = [camera_miou]
 test_evaluator = [camera_miou]
 

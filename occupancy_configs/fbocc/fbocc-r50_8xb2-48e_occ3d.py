@@ -6,4 +6,4 @@ _base_ = [
     '../_base_/runtime.py',
 ]
 
-model = dict(occ_head=dict(label_spec='occ3d', with_flow=False))
+model = dict(occ_head=dict(with_flow=False))

@@ -12,5 +12,5 @@ volume_grid = dict(range=(-50, -50, -5, 50, 50, 3), shape=(100, 100, 8))
 model = dict(
     lifter=dict(grid=volume_grid),
     history=dict(grid=volume_grid),
-    occ_head=dict(label_spec='surroundocc', with_flow=False),
+    occ_head=dict(with_flow=False),
 )

@@ -7,10 +7,9 @@ _base_ = [
 ]
 
 model = dict(
-    lifter=dict(grid={{_base_.label_grid}}),
-    history=dict(grid={{_base_.label_grid}}),
+    lifter=dict(grid={{_base_.labels.grid}}),
+    history=dict(grid={{_base_.labels.grid}}),
     occ_head=dict(
-        label_spec='surroundocc',
         with_flow=False,
     ),
 )

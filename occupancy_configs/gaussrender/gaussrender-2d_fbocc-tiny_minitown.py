@@ -11,8 +11,6 @@ model = dict(
     render_heads=[
         dict(
             type='GaussRenderHead',
-            label_spec='openocc',
-            grid={{_base_.label_grid}},
             # the paper's best without 3D losses: the sensors' own views
             views=(
                 dict(type='CameraViews', strategy='sensor', count=6),

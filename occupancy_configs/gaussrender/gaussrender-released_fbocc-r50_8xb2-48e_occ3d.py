@@ -5,7 +5,6 @@ model = dict(
     render_heads=[
         dict(
             type='GaussRenderHead',
-            label_spec='occ3d',
             # lambda 10, a sensor's own view, a pinhole from above
             preset='gaussrender_released',
             scale=0.27,  # metres, standard deviation of a Gaussian

@@ -5,7 +5,6 @@ model = dict(
     render_heads=[
         dict(
             type='GaussRenderHead',
-            label_spec='occ3d',
             # lambda 15, a camera elevated and moved around, true bird's eye
             preset='gaussrender_paper',
             opacity='free_prob',  # 1 - p(free); or 'learned', 'hard'

@@ -5,8 +5,6 @@ model = dict(
     render_heads=[
         dict(
             type='GaussRenderHead',
-            label_spec='surroundocc',
-            grid={{_base_.label_grid}},
             # a camera elevated and moved around, and the view from above
             preset='gaussrender_paper',
             opacity='free_prob',  # 1 - p(free); or 'learned', 'hard'

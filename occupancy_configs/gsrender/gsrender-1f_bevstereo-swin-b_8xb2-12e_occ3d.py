@@ -10,7 +10,6 @@ model = dict(
     occ_head=dict(
         _delete_=True,
         type='GaussianOccHead',
-        label_spec='occ3d',
         in_channels=32,
         opacity_threshold=0.5,  # tau; tools/calibrate_threshold.py finds it
         max_offset=3.0,  # voxels; 0: none, float('inf'): no bound
@@ -22,7 +21,6 @@ model = dict(
     render_heads=[
         dict(
             type='GSRenderHead',
-            label_spec='occ3d',
             level='feature',  # ray compensation; 'logits': cameras alone
             frame_weight=0.8,  # omega, of each neighbouring frame
             dynamic_weight=0.1,  # alpha, of movable things there

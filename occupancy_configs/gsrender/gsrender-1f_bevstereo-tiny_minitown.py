@@ -10,8 +10,6 @@ model = dict(
     occ_head=dict(
         _delete_=True,
         type='GaussianOccHead',
-        label_spec='occ3d',
-        grid={{_base_.label_grid}},
         in_channels=16,
         channels=16,
         hidden_channels=32,
@@ -24,8 +22,6 @@ model = dict(
     render_heads=[
         dict(
             type='GSRenderHead',
-            label_spec='occ3d',
-            grid={{_base_.label_grid}},
         )
     ],
 )

@@ -2,7 +2,7 @@
 _base_ = ['./gsrender-2f_bevstereo-swin-b_8xb2-12e_occ3d.py']
 
 extra_transforms = [
-    dict(type='LoadOccLabels', label_spec='occ3d'),
+    dict(type='LoadOccLabels'),
     *_base_.extra_transforms,
 ]
 train_dataloader = dict(dataset=dict(extra_transforms=extra_transforms))

@@ -4,8 +4,6 @@ _base_ = ['./gsrender-2f_bevstereo-tiny_minitown.py']
 extra_transforms = [
     dict(
         type='LoadOccLabels',
-        label_spec={{_base_.label_spec}},
-        grid={{_base_.label_grid}},
     ),
     *_base_.extra_transforms,
 ]

@@ -28,7 +28,6 @@ model = dict(
     type='DepthSemanticPretraining',
     # to train without: --cfg-options model.init_cfg=None
     init_cfg=_base_.model.init_cfg,
-    label_spec='openocc',
     img_backbone=_base_.model.img_backbone,
     img_neck=_base_.model.img_neck,
     # one frame, matched with the one before

@@ -33,14 +33,11 @@ test_dataloader = val_dataloader
 model = dict(
     _delete_=True,
     type='DepthSemanticPretraining',
-    label_spec='openocc',
     img_backbone=_base_.model.img_backbone,
     img_neck=_base_.model.img_neck,
     lifter=dict(_base_.model.lifter, num_frames=1),
 )
-load_from = (
-    '{{ fileDirname }}/depth-semantics_fbocc-tiny_minitown.safetensors'
-)
+load_from = '{{ fileDirname }}/depth-semantics_fbocc-tiny_minitown.safetensors'
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=2e-3))  # it has learned before
 param_scheduler = [

@@ -9,13 +9,10 @@ _base_ = [
 model = dict(
     _delete_=True,
     type='DepthSemanticPretraining',
-    label_spec='openocc',
     img_backbone=dict(
         _base_.model.img_backbone,
         # to train without: --cfg-options model.img_backbone.init_cfg=None
-        init_cfg=dict(
-            type='Pretrained', checkpoint='torchvision://resnet50'
-        ),
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
     ),
     img_neck=_base_.model.img_neck,
     lifter=dict(_base_.model.lifter, backward=None),

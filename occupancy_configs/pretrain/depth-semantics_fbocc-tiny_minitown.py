@@ -14,7 +14,6 @@ train_dataloader = dict(
 model = dict(
     _delete_=True,
     type='DepthSemanticPretraining',
-    label_spec='openocc',
     img_backbone=_base_.model.img_backbone,
     img_neck=_base_.model.img_neck,
     lifter=_base_.model.lifter,

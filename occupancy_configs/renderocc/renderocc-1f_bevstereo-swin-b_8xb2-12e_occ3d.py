@@ -10,14 +10,12 @@ model = dict(
     occ_head=dict(
         _delete_=True,
         type='DensityOccHead',
-        label_spec='occ3d',
         in_channels=32,
         opacity_threshold=0.5,  # of a voxel; RenderOcc's density is no match
     ),
     render_heads=[
         dict(
             type='NeRFRenderHead',
-            label_spec='occ3d',
             entropy_weight=0.01,  # of the light that gets through
             distortion_weight=0.01,  # of how far a ray's weights lie apart
         )

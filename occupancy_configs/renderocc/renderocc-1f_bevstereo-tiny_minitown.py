@@ -10,8 +10,6 @@ model = dict(
     occ_head=dict(
         _delete_=True,
         type='DensityOccHead',
-        label_spec='occ3d',
-        grid={{_base_.label_grid}},
         in_channels=16,
         channels=16,
         hidden_channels=32,
@@ -20,8 +18,6 @@ model = dict(
     render_heads=[
         dict(
             type='NeRFRenderHead',
-            label_spec='occ3d',
-            grid={{_base_.label_grid}},
         )
     ],
 )

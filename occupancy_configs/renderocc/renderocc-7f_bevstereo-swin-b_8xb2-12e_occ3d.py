@@ -16,14 +16,12 @@ model = dict(
     occ_head=dict(
         _delete_=True,
         type='DensityOccHead',
-        label_spec='occ3d',
         in_channels=32,
         opacity_threshold=0.5,  # of a voxel; RenderOcc's density is no match
     ),
     render_heads=[
         dict(
             type='NeRFRenderHead',
-            label_spec='occ3d',
             level='logits',  # rays of other frames through this volume
             num_pixels=38_400,  # rays drawn a sample
             frame_weight=0.3,  # how often a ray of another frame is drawn

@@ -15,7 +15,6 @@ train_dataloader = dict(
 model = dict(
     offset_head=dict(
         type='OffsetHead',
-        label_spec='occ3d',
         in_channels=32,
         channels=64,
         stride=2,  # label voxels from cell to cell: 0.8 m
@@ -37,7 +36,6 @@ model = dict(
         ),
         aux_head=dict(
             type='MLPOccHead',
-            label_spec='occ3d',
             in_channels=64,  # of the lifted volume, all frames
             channels=32,
             hidden_channels=64,

@@ -15,8 +15,6 @@ train_dataloader = dict(
 model = dict(
     offset_head=dict(
         type='OffsetHead',
-        label_spec='occ3d',
-        grid={{_base_.label_grid}},
         in_channels=16,
         channels=16,
         stride=2,  # label voxels from cell to cell
@@ -36,8 +34,6 @@ model = dict(
         ),
         aux_head=dict(
             type='MLPOccHead',
-            label_spec='occ3d',
-            grid={{_base_.label_grid}},
             in_channels=_base_.volume_channels * _base_.num_frames,
             channels=16,
             hidden_channels=16,

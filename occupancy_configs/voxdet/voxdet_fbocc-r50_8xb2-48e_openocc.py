@@ -14,7 +14,6 @@ train_dataloader = dict(
 model = dict(
     offset_head=dict(
         type='OffsetHead',
-        label_spec='openocc',
         in_channels=256,
         channels=64,
         stride=2,  # label voxels from cell to cell: 0.8 m
@@ -35,7 +34,6 @@ model = dict(
         ),
         aux_head=dict(
             type='OccHead',
-            label_spec='openocc',
             num_levels=1,
             in_channels={{_base_.volume_channels}},
             channels=32,

@@ -29,7 +29,6 @@ model = dict(
         ),
         aux_head=dict(
             type='OccHead',
-            label_spec='openocc',
             num_levels=1,
             in_channels={{_base_.volume_channels}},
             channels=16,

@@ -17,9 +17,8 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            label_spec='openocc',
             motion='adjacent',
-            # occupied voxels drawn a sample; to balance them by counts of
+            # occupied voxels drawn per sample; to balance them by counts of
             # the training split instead of the frame's own, add
             # statistics='data/nuscenes/openocc_statistics_train.json'
             num_samples=40_000,

@@ -17,10 +17,8 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            label_spec='openocc',
-            grid={{_base_.label_grid}},
             motion='adjacent',
-            num_samples=6_000,  # occupied voxels drawn a sample
+            num_samples=6_000,  # occupied voxels drawn per sample
             sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
             scale=0.3,  # metres, standard deviation of a Gaussian
             in_channels=24,  # of the occupancy head's features

@@ -5,9 +5,7 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            label_spec='openocc',
-            grid={{_base_.label_grid}},
-            num_samples=12_000,  # voxels drawn a sample, of 80 000
+            num_samples=12_000,  # voxels drawn per sample, of 80 000
             scale=0.3,  # metres, standard deviation of a Gaussian
             move_seconds=1.0,  # how far the moved state looks ahead
             semantic_weight=0.5,  # of rendered classes, in both states

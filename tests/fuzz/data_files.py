@@ -42,7 +42,11 @@ def read_all(root: Path, ann_file: str = 'infos.json') -> Callable[[], Any]:
 
     def read() -> None:
         dataset = NuScenesOccDataset(
-            str(root), ann_file, pipeline=PIPELINE, test_mode=True
+            str(root),
+            ann_file,
+            pipeline=PIPELINE,
+            test_mode=True,
+            label_spec='openocc',
         )
         for i in range(len(dataset)):
             dataset[i]

@@ -24,7 +24,7 @@ def make_dataset(root, aug=True, frames=(-1, 1), **options):
             ann_file='occsplat_infos_train.pkl',
             pipeline=[
                 dict(type='LoadMultiViewImages'),
-                dict(type='LoadOccLabels'),
+                dict(type='LoadOccLabels', label_spec='openocc'),
                 dict(type='RenderViews', frames=(0, *frames)),
                 *([turned] if aug else []),
                 dict(type='ImageAug', size=(64, 32)),
@@ -33,6 +33,7 @@ def make_dataset(root, aug=True, frames=(-1, 1), **options):
             extra_transforms=[
                 dict(type='LoadAdjacentFrames', frames=frames, **options)
             ],
+            label_spec='openocc',
         )
     )
 
@@ -117,10 +118,12 @@ def test_flow_is_not_even_read(tmp_path):
     record = dict(
         openocc_path=str(path), visibility_path=None, ref_frame='ego'
     )
-    results = LoadOccLabels(with_flow=False).transform(dict(record))
+    results = LoadOccLabels(with_flow=False, label_spec='openocc').transform(
+        dict(record)
+    )
     assert 'gt_flow' not in results
     with pytest.raises(ValueError, match='flow'):
-        LoadOccLabels().transform(dict(record))
+        LoadOccLabels(label_spec='openocc').transform(dict(record))
 
 
 @pytest.mark.parametrize('wrong', [dict(frames=(0, 1)), dict(scale=0.0)])

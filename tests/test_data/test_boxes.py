@@ -45,7 +45,7 @@ def test_boxes_and_velocities_turn_with_the_frame():
 
 
 def test_boxes_are_not_augmented():
-    results = VolumeAug(flip_x=1.0)(LoadBoxes()(record()))
+    results = VolumeAug(flip_x=1.0)(LoadBoxes(label_spec='openocc')(record()))
     with pytest.raises(ValueError, match='LoadBoxes and VolumeAug'):
         fold(dict(results, ref2global=np.eye(4)))
 
@@ -57,8 +57,8 @@ def test_packed_samples_have_boxes_that_hold_their_labels(minitown_infos):
         'openocc',
         [
             dict(type='LoadMultiViewImages'),
-            dict(type='LoadOccLabels'),
-            dict(type='LoadBoxes'),
+            dict(type='LoadOccLabels', label_spec='openocc'),
+            dict(type='LoadBoxes', label_spec='openocc'),
             dict(type='PackOccInputs'),
         ],
         test_mode=True,

@@ -213,7 +213,7 @@ def test_the_reader_names_file_frame_and_camera(tmp_path):
     write_infos(tmp_path, infos)
     match = r"infos\.json: key frame 'a-1': CAM_BACK\['lidar2cam'\]"
     with pytest.raises(DataError, match=match):
-        NuScenesOccDataset(str(tmp_path), 'infos.json')
+        NuScenesOccDataset(str(tmp_path), 'infos.json', label_spec='openocc')
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_key_frames_that_do_not_follow_each_other(tmp_path, changed, match):
             camera.pop('timestamp', None)
     write_infos(tmp_path, infos)
     with pytest.raises(DataError, match=match):
-        NuScenesOccDataset(str(tmp_path), 'infos.json')
+        NuScenesOccDataset(str(tmp_path), 'infos.json', label_spec='openocc')
 
 
 @pytest.mark.parametrize('said', [True, False])
@@ -251,7 +251,9 @@ def test_images_that_were_resized_on_disk(tmp_path, said):
         camera.update(width=SIZE[0], height=SIZE[1])
     write_infos(tmp_path, infos)
     steps = [dict(type='LoadMultiViewImages')]
-    data = NuScenesOccDataset(str(tmp_path), 'infos.json', pipeline=steps)
+    data = NuScenesOccDataset(
+        str(tmp_path), 'infos.json', pipeline=steps, label_spec='openocc'
+    )
     assert data[0]['raw_size'] == SIZE
     # 0.7 times as large, the principal point is still in the image
     small = (112, 63) if said else (80, 45)
@@ -267,7 +269,9 @@ def test_images_of_unequal_size_are_named(tmp_path):
     path = tmp_path / 'samples/CAM_BACK/a_0_CAM_BACK.png'
     Image.new('RGB', (170, 96)).save(path)
     steps = [dict(type='LoadMultiViewImages')]
-    data = NuScenesOccDataset(str(tmp_path), 'infos.json', pipeline=steps)
+    data = NuScenesOccDataset(
+        str(tmp_path), 'infos.json', pipeline=steps, label_spec='openocc'
+    )
     match = r"'a-0'.*one size.*170x96 of CAM_BACK \(.*a_0_CAM_BACK\.png\)"
     with pytest.raises(DataError, match=match):
         data[0]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from mmdet3d.registry import DATASETS, MODELS
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from town_tables import drop, tables
 
@@ -21,6 +20,7 @@ from occsplat.data.lidar2d import create_lidar2d
 from occsplat.data.pixel_files import read_packed
 from occsplat.data.statistics import count_labels
 from occsplat.data.visibility import create_visibility
+from occsplat.engine import load_config
 
 FIVE = tuple(name for name in CAMERAS if name != 'CAM_BACK')
 ROOT = occsplat.__path__[0] + '/../../occupancy_configs'
@@ -58,14 +58,19 @@ def test_the_reader_says_what_there_is(root):
         f'CAM_BACK, but {", ".join(FIVE)}. .*cameras='
     )
     with pytest.raises(DataError, match=match):
-        NuScenesOccDataset(str(root), 'occsplat_infos_train.pkl')
+        NuScenesOccDataset(
+            str(root), 'occsplat_infos_train.pkl', label_spec='openocc'
+        )
 
 
 @pytest.mark.parametrize('cameras', [(), 'CAM_BACK', ('A', 'A'), (1,)])
 def test_names_of_cameras_are_checked(root, cameras):
     with pytest.raises(ValueError, match='cameras must be'):
         NuScenesOccDataset(
-            str(root), 'occsplat_infos_train.pkl', cameras=cameras
+            str(root),
+            'occsplat_infos_train.pkl',
+            cameras=cameras,
+            label_spec='openocc',
         )
 
 
@@ -92,11 +97,15 @@ def test_2d_labels_of_five_cameras_are_a_part_of_those_of_six(
 def pixels(root, cameras):
     steps = [
         dict(type='LoadMultiViewImages'),
-        dict(type='LoadPixelLabels'),
+        dict(type='LoadPixelLabels', label_spec='occ3d'),
         dict(type='PackOccInputs'),
     ]
     data = NuScenesOccDataset(
-        str(root), 'occsplat_infos_train.pkl', pipeline=steps, cameras=cameras
+        str(root),
+        'occsplat_infos_train.pkl',
+        pipeline=steps,
+        cameras=cameras,
+        label_spec='openocc',
     )
     return data[0]['data_samples'].pixel_labels
 
@@ -122,7 +131,7 @@ def test_fewer_cameras_than_the_car_has(root, minitown_lidar2d):
     ],
 )
 def test_five_cameras_train_and_predict(config, root):
-    cfg = Config.fromfile(f'{ROOT}/{config}')
+    cfg = load_config(f'{ROOT}/{config}')
     samples = {}
     for split in ('train', 'val'):
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -200,7 +209,7 @@ def test_info_files_that_are_none(
     else:
         path.write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=f'{path}: .*{match}') as caught:
-        NuScenesOccDataset(str(tmp_path), path.name)
+        NuScenesOccDataset(str(tmp_path), path.name, label_spec='openocc')
     assert '\n' not in str(caught.value)
 
 
@@ -213,4 +222,4 @@ def test_the_older_layout_with_arrays_of_texts(tmp_path):
     path = tmp_path / 'nuscenes_infos_train.pkl'
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(DataError, match=f'{path}: .*older layout.*anew with'):
-        NuScenesOccDataset(str(tmp_path), path.name)
+        NuScenesOccDataset(str(tmp_path), path.name, label_spec='openocc')

@@ -150,6 +150,7 @@ def test_whole_pipeline_on_minitown(minitown_infos):
             dict(type='RenderViews', frames=(0, -1, 1), scale=0.25),
             dict(type='PackOccInputs'),
         ],
+        label_spec='openocc',
     )
     np.random.seed(0)
     samples = [data[i]['data_samples'] for i in range(2)]
@@ -236,6 +237,7 @@ def test_loader_with_workers(minitown_infos):
                     dict(type='PackOccInputs'),
                 ],
                 _scope_='mmdet3d',
+                label_spec='openocc',
             ),
             sampler=dict(
                 type='SequenceSampler', batch_size=2, _scope_='mmdet3d'

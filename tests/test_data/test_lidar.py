@@ -28,7 +28,9 @@ def looking_ahead(width=80, height=40, points=()):
 
 def test_points_are_in_the_ego_frame(tmp_path):
     write_drive(tmp_path, (('a', 1),))
-    data = NuScenesOccDataset(str(tmp_path), 'infos.json', pipeline=LOAD)
+    data = NuScenesOccDataset(
+        str(tmp_path), 'infos.json', pipeline=LOAD, label_spec='openocc'
+    )
     record = data[0]
     raw = np.fromfile(record['lidar_path'], np.float32).reshape(-1, 5)
     np.testing.assert_allclose(
@@ -74,7 +76,9 @@ def test_depth_sees_what_each_camera_sees(tmp_path):
     """Independent of the rig: through lidar2cam of the info entry."""
     info = write_drive(tmp_path, (('a', 1),))[0]
     steps = [*LOAD, dict(type='LidarDepth')]
-    data = NuScenesOccDataset(str(tmp_path), 'infos.json', pipeline=steps)
+    data = NuScenesOccDataset(
+        str(tmp_path), 'infos.json', pipeline=steps, label_spec='openocc'
+    )
     record = data[0]
     raw = np.fromfile(record['lidar_path'], np.float32).reshape(-1, 5)
     for n, name in enumerate(CAMERAS):

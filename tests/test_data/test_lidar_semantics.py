@@ -114,6 +114,7 @@ def test_depths_are_those_of_the_point_cloud(minitown_lidar2d):
             dict(type='LidarDepth'),
             dict(type='PackOccInputs'),
         ],
+        label_spec='openocc',
     )
     cloud = DATASETS.build(cfg)[2]['data_samples']
     near = torch.isclose(
@@ -191,12 +192,12 @@ def test_batches_stack_the_classes(minitown_lidar2d):
 
 def test_what_is_missing_is_named(minitown_infos, monkeypatch):
     with pytest.raises(ValueError, match='LoadMultiViewImages before'):
-        LidarSemantics()({})
+        LidarSemantics(label_spec='occ3d')({})
     with pytest.raises(FileNotFoundError, match='lidar2d'):
         make_dataset(minitown_infos)[0]
     results = one_camera(monkeypatch, [(1.0, 1.0, 5.0, 'car')])
     results['raw_size'] = (16, 8)
     with pytest.raises(DataError, match=r'made for images'):
-        LidarSemantics()(results)
+        LidarSemantics(label_spec='occ3d')(results)
     with pytest.raises(ValueError, match='min_depth < max_depth'):
-        LidarSemantics(min_depth=9.0, max_depth=3.0)
+        LidarSemantics(min_depth=9.0, max_depth=3.0, label_spec='occ3d')

@@ -16,8 +16,8 @@ from occsplat.data.transforms.key_frames import key_frame, seen_from
 from occsplat.structures import LabelSpec
 
 
-def dataset(root, **kwargs):
-    return NuScenesOccDataset(str(root), 'infos.json', **kwargs)
+def dataset(root, label_spec='openocc', **kwargs):
+    return NuScenesOccDataset(str(root), 'infos.json', label_spec, **kwargs)
 
 
 def test_record_of_a_frame(tmp_path):
@@ -55,7 +55,9 @@ def test_pickle_and_json_say_the_same(tmp_path):
     write_drive(tmp_path, sensors=False)
     content = json.loads((tmp_path / 'infos.json').read_text())
     (tmp_path / 'infos.pkl').write_bytes(pickle.dumps(content))
-    other = NuScenesOccDataset(str(tmp_path), 'infos.pkl')
+    other = NuScenesOccDataset(
+        str(tmp_path), 'infos.pkl', label_spec='openocc'
+    )
     a, b = dataset(tmp_path).get_data_info(2), other.get_data_info(2)
     for key in set(a) - {'neighbour'}:
         np.testing.assert_array_equal(a[key], b[key])
@@ -103,7 +105,9 @@ def write_towns(tmp_path):
 def test_several_roots(tmp_path):
     roots = write_towns(tmp_path)
     points = dict(type='LoadLidarPoints')
-    towns = NuScenesOccDataset(roots, 'infos.json', extra_transforms=[points])
+    towns = NuScenesOccDataset(
+        roots, 'infos.json', extra_transforms=[points], label_spec='openocc'
+    )
     tokens = ['a-0', 'a-1', 'a-2', 'b-0', 'b-1']
     assert [frame['token'] for frame in towns] == tokens
     # a frame is what it is in a data set of its town alone
@@ -120,7 +124,10 @@ def test_several_roots(tmp_path):
 
 def test_streams_and_neighbours_stay_in_their_town(tmp_path):
     towns = NuScenesOccDataset(
-        write_towns(tmp_path), 'infos.json', sequence_splits=1
+        write_towns(tmp_path),
+        'infos.json',
+        sequence_splits=1,
+        label_spec='openocc',
     )
     assert towns.sequences() == [[0, 1, 2], [3, 4]]
     last, first = towns.get_data_info(2), towns.get_data_info(3)
@@ -132,10 +139,14 @@ def test_streams_and_neighbours_stay_in_their_town(tmp_path):
 
 def test_indices_count_over_all_roots(tmp_path):
     roots = write_towns(tmp_path)
-    some = NuScenesOccDataset(roots, 'infos.json', indices=[1, 4])
+    some = NuScenesOccDataset(
+        roots, 'infos.json', indices=[1, 4], label_spec='openocc'
+    )
     assert [frame['token'] for frame in some] == ['a-1', 'b-1']
     with pytest.raises(ValueError, match='of the 5 key frames of .*one.*two'):
-        NuScenesOccDataset(roots, 'infos.json', indices=6)
+        NuScenesOccDataset(
+            roots, 'infos.json', indices=6, label_spec='openocc'
+        )
 
 
 def test_roots_that_do_not_go_together(tmp_path):
@@ -143,16 +154,18 @@ def test_roots_that_do_not_go_together(tmp_path):
     (tmp_path / 'link').symlink_to(one)
     twice = [one, two, tmp_path / 'link']
     with pytest.raises(ValueError, match="'a-0' is both in .*one.*link"):
-        NuScenesOccDataset(twice, 'infos.json')
+        NuScenesOccDataset(twice, 'infos.json', label_spec='openocc')
     with pytest.raises(ValueError, match='data_root must name a folder'):
-        NuScenesOccDataset([], 'infos.json')
+        NuScenesOccDataset([], 'infos.json', label_spec='openocc')
     with pytest.raises(ValueError, match='data_root must be'):
-        NuScenesOccDataset([one, 3], 'infos.json')
+        NuScenesOccDataset([one, 3], 'infos.json', label_spec='openocc')
     with pytest.raises(FileNotFoundError, match='root .*nowhere.*--seed'):
-        NuScenesOccDataset([one, tmp_path / 'nowhere'], 'infos.json')
+        NuScenesOccDataset(
+            [one, tmp_path / 'nowhere'], 'infos.json', label_spec='openocc'
+        )
     (two / 'infos.json').unlink()
     with pytest.raises(FileNotFoundError, match=r'two.infos\.json does not'):
-        NuScenesOccDataset([one, two], 'infos.json')
+        NuScenesOccDataset([one, two], 'infos.json', label_spec='openocc')
 
 
 def test_ray_origins(tmp_path):
@@ -255,7 +268,7 @@ def test_info_files_of_others(tmp_path):
 
 def test_a_loop_over_the_frames_ends(minitown_infos):
     dataset = NuScenesOccDataset(
-        str(minitown_infos), 'occsplat_infos_train.pkl'
+        str(minitown_infos), 'occsplat_infos_train.pkl', label_spec='openocc'
     )
     assert sum(1 for _ in dataset) == len(dataset)
     assert dataset[-1]['token'] == dataset[len(dataset) - 1]['token']

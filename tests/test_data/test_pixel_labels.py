@@ -24,6 +24,7 @@ from occsplat.data.transforms import LoadLidarPoints, LoadPixelLabels
 from occsplat.structures import LabelSpec, OccBatch
 
 SPEC = LabelSpec.named('occ3d')
+OCC3D = dict(label_spec='occ3d')
 TURNED = dict(type='VolumeAug', rotate=30.0, scale=(0.9, 1.1), flip_x=0.5)
 
 
@@ -38,7 +39,7 @@ def make_dataset(root, aug=False, split='train', **options):
             pipeline=[
                 dict(type='LoadMultiViewImages'),
                 dict(type='ImageAug', size=(64, 32), flip=True),
-                dict(type='LoadPixelLabels', **options),
+                dict(type='LoadPixelLabels', **{**OCC3D, **options}),
                 *([dict(TURNED, flip_y=0.5)] if aug else []),
                 dict(type='PackOccInputs'),
             ],
@@ -84,7 +85,7 @@ def check_frame(labels, m, points, moved_over=0.004):
     depth = labels.depth[labels.index[:, 0] == m].double().numpy()
     found = np.full_like(truth, np.inf)
     found[tuple(index[:, 1:].T.numpy())] = depth
-    assert len(index) == np.isfinite(found).sum() > 1000, 'one a pixel'
+    assert len(index) == np.isfinite(found).sum() > 1000, 'one per pixel'
     same = np.isclose(found, truth, rtol=0, atol=1 / 256)
     assert (~same).sum() <= moved_over * len(index)
     return (~same).sum()
@@ -441,9 +442,9 @@ def test_batches_keep_one_set_a_sample(minitown_lidar2d):
 def test_options_that_make_no_sense_are_refused(wrong):
     name = next(iter(wrong)).replace('_', '.')
     with pytest.raises(ValueError, match=name):
-        LoadPixelLabels(**wrong)
+        LoadPixelLabels(**{**OCC3D, **wrong})
 
 
 def test_images_come_first(minitown_lidar2d):
     with pytest.raises(ValueError, match='after LoadMultiViewImages'):
-        LoadPixelLabels()(record_of(minitown_lidar2d, 0))
+        LoadPixelLabels(label_spec='occ3d')(record_of(minitown_lidar2d, 0))

@@ -71,7 +71,10 @@ def note_draws(results):
 def drive(tmp_path):
     write_drive(tmp_path, (('a', 5), ('b', 4)), sensors=False)
     return NuScenesOccDataset(
-        str(tmp_path), 'infos.json', pipeline=[note_draws]
+        str(tmp_path),
+        'infos.json',
+        pipeline=[note_draws],
+        label_spec='openocc',
     )
 
 

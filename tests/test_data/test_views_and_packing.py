@@ -20,7 +20,7 @@ COARSE = dict(range=LabelSpec.named('openocc').grid.range, shape=(50, 50, 4))
 STEPS = [
     dict(type='LoadMultiViewImages'),
     dict(type='LoadLidarPoints'),
-    dict(type='LoadOccLabels', grid=COARSE),
+    dict(type='LoadOccLabels', grid=COARSE, label_spec='openocc'),
     dict(type='ImageAug', size=(80, 32)),
     dict(type='LidarDepth'),
     dict(type='RenderViews', frames=(0, -1, 1), scale=0.25),
@@ -48,7 +48,9 @@ def drive(tmp_path_factory):
 
 
 def dataset(drive, steps):
-    return NuScenesOccDataset(str(drive[0]), 'infos.json', pipeline=steps)
+    return NuScenesOccDataset(
+        str(drive[0]), 'infos.json', pipeline=steps, label_spec='openocc'
+    )
 
 
 def global_to_pixel(info, name, point):
@@ -168,7 +170,9 @@ def test_volume_aug_may_stand_anywhere(drive, place):
 
 def test_missing_and_broken_images(drive, tmp_path):
     write_drive(tmp_path, (('a', 1),))
-    data = NuScenesOccDataset(str(tmp_path), 'infos.json', pipeline=STEPS[:1])
+    data = NuScenesOccDataset(
+        str(tmp_path), 'infos.json', pipeline=STEPS[:1], label_spec='openocc'
+    )
     path = tmp_path / 'samples/CAM_BACK/a_0_CAM_BACK.png'
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

@@ -161,7 +161,7 @@ def test_sees_all_that_has_a_free_line_of_sight_and_no_more(seed):
 def frame(minitown_infos):
     info = read_infos(minitown_infos, 'train')['data_list'][1]
     record = frame_record(info, minitown_infos)
-    labels = LoadOccLabels()(dict(record))
+    labels = LoadOccLabels(label_spec='openocc')(dict(record))
     occupied = torch.from_numpy(labels['gt_occ'] != SPEC.free)
     return record, occupied, torch.from_numpy(labels['gt_visible'])
 
@@ -213,7 +213,10 @@ def test_files_are_written_and_the_infos_name_them(minitown_infos, tmp_path):
     root = masked(minitown_infos, tmp_path, keep=2)
     assert create_visibility(root, 'train', progress=False) == 2
     data = NuScenesOccDataset(
-        str(root), 'occsplat_infos_train.pkl', pipeline=[LoadOccLabels()]
+        str(root),
+        'occsplat_infos_train.pkl',
+        pipeline=[LoadOccLabels(label_spec='openocc')],
+        label_spec='openocc',
     )
     for sample in data:
         rigs = record_cameras(frame_record_of(root, sample['token']))

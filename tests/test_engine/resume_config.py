@@ -1,6 +1,6 @@
 # Three epochs of six iterations on twelve frames, validated after each.
 default_scope = 'mmdet3d'
-custom_imports = dict(imports=['occsplat', 'stream_toy'])
+custom_imports = dict(imports=['occsplat.plugin', 'stream_toy'])
 model = dict(type='StreamNet')
 train_dataloader = dict(
     batch_size=2,

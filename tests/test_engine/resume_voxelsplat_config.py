@@ -6,14 +6,12 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            label_spec='openocc',
-            grid={{_base_.label_grid}},
             num_samples=12_000,
             scale=0.3,
         )
     ]
 )
-custom_imports = dict(imports=['occsplat', 'stream_toy'])
+custom_imports = dict(imports=['occsplat.plugin', 'stream_toy'])
 custom_hooks = [
     dict(type='WarmupSwitchHook', switch_iter=1),
     dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', gamma=5),

@@ -118,7 +118,7 @@ class WitnessHook(Hook):
     """Note every step; send a signal when told to.
 
     Args:
-        path (str): a line a step: iteration, loss in hexadecimal digits,
+        path (str): one line per step: iteration, loss in hexadecimal digits,
             learning rate, and (frame, frames of the past) of the batch.
         kill_at (int): iteration at whose end the signal comes.
         signal (str): which; it goes to this process, or with a '-' before

@@ -22,13 +22,13 @@ def repo(pytestconfig):
 
 @pytest.fixture
 def cfg(repo):
-    return Config.fromfile(repo / TINY)
+    return load_config(repo / TINY)
 
 
 @pytest.fixture
 def published(repo):
     """FB-Occ with all its parts, which the tiny one has not."""
-    return Config.fromfile(repo / 'tests/small_fbocc_config.py')
+    return load_config(repo / 'tests/small_fbocc_config.py')
 
 
 @pytest.mark.parametrize('folder', ['bevstereo', 'fbocc', 'voxelsplat'])
@@ -212,7 +212,7 @@ def test_dicts_without_a_type_are_checked_by_their_reader(
             'model.occ_head.label_spec',
             'surroundocc',
             "model.occ_head.label_spec is 'surroundocc', but "
-            "test_dataloader.dataset.label_spec is 'openocc'",
+            "labels.label_spec is 'openocc'",
         ),
         ('model.render_heads.0.label_spec', 'occ3d', 'render_heads.0.'),
         ('val_evaluator.1.label_spec', 'occ3d', 'val_evaluator.1.'),
@@ -234,6 +234,10 @@ def test_dicts_without_a_type_are_checked_by_their_reader(
         ),
         ('model.occ_head.upsample', 4, r'upsample=4 makes \(400, 400, 32\)'),
         ('model.occ_head.label_spec', 'mine', "unknown label spec 'mine'"),
+        ('labels.label_spec', 'mine', "labels: unknown label spec 'mine'"),
+        ('labels.gird', None, "labels.gird.*did you mean 'grid'"),
+        ('labels.grid.shape', (100, 100), 'labels: '),
+        ('labels.grid.shape', (50, 50, 4), r'but labels.grid is \(50, 50'),
     ],
 )
 def test_parts_that_speak_of_other_labels_are_refused(
@@ -242,6 +246,36 @@ def test_parts_that_speak_of_other_labels_are_refused(
     cfg.merge_from_dict({key: value})
     with pytest.raises(ConfigError, match=expected):
         check_config(cfg)
+
+
+def test_labels_are_said_once(write_config):
+    """Parts take what ``labels`` says, but what they say themselves."""
+    cfg = write_config("labels = dict(label_spec='occ3d')\n")
+    assert cfg.model.occ_head.label_spec == 'occ3d'
+    assert 'grid' not in cfg.val_evaluator[0]  # the label set's own
+    grid = 'dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))'
+    cfg = write_config(f"labels = dict(label_spec='occ3d', grid={grid})\n")
+    assert cfg.val_evaluator[0].grid.shape == (100, 100, 8)
+    assert 'grid' not in cfg.model.occ_head  # which takes none
+    with pytest.raises(ConfigError, match='occ_head: label_spec is missing'):
+        write_config('')
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """A function from lines of a config to what it is with a head."""
+
+    def write(lines):
+        path = tmp_path / 'c.py'
+        path.write_text(
+            f"{lines}model = dict(type='OccDetector', img_backbone=dict("
+            "type='mmdet.ResNet', depth=18), lifter=dict(type='FBOccLifter'),"
+            "occ_head=dict(type='OccHead', in_channels=4))\n"
+            "val_evaluator = [dict(type='RayIoUMetric')]\n"
+        )
+        return load_config(path)
+
+    return write
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_misspelt_key_of_a_file_is_refused(tiny, write):
 
 def test_variables_are_gone_once_they_are_used(tiny, tmp_path):
     cfg = load_config(tiny)
-    assert not {'data_root', 'max_epochs', 'label_grid', 'norm'} & set(cfg)
+    assert not {'data_root', 'max_epochs', 'image_size', 'norm'} & set(cfg)
     # so that what a run writes to its work dir can be read again
     cfg.dump(tmp_path / 'dumped.py')
     again = load_config(tmp_path / 'dumped.py')
@@ -95,11 +95,21 @@ def test_an_option_on_a_variable_reaches_all_that_is_made_of_it(tiny):
 def test_an_option_reaches_a_grid_in_the_other_files(tiny):
     other = dict(range=(-20, -20, -1, 20, 20, 5.4), shape=(50, 50, 4))
     shape = (5, 6, 7)
-    cfg = read_config(tiny, {'label_grid': other, 'volume_grid.shape': shape})
-    assert cfg.model.render_heads[0].grid == other
-    assert all(metric.grid == other for metric in cfg.test_evaluator)
+    cfg = read_config(tiny, {'labels.grid': other, 'volume_grid.shape': shape})
+    assert cfg.labels.grid == other
     assert cfg.model.lifter.grid.shape == shape
     assert cfg.model.volume_encoder.height == 7
+
+
+@pytest.mark.parametrize('name', ['label_spec', 'label_grid'])
+def test_what_labels_were_named_before_is_told(tiny, write, name):
+    new = dict(label_spec='labels.label_spec', label_grid='labels.grid')[name]
+    with pytest.raises(ConfigError, match=f'{name}: nothing.*set {new} inst'):
+        load_config(tiny, {name: None})
+    for how in ('_base_.%s', '{{_base_.%s}}'):
+        path = write(c=f"_base_ = ['{tiny}']\nresume = {how % name}\n")
+        with pytest.raises(ConfigError, match=f'c.py.*{name} is {new}'):
+            load_config(path)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 sys.path.insert(0, sys.argv[1])
-import occsplat  # noqa: F401
+import occsplat.plugin  # noqa: F401
 from occsplat.engine import leave_processes
 
 

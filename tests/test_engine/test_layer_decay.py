@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from occsplat.engine import ConfigError, check_config
+from occsplat.engine import ConfigError, check_config, load_config
 
 OPTIONS = dict(num_layers=3, decay_rate=0.5, head_scale=2.0)
 CONFIG = 'occupancy_configs/fbocc/fbocc-eva02-l_8xb2-24e_openocc.py'
@@ -106,7 +105,7 @@ def test_a_deeper_backbone_is_refused():
 
 
 def test_the_full_size_config_passes_its_check(pytestconfig):
-    cfg = Config.fromfile(pytestconfig.rootpath / CONFIG)
+    cfg = load_config(pytestconfig.rootpath / CONFIG)
     check_config(cfg)
     model = Detector(depth=24)
     found = settings(

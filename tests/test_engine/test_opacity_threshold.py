@@ -23,7 +23,12 @@ from occsplat.structures import DataError, OccPrediction
 def model_of(threshold):
     model = nn.Module()
     model.occ_head = OccHead(
-        4, num_levels=1, channels=4, upsample=1, opacity_threshold=threshold
+        4,
+        num_levels=1,
+        channels=4,
+        upsample=1,
+        opacity_threshold=threshold,
+        label_spec='openocc',
     )
     return model
 

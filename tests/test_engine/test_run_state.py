@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.runner import checkpoint as mm_checkpoint
 
 from occsplat.engine import (
     OccRunner,
     ResumePointHook,
     latest_checkpoint,
+    load_config,
     read_checkpoint,
 )
 from occsplat.engine.run_state import generator_state, set_generator_state
@@ -40,7 +40,7 @@ def make_runner(tmp_path):
     count = iter(range(100))
 
     def make(epochs, resume=None, **options):
-        cfg = Config.fromfile(CONFIG)
+        cfg = load_config(CONFIG)
         cfg.merge_from_dict(
             {
                 'work_dir': str(tmp_path / 'run'),

@@ -35,7 +35,10 @@ def save(monkeypatch, tmp_path):
 
     def run(*ranks):
         path = tmp_path / 'boxes.json'
-        hooks = [SaveBoxesHook(str(path), grid=GRID) for _ in ranks]
+        hooks = [
+            SaveBoxesHook(str(path), grid=GRID, label_spec='openocc')
+            for _ in ranks
+        ]
         for hook, frames in zip(hooks, ranks):
             hook.before_test(RUNNER)
             for frame in frames:

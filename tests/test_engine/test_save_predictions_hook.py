@@ -54,6 +54,7 @@ def save(monkeypatch, tmp_path):
                 grid=GRID,
                 out_dir=str(out / 'volumes'),
                 ray_file=str(out / 'rays.gz') if ray_file else None,
+                label_spec='openocc',
             )
             hook.before_test(RUNNER)
             hooks.append(hook)

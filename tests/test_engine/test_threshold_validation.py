@@ -222,10 +222,12 @@ def test_what_is_not_swept(make_runner):
     where = dict(in_channels=4, num_levels=1, channels=4, upsample=1)
     model = nn.Module()
     evaluator = Evaluator([RayIoUMetric('occ3d'), OccIoUMetric('occ3d')])
-    for head in (None, OccHead(**where)):
+    for head in (None, OccHead(**where, label_spec='openocc')):
         model.occ_head = head
         assert sweep_thresholds(evaluator, model) is evaluator
-    model.occ_head = OccHead(**where, opacity_threshold=0.3)
+    model.occ_head = OccHead(
+        **where, opacity_threshold=0.3, label_spec='openocc'
+    )
     evaluator.dataset_meta = dict(classes=('a',))
     sweep = sweep_thresholds(evaluator, model)
     assert isinstance(sweep, ThresholdSweep) and 0.3 in sweep.thresholds

@@ -28,7 +28,7 @@ SPEC = spec_of('free', 'car', 'road')
 
 
 def columns(*rows):
-    """Labels (6, 1, 3) from one row a column, lowest voxel first."""
+    """Labels (6, 1, 3) from one row per column, lowest voxel first."""
     return torch.tensor(rows, dtype=torch.uint8)[:, None]
 
 

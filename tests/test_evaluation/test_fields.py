@@ -230,8 +230,10 @@ def rays(**changes):
 )
 def test_rays(change, message):
     with pytest.raises(DataError, match=f"'frame-7', {message}"):
-        RayIoUMetric().add_rays('frame-7', rays(**change), rays())
-    metric = RayIoUMetric()
+        RayIoUMetric(label_spec='openocc').add_rays(
+            'frame-7', rays(**change), rays()
+        )
+    metric = RayIoUMetric(label_spec='openocc')
     metric.add_rays('frame-7', rays(), rays(flow=NAN))
     assert len(metric.frames) == 1
 

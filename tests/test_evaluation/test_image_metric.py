@@ -134,7 +134,7 @@ def test_the_camera_that_looks_away_sees_nothing(look, corridor):
 
 
 def test_scale_is_a_standard_deviation_in_metres(look, corridor):
-    # one voxel, at 5.5 m and 200 pixels a metre at 1 m
+    # one voxel, at 5.5 m and 200 pixels per metre at 1 m
     occ = volume(corridor, (np.s_[5, 8, 4], CAR))
     rig = look((0.0, 0.5, 0.5), size=(128, 64), focal=200.0)
     for scale, options in ((0.5, {}), (0.25, dict(scale=0.25))):

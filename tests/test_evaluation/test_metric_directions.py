@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmdet3d.registry import METRICS
-from mmengine.config import Config
 
 from occsplat.data import NuScenesOccDataset
+from occsplat.engine import load_config
 from occsplat.evaluation import DIRECTIONS_OF_METRICS, metric_direction
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_classes_thresholds_and_prefixes_change_nothing(key, direction):
 
 
 def test_every_metric_of_a_tiny_config_is_known(minitown_infos):
-    cfg = Config.fromfile(
+    cfg = load_config(
         ROOT / 'occupancy_configs' / 'fbocc' / 'fbocc-tiny_minitown.py'
     )
     data = dict(cfg.test_dataloader.dataset, data_root=str(minitown_infos))

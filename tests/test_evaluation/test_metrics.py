@@ -104,7 +104,7 @@ def fill(metric, samples):
 
 
 def test_identical_prediction_is_perfect():
-    metric = RayIoUMetric(grid=SMALL)
+    metric = RayIoUMetric(grid=SMALL, label_spec='openocc')
     occ, flow = SCENES[0]
     metric.add('frame', occ, occ, ORIGINS, flow, flow)
     scores = metric.score()
@@ -117,12 +117,12 @@ def test_identical_prediction_is_perfect():
 def test_trivial_predictors_need_no_model():
     occ, flow = SCENES[0]
     nothing = np.full(SMALL['shape'], FREE, np.uint8)
-    metric = RayIoUMetric(grid=SMALL, flow=False)
+    metric = RayIoUMetric(grid=SMALL, flow=False, label_spec='openocc')
     metric.add('frame', nothing, occ.numpy(), ORIGINS)
     assert metric.score()['RayIoU'] == 0
     ground = nothing.copy()
     ground[:, :, 0] = ROAD
-    metric = RayIoUMetric(grid=SMALL, flow=False)
+    metric = RayIoUMetric(grid=SMALL, flow=False, label_spec='openocc')
     metric.add('frame', ground, occ.numpy(), ORIGINS)
     scores = metric.score()
     assert 0.1 < scores['RayIoU_driveable_surface'] < 1
@@ -132,8 +132,10 @@ def test_trivial_predictors_need_no_model():
 @pytest.mark.parametrize('as_dict', [True, False])
 def test_process_takes_samples_and_their_dicts(as_dict):
     samples = [s.to_dict() if as_dict else s for s in SAMPLES[:1]]
-    scores = fill(RayIoUMetric(grid=SMALL), samples).score()
-    direct = RayIoUMetric(grid=SMALL)
+    scores = fill(
+        RayIoUMetric(grid=SMALL, label_spec='openocc'), samples
+    ).score()
+    direct = RayIoUMetric(grid=SMALL, label_spec='openocc')
     (gt_occ, gt_flow), (pred_occ, pred_flow) = SCENES[:2]
     direct.add('f', pred_occ, gt_occ, ORIGINS, pred_flow, gt_flow)
     assert scores == pytest.approx(direct.score(), nan_ok=True)
@@ -141,15 +143,43 @@ def test_process_takes_samples_and_their_dicts(as_dict):
 
 def test_through_the_evaluator():
     metrics = [
-        METRICS.build(dict(type='RayIoUMetric', grid=SMALL)),
-        METRICS.build(dict(type='OccIoUMetric', grid=SMALL, mask='camera')),
-        METRICS.build(dict(type='OccIoUMetric', grid=SMALL, prefix='all')),
-        METRICS.build(dict(type='ImageMetric', grid=SMALL)),
-        METRICS.build(dict(type='BEVIoUMetric', grid=SMALL)),
-        METRICS.build(dict(type='VisibleIoUMetric', grid=SMALL)),
-        METRICS.build(dict(type='InstanceMetric', grid=SMALL)),
-        METRICS.build(dict(type='BoundaryIoUMetric', grid=SMALL)),
-        METRICS.build(dict(type='OffsetMetric', grid=SMALL)),
+        METRICS.build(
+            dict(type='RayIoUMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(
+                type='OccIoUMetric',
+                grid=SMALL,
+                mask='camera',
+                label_spec='openocc',
+            )
+        ),
+        METRICS.build(
+            dict(
+                type='OccIoUMetric',
+                grid=SMALL,
+                prefix='all',
+                label_spec='openocc',
+            )
+        ),
+        METRICS.build(
+            dict(type='ImageMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(type='BEVIoUMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(type='VisibleIoUMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(type='InstanceMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(type='BoundaryIoUMetric', grid=SMALL, label_spec='openocc')
+        ),
+        METRICS.build(
+            dict(type='OffsetMetric', grid=SMALL, label_spec='openocc')
+        ),
     ]
     evaluator = Evaluator(metrics)
     for start in (0, 2):
@@ -205,18 +235,18 @@ def test_a_frame_counts_once(kind):
     # the second time without the right history, and so worse
     again = [sample(f'frame{i}', SCENES[i], SCENES[i - 2]) for i in (0, 1)]
     padded = [*SAMPLES, *again]
-    once = fill(kind(grid=SMALL), SAMPLES).evaluate(8)
-    twice = fill(kind(grid=SMALL), padded).evaluate(8)
+    once = fill(kind('openocc', grid=SMALL), SAMPLES).evaluate(8)
+    twice = fill(kind('openocc', grid=SMALL), padded).evaluate(8)
     assert once == pytest.approx(twice, nan_ok=True, abs=0)
 
 
 @pytest.mark.parametrize('kind', KINDS[1:])
 def test_size_of_batches_and_threads_do_not_matter(kind):
-    whole = fill(kind(grid=SMALL), SAMPLES[:3]).evaluate(3)
+    whole = fill(kind('openocc', grid=SMALL), SAMPLES[:3]).evaluate(3)
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        metric = kind(grid=SMALL)
+        metric = kind('openocc', grid=SMALL)
         for start in (2, 0, 1):
             metric.process(None, SAMPLES[start : start + 1])
         scores = metric.evaluate(3)
@@ -227,10 +257,10 @@ def test_size_of_batches_and_threads_do_not_matter(kind):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_ranks_add_up_to_one_pass(kind, monkeypatch):
-    whole = fill(kind(grid=SMALL), SAMPLES).evaluate(8)
+    whole = fill(kind('openocc', grid=SMALL), SAMPLES).evaluate(8)
     # three ranks; the sampler served frame 0 twice to make them even
     ranks = [
-        fill(kind(grid=SMALL), [SAMPLES[i] for i in part])
+        fill(kind('openocc', grid=SMALL), [SAMPLES[i] for i in part])
         for part in ((0, 3, 6), (1, 4, 7), (2, 5, 0))
     ]
     gathered = [dict(rank.frames) for rank in ranks]
@@ -250,7 +280,7 @@ def test_order_of_frames_does_not_matter_to_the_last_bit():
         frames[token].frame_rays[CAR] = 1
     scores = set()
     for order in ('abc', 'bca', 'cba'):
-        metric = RayIoUMetric()
+        metric = RayIoUMetric(label_spec='openocc')
         metric.frames = {token: frames[token] for token in order}
         scores.add(metric.score()['mAVE'])
     assert len(scores) == 1
@@ -261,7 +291,7 @@ def test_evaluate_starts_afresh_and_names_missing_frames(monkeypatch):
     monkeypatch.setattr(
         count_metric, 'print_log', lambda text, **_: lines.append(text)
     )
-    metric = fill(OccIoUMetric(grid=SMALL), SAMPLES[:1])
+    metric = fill(OccIoUMetric(grid=SMALL, label_spec='openocc'), SAMPLES[:1])
     metric.evaluate(size=3)
     assert 'saw 1 different key frames, the data set has 3' in lines[0]
     with pytest.raises(ValueError, match='no frame was processed'):
@@ -273,15 +303,25 @@ def test_result_lines_name_the_mask_policy(monkeypatch):
     monkeypatch.setattr(
         count_metric, 'print_log', lambda text, **_: lines.append(text)
     )
-    fill(RayIoUMetric(grid=SMALL), SAMPLES[:2]).score()
-    fill(OccIoUMetric(grid=SMALL, mask='camera'), SAMPLES[:2]).score()
-    fill(ImageMetric(grid=SMALL, empty_depth='zero'), SAMPLES[:2]).score()
-    fill(BEVIoUMetric(grid=SMALL), SAMPLES[:2]).score()
-    visible = VisibleIoUMetric(grid=SMALL, stride=4, image_size=(60, 30))
+    fill(RayIoUMetric(grid=SMALL, label_spec='openocc'), SAMPLES[:2]).score()
+    fill(
+        OccIoUMetric(grid=SMALL, mask='camera', label_spec='openocc'),
+        SAMPLES[:2],
+    ).score()
+    fill(
+        ImageMetric(grid=SMALL, empty_depth='zero', label_spec='openocc'),
+        SAMPLES[:2],
+    ).score()
+    fill(BEVIoUMetric(grid=SMALL, label_spec='openocc'), SAMPLES[:2]).score()
+    visible = VisibleIoUMetric(
+        grid=SMALL, stride=4, image_size=(60, 30), label_spec='openocc'
+    )
     fill(visible, SAMPLES[:2]).score()
-    fill(InstanceMetric(grid=SMALL), SAMPLES[:2]).score()
-    fill(BoundaryIoUMetric(grid=SMALL), SAMPLES[:2]).score()
-    fill(OffsetMetric(grid=SMALL), SAMPLES[:2]).score()
+    fill(InstanceMetric('openocc', grid=SMALL), SAMPLES[:2]).score()
+    fill(
+        BoundaryIoUMetric(grid=SMALL, label_spec='openocc'), SAMPLES[:2]
+    ).score()
+    fill(OffsetMetric(grid=SMALL, label_spec='openocc'), SAMPLES[:2]).score()
     assert 'mask policy: none' in lines[0] and '2 frames' in lines[0]
     assert 'AVE_TP' in lines[0] and 'pedestrian' in lines[0]
     assert 'mask policy: camera' in lines[1] and '2 frames' in lines[1]
@@ -305,7 +345,7 @@ def test_camera_mask_hides_voxels():
     visible[:50] = True
     scores = {}
     for mask in ('camera', 'none'):
-        metric = OccIoUMetric(grid=SMALL, mask=mask)
+        metric = OccIoUMetric(grid=SMALL, mask=mask, label_spec='openocc')
         metric.add('frame', wrong, occ, visible)
         scores[mask] = metric.score()
     assert scores['camera']['mIoU'] == scores['camera']['IoU'] == 1
@@ -335,24 +375,28 @@ def test_occ3d_has_no_flow_and_seventeen_classes():
 def test_missing_fields_are_named():
     bare = OccDataSample(metainfo=dict(token='t'), gt_occ=SCENES[0][0])
     with pytest.raises(ValueError, match=r"pred_occ', 'ray_origins"):
-        RayIoUMetric(grid=SMALL).process(None, [bare])
+        RayIoUMetric(grid=SMALL, label_spec='openocc').process(None, [bare])
     for kind in (ImageMetric, VisibleIoUMetric):
         with pytest.raises(ValueError, match=r"\['pred_occ', 'rig'\]"):
-            kind(grid=SMALL).process(None, [bare])
+            kind('openocc', grid=SMALL).process(None, [bare])
     occ = SCENES[0][0]
     with pytest.raises(ValueError, match='no pred_flow, which'):
-        RayIoUMetric(grid=SMALL).add(
+        RayIoUMetric(grid=SMALL, label_spec='openocc').add(
             't', occ, occ, ORIGINS, gt_flow=SCENES[0][1]
         )
     with pytest.raises(ValueError, match='no gt_visible'):
-        OccIoUMetric(grid=SMALL, mask='camera').add('t', occ, occ)
+        OccIoUMetric(grid=SMALL, mask='camera', label_spec='openocc').add(
+            't', occ, occ
+        )
     with pytest.raises(ValueError, match=r'\(200, 200, 16\), got \(100'):
-        OccIoUMetric().add('t', occ, occ)
+        OccIoUMetric(label_spec='openocc').add('t', occ, occ)
 
 
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="got 'lidar'"):
-        OccIoUMetric(mask='lidar')
+        OccIoUMetric(mask='lidar', label_spec='openocc')
     with pytest.raises(ValueError, match='occ3d has no flow'):
         RayIoUMetric('occ3d', flow=True)
-    assert RayIoUMetric(grid=SMALL).grid == VoxelGrid(**SMALL)
+    assert RayIoUMetric(grid=SMALL, label_spec='openocc').grid == VoxelGrid(
+        **SMALL
+    )

@@ -169,7 +169,10 @@ def test_files_score_as_volumes_where_nothing_is_rounded():
 
 def test_half_precision_moves_scores_by_less_than_a_thousandth(tmp_path):
     origins = torch.tensor([[0.9, 0.0, 1.84], [10.0, 2.0, 1.8]])
-    exact, rounded = RayIoUMetric(grid=SMALL), RayIoUMetric(grid=SMALL)
+    exact, rounded = (
+        RayIoUMetric(grid=SMALL, label_spec='openocc'),
+        RayIoUMetric(grid=SMALL, label_spec='openocc'),
+    )
     truth = scene(0)
     pred = (truth[0].roll(1, 0), truth[1].roll(1, 0) * 0.9)
     exact.add('a', pred[0], truth[0], origins, pred[1], truth[1])
@@ -215,11 +218,13 @@ def test_wrong_pairs_of_rays_are_named():
     one.label[5] = 17
     with pytest.raises(ValueError, match='pred holds class id 17'):
         compare_rays(one, some_rays(), OPENOCC)
-    metric = RayIoUMetric()
+    metric = RayIoUMetric(label_spec='openocc')
     still = dataclasses.replace(some_rays(), flow=None)
     with pytest.raises(ValueError, match='no flow in prediction'):
         metric.add_rays('a', still, some_rays())
-    RayIoUMetric(flow=False).add_rays('a', still, some_rays())
+    RayIoUMetric(flow=False, label_spec='openocc').add_rays(
+        'a', still, some_rays()
+    )
 
 
 class Attack:

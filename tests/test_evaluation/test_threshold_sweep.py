@@ -178,7 +178,10 @@ def test_ranks_agree_on_the_threshold(frames, monkeypatch):
 
 def test_what_it_is_chosen_by(frames):
     assert ThresholdSweep(metrics()).by == 'RayIoU'
-    assert ThresholdSweep([OccIoUMetric(prefix='a')]).by == 'a/mIoU'
+    assert (
+        ThresholdSweep([OccIoUMetric(prefix='a', label_spec='openocc')]).by
+        == 'a/mIoU'
+    )
     sweep = ThresholdSweep(metrics(), TAUS, 'again/IoU')
     sweep.process(frames)
     scores = sweep.scores()
@@ -188,7 +191,7 @@ def test_what_it_is_chosen_by(frames):
     with pytest.raises(ValueError, match="one of RayIoU, .* got 'bev_mIoU'"):
         ThresholdSweep(metrics(), TAUS, 'bev_mIoU')
     with pytest.raises(ValueError, match='chosen by one of'):
-        ThresholdSweep([BEVIoUMetric()])
+        ThresholdSweep([BEVIoUMetric(label_spec='openocc')])
 
 
 def test_the_lowest_of_equals_and_nothing_defined():

@@ -52,7 +52,7 @@ def test_one_splat_is_a_gaussian(backend, camera_model):
         backend=backend,
         camera_model=camera_model,
     )
-    # at z = 4 a pinhole sees 10 pixels a metre, an ortho camera 40
+    # at z = 4 a pinhole sees 10 pixels per metre, an ortho camera 40
     variance = (F * scale / z) ** 2 + eps2d
     alpha = opacity * torch.exp(-squared_distance() / (2 * variance))
     alpha[alpha < 1 / 255] = 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import occsplat.data  # noqa: F401  registers label sets
 from occsplat.data.transforms.volume_aug import aug_matrix, fold
 from occsplat.rendering import LabelCache, RenderOutput, render_labels
 from occsplat.structures import CameraRig, Gaussians, LabelSpec, VoxelGrid

@@ -8,7 +8,7 @@ import mmdet3d.registry
 import pytest
 from mmengine.registry import Registry
 
-import occsplat  # noqa: F401  registers
+import occsplat.plugin  # noqa: F401  all classes
 from occsplat.structures.checks import (
     Bounds,
     Count,

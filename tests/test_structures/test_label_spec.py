@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import occsplat.data  # noqa: F401  registers label sets
 from occsplat.structures import LabelSpec
 
 SETS = ('openocc', 'occ3d', 'surroundocc')
@@ -44,8 +45,16 @@ def test_surroundocc_order():
 def test_the_frame_labels_live_in():
     frames = {n: LabelSpec.named(n).frame for n in SETS}
     assert frames == dict(openocc='ego', occ3d='ego', surroundocc='lidar')
-    with pytest.raises(ValueError, match="'ego', 'lidar'.*'global'"):
-        replace(LabelSpec.named('occ3d'), frame='global')
+
+
+def test_a_name_is_registered_once():
+    known = LabelSpec.named('occ3d')
+    assert replace(known).register() == known  # the same again
+    with pytest.raises(ValueError, match="another label spec 'occ3d'"):
+        replace(known, free=3).register()
+    assert LabelSpec.named('occ3d') is known
+    with pytest.raises(ValueError, match="'occ4d'.*'occ3d'.*custom_imports"):
+        LabelSpec.named('occ4d')
 
 
 @pytest.mark.parametrize('name', ['occ3d', 'surroundocc'])

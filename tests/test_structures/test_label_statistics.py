@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+import occsplat.data  # noqa: F401  registers label sets
 from occsplat.structures import DataError, LabelSpec, LabelStatistics
 
 STATISTICS = LabelStatistics(

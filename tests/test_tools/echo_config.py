@@ -1,7 +1,10 @@
 # All metrics on MiniTown, for a model without a network.
 default_scope = 'mmdet3d'
-custom_imports = dict(imports=['occsplat', 'echo'])
-grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
+custom_imports = dict(imports=['occsplat.plugin', 'echo'])
+labels = dict(
+    label_spec='openocc',
+    grid=dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8)),
+)
 model = dict(type='EchoModel')
 test_dataloader = dict(
     batch_size=1,
@@ -13,7 +16,7 @@ test_dataloader = dict(
         ann_file='occsplat_infos_val.pkl',
         pipeline=[
             dict(type='LoadMultiViewImages'),
-            dict(type='LoadOccLabels', grid=grid),
+            dict(type='LoadOccLabels'),
             dict(type='LoadBoxes'),
             dict(type='ImageAug', size=(128, 48)),
             dict(type='PackOccInputs'),
@@ -22,16 +25,20 @@ test_dataloader = dict(
     ),
 )
 test_evaluator = [
-    dict(type='RayIoUMetric', grid=grid),
-    dict(type='OccIoUMetric', grid=grid, mask='camera', prefix='camera'),
-    dict(type='ImageMetric', grid=grid),
-    dict(type='BEVIoUMetric', grid=grid),
-    dict(type='VisibleIoUMetric', grid=grid, stride=4),
-    dict(type='DuplicateMetric', grid=grid),
-    dict(type='OffsetMetric', grid=grid),
-    dict(type='InstanceMetric', grid=grid),
-    dict(type='BoxMetric', grid=grid),
-    dict(type='BoundaryIoUMetric', grid=grid),
+    dict(type='RayIoUMetric'),
+    dict(
+        type='OccIoUMetric',
+        mask='camera',
+        prefix='camera',
+    ),
+    dict(type='ImageMetric'),
+    dict(type='BEVIoUMetric'),
+    dict(type='VisibleIoUMetric', stride=4),
+    dict(type='DuplicateMetric'),
+    dict(type='OffsetMetric'),
+    dict(type='InstanceMetric'),
+    dict(type='BoxMetric'),
+    dict(type='BoundaryIoUMetric'),
 ]
 test_cfg = dict()
 env_cfg = dict(dist_cfg=dict(backend='nccl'))

@@ -22,15 +22,13 @@ train_dataloader = dict(
     )
 )
 test_evaluator = [
-    dict(type='RayIoUMetric', grid={{_base_.grid}}, flow=False),
-    dict(type='OccIoUMetric', grid={{_base_.grid}}),
-    dict(
-        type='OccIoUMetric', grid={{_base_.grid}}, mask='camera', prefix='seen'
-    ),
-    dict(type='BEVIoUMetric', grid={{_base_.grid}}),
-    dict(type='DuplicateMetric', grid={{_base_.grid}}),
+    dict(type='RayIoUMetric', flow=False),
+    dict(type='OccIoUMetric'),
+    dict(type='OccIoUMetric', mask='camera', prefix='seen'),
+    dict(type='BEVIoUMetric'),
+    dict(type='DuplicateMetric'),
 ]
-val_evaluator = dict(type='OccIoUMetric', grid={{_base_.grid}})
+val_evaluator = dict(type='OccIoUMetric')
 # never run; the Runner takes a split's keys all or none
 val_cfg = dict()
 train_cfg = dict(by_epoch=True, max_epochs=1)

@@ -174,7 +174,7 @@ def test_phases_of_a_training_step(training, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(training.StepClock, '_now', lambda self: clock[0])
     slow = dict(
-        data=(toy.ToyDataset, '__getitem__', 1),  # two samples a batch
+        data=(toy.ToyDataset, '__getitem__', 1),  # two samples per batch
         forward=(toy.ToyModel, 'forward', 4),
         backward=(torch.Tensor, 'backward', 8),
         optimizer=(torch.optim.SGD, 'step', 16),

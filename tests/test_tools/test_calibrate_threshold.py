@@ -88,7 +88,7 @@ def test_the_best_threshold_is_found_and_used(
     found = 'best RayIoU of 4 thresholds, 1.0000, on the last 2 of 4'
     assert found in meta_of(checkpoint)['opacity_threshold_found']
     assert 'so far 0.5, 0.0000' in capsys.readouterr().out
-    # the network ran once a frame, over what test.py does not see
+    # the network ran once per frame, over what test.py does not see
     assert seen == tokens(minitown_infos, 'train')[-2:]
 
     def test(step, *options):

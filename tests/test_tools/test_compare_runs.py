@@ -44,7 +44,7 @@ def test_rows_of_a_toy(tmp_path):
         sys.executable, ROOT / 'tools' / 'compare_methods.py',
         '--rows', tmp_path / 'rows.py', '--work-dir', folder, '--jobs', '2',
         '--metrics', 'error', '--seeds', '0', '1', '--cfg-options',
-        'custom_imports.imports=[occsplat,toy,broken]',
+        'custom_imports.imports=[occsplat.plugin,toy,broken]',
     ]  # fmt: skip
     path = os.pathsep.join([str(TOY.parent), str(tmp_path)])
     done = subprocess.run(

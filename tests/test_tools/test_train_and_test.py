@@ -255,7 +255,7 @@ def test_dist_train_and_test_on_the_cpu(tmp_path, processes):
     run(train, CONFIG, processes, *common)
     checkpoint = work_dir / 'epoch_2.pth'
     loaded = torch.load(checkpoint, weights_only=False)
-    # 4 samples, 2 a step and process, 2 epochs
+    # 4 samples, 2 per step and process, 2 epochs
     assert loaded['meta']['iter'] == 4 // processes
     test = ROOT / 'tools' / 'dist_test.sh'
     run(test, CONFIG, checkpoint, processes, *common)

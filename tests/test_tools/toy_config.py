@@ -1,6 +1,6 @@
 # Two epochs of two iterations.
 default_scope = 'mmdet3d'
-custom_imports = dict(imports=['occsplat', 'toy'])
+custom_imports = dict(imports=['occsplat.plugin', 'toy'])
 model = dict(type='ToyModel')
 train_dataloader = dict(
     batch_size=2,

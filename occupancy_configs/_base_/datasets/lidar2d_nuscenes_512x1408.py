@@ -15,7 +15,7 @@ train_dataloader = dict(
             dict(
                 type='LoadPixelLabels',
                 frames=(0,),  # key frames; more of them: ray compensation
-                scale=0.25,  # of the raw images, one label a pixel
+                scale=0.25,  # of the raw images, one label per pixel
                 max_depth=52.0,  # metres
             )
         ],

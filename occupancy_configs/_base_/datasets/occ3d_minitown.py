@@ -1,76 +1,23 @@
-# Occ3D labels of MiniTown, small images of three key frames, labels pooled
-# to 0.8 m.
-data_root = 'data/minitown/'
-label_spec = 'occ3d'
-label_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
-image_size = (384, 144)  # network input, (width, height) in pixels
-frames = (0, -1, -2)  # key frames, half a second each
+# Occ3D labels of MiniTown, pooled to 0.8 m, images of three key frames.
+_base_ = ['./minitown.py']
+labels = dict(
+    label_spec='occ3d',
+    grid=dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8)),
+)
+images = dict(
+    type='LoadMultiViewImages',
+    frames=(0, -1, -2),  # key frames, half a second each
+)
 
-train_pipeline = [
-    dict(type='LoadMultiViewImages', frames=frames),
-    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    # No augmentation: encoders are frozen, and remember their images.
-    dict(type='ImageAug', size=image_size),
-    # the key frame's own six cameras at 100x56
-    dict(type='RenderViews', frames=(0,), scale=0.125),
-    dict(type='PackOccInputs'),
-]
-test_pipeline = [
-    dict(type='LoadMultiViewImages', frames=frames),
-    dict(type='LoadOccLabels', label_spec=label_spec, grid=label_grid),
-    dict(type='LoadBoxes', label_spec=label_spec),
-    dict(type='ImageAug', size=image_size),
-    dict(type='PackOccInputs'),
-]
-
+train_pipeline = [images, *_base_.train_pipeline[1:]]
+test_pipeline = [images, *_base_.test_pipeline[1:]]
 train_dataloader = dict(
-    batch_size=1,
-    num_workers=1,  # loading processes; two cores have no room for more
-    persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=True),
+    sampler=dict(turns=1),
     dataset=dict(
-        type='NuScenesOccDataset',
-        data_root=data_root,
-        ann_file='occsplat_infos_train.pkl',
-        label_spec=label_spec,
         pipeline=train_pipeline,
         # nothing streams: every frame by itself, in random order
         sequence_splits=100,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,  # loading processes; two cores have no room for more
-    persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=False),
-    dataset=dict(
-        type='NuScenesOccDataset',
-        data_root=data_root,
-        ann_file='occsplat_infos_val.pkl',
-        label_spec=label_spec,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = [
-    dict(type='RayIoUMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='OccIoUMetric', label_spec=label_spec, grid=label_grid),
-]
-test_evaluator = [
-    *val_evaluator,
-    dict(type='ImageMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='BEVIoUMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='VisibleIoUMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='DuplicateMetric', label_spec=label_spec, grid=label_grid),
-    dict(
-        type='OffsetMetric',
-        label_spec=label_spec,
-        grid=label_grid,
-        stride=2,  # cells of the offset heads, also for networks without
-    ),
-    dict(type='InstanceMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='BoxMetric', label_spec=label_spec, grid=label_grid),
-    dict(type='BoundaryIoUMetric', label_spec=label_spec, grid=label_grid),
-]

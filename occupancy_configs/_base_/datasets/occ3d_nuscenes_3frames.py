@@ -1,87 +1,33 @@
 # Occ3D labels on nuScenes, images 256x704 of three key frames. Training
 # sees every voxel, seen by a camera or not; the mIoU counts what a camera
 # sees, as published ones do.
-data_root = 'data/nuscenes/'
-label_spec = 'occ3d'
-image_size = (704, 256)  # network input, (width, height) in pixels
-frames = (0, -1, -2)  # key frames, half a second each
+_base_ = ['./occ3d_nuscenes.py']
+changes = dict(
+    LoadMultiViewImages=dict(frames=(0, -1, -2)),  # half a second each
+    VolumeAug=dict(rotate=0.0),  # mirrored alone
+)
 
 train_pipeline = [
-    dict(type='LoadMultiViewImages', frames=frames),
-    dict(type='LoadLidarPoints'),
-    dict(type='LoadOccLabels', label_spec=label_spec),
-    dict(
-        type='ImageAug',
-        size=image_size,
-        resize=(-0.06, 0.11),  # added to the resize factor
-        rotate=5.4,  # degrees, either way
-        flip=True,  # each camera is mirrored with probability 1/2
-    ),
-    dict(
-        type='VolumeAug',
-        flip_x=0.5,  # probability
-        flip_y=0.5,
-    ),
-    dict(type='LidarDepth'),
-    # cameras of the key frame and its neighbours, a quarter of their size
-    dict(type='RenderViews', frames=(0, -2, -1, 1, 2, 3), scale=0.25),
-    dict(type='PackOccInputs'),
+    dict(step, **changes.get(step['type'], {}))
+    for step in _base_.train_pipeline
 ]
 test_pipeline = [
-    dict(type='LoadMultiViewImages', frames=frames),
-    dict(type='LoadOccLabels', label_spec=label_spec),
-    dict(type='LoadBoxes', label_spec=label_spec),
-    dict(type='ImageAug', size=image_size),
-    dict(type='PackOccInputs'),
+    dict(step, **changes.get(step['type'], {}))
+    for step in _base_.test_pipeline
 ]
-
 train_dataloader = dict(
     batch_size=4,
-    num_workers=6,  # loading processes, of each GPU
-    persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=True),
     dataset=dict(
-        type='NuScenesOccDataset',
-        data_root=data_root,
-        ann_file='occsplat_infos_train.pkl',
-        label_spec=label_spec,
         pipeline=train_pipeline,
         # nothing streams: every frame by itself, in random order
         sequence_splits=100,
     ),
 )
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,  # loading processes, of each GPU
-    persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=False),
-    dataset=dict(
-        type='NuScenesOccDataset',
-        data_root=data_root,
-        ann_file='occsplat_infos_val.pkl',
-        label_spec=label_spec,
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = [
-    dict(type='RayIoUMetric', label_spec=label_spec),
-    dict(type='OccIoUMetric', label_spec=label_spec, mask='camera'),
+    dict(type='RayIoUMetric'),
+    dict(type='OccIoUMetric', mask='camera'),
 ]
-test_evaluator = [
-    *val_evaluator,
-    dict(type='ImageMetric', label_spec=label_spec),
-    dict(type='BEVIoUMetric', label_spec=label_spec),
-    dict(type='VisibleIoUMetric', label_spec=label_spec),
-    dict(type='DuplicateMetric', label_spec=label_spec),
-    dict(
-        type='OffsetMetric',
-        label_spec=label_spec,
-        stride=2,  # cells of the offset heads, also for networks without
-    ),
-    dict(type='InstanceMetric', label_spec=label_spec),
-    dict(type='BoxMetric', label_spec=label_spec),
-    dict(type='BoundaryIoUMetric', label_spec=label_spec),
-]
+test_evaluator = [*val_evaluator, *_base_.test_evaluator[2:]]

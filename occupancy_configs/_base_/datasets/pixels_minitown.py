@@ -1,7 +1,6 @@
 # What a pre-training reads of MiniTown: small images, and depths and classes
 # of the pixels that LiDAR returns fall into. No voxel label is read.
 _base_ = ['./openocc_minitown.py']
-label_spec = 'openocc'
 image_size = (384, 144)  # network input, (width, height) in pixels
 
 train_pipeline = [
@@ -17,13 +16,13 @@ train_pipeline = [
         rotate=10.0,  # degrees about z, either way
         flip_y=0.5,  # probability
     ),
-    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='LidarSemantics'),
     dict(type='PackOccInputs'),
 ]
 test_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='ImageAug', size=image_size),
-    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='LidarSemantics'),
     dict(type='PackOccInputs'),
 ]
 
@@ -33,13 +32,13 @@ train_dataloader = dict(
         pipeline=train_pipeline,
         # nothing streams: every frame by itself, in random order
         sequence_splits=100,
-    )
+    ),
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 val_evaluator = [
     dict(type='DepthMetric'),
-    dict(type='PixelIoUMetric', label_spec=label_spec),
+    dict(type='PixelIoUMetric'),
 ]
 test_evaluator = val_evaluator

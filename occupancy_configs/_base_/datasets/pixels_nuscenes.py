@@ -1,7 +1,6 @@
 # What a pre-training reads of nuScenes: images 256x704, and depths and
 # classes of the pixels that LiDAR returns fall into. No voxel label is read.
 _base_ = ['./openocc_nuscenes.py']
-label_spec = 'openocc'
 image_size = (704, 256)  # network input, (width, height) in pixels
 
 train_pipeline = [
@@ -19,13 +18,13 @@ train_pipeline = [
         flip_x=0.5,  # probability
         flip_y=0.5,
     ),
-    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='LidarSemantics'),
     dict(type='PackOccInputs'),
 ]
 test_pipeline = [
     dict(type='LoadMultiViewImages'),
     dict(type='ImageAug', size=image_size),
-    dict(type='LidarSemantics', label_spec=label_spec),
+    dict(type='LidarSemantics'),
     dict(type='PackOccInputs'),
 ]
 
@@ -42,6 +41,6 @@ test_dataloader = val_dataloader
 
 val_evaluator = [
     dict(type='DepthMetric'),
-    dict(type='PixelIoUMetric', label_spec=label_spec),
+    dict(type='PixelIoUMetric'),
 ]
 test_evaluator = val_evaluator

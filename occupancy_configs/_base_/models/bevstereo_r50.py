@@ -60,7 +60,6 @@ model = dict(
     ),
     occ_head=dict(
         type='MLPOccHead',
-        label_spec='occ3d',
         grid=volume_grid,
         in_channels=32,
         channels=32,

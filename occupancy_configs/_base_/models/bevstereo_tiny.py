@@ -30,9 +30,7 @@ model = dict(
         norm_eval=False,
         style='pytorch',
     ),
-    img_neck=dict(
-        type='SingleMapFPN', in_channels=[64, 128], out_channels=64
-    ),
+    img_neck=dict(type='SingleMapFPN', in_channels=[64, 128], out_channels=64),
     lifter=dict(
         type='StereoLifter',
         in_channels=64,
@@ -58,7 +56,6 @@ model = dict(
     ),
     occ_head=dict(
         type='MLPOccHead',
-        label_spec='occ3d',
         grid=volume_grid,
         in_channels=16,
         channels=16,

@@ -64,7 +64,6 @@ model = dict(
     ),
     occ_head=dict(
         type='OccHead',
-        label_spec='openocc',
         in_channels=256,
         channels=128,
         upsample=2,  # from 0.8 m to the labels' 0.4 m

@@ -30,9 +30,7 @@ model = dict(
         norm_eval=False,
         style='pytorch',
     ),
-    img_neck=dict(
-        type='SingleMapFPN', in_channels=[64, 128], out_channels=64
-    ),
+    img_neck=dict(type='SingleMapFPN', in_channels=[64, 128], out_channels=64),
     lifter=dict(
         type='FBOccLifter',
         in_channels=64,
@@ -62,7 +60,6 @@ model = dict(
     ),
     occ_head=dict(
         type='OccHead',
-        label_spec='openocc',
         num_levels=1,
         in_channels=24,
         channels=24,

@@ -1,4 +1,4 @@
-# BEVStereo's recipe: 24 epochs, 32 samples a step.
+# BEVStereo's recipe: 24 epochs, 32 samples per step.
 max_epochs = 24
 
 train_cfg = dict(

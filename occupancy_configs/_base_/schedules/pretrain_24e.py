@@ -1,4 +1,4 @@
-# BEVDepth's schedule: 24 epochs, 64 samples a step.
+# BEVDepth's schedule: 24 epochs, 64 samples per step.
 max_epochs = 24
 
 train_cfg = dict(

@@ -11,13 +11,15 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from occsplat.structures import VoxelGrid
-from occsplat.structures.label_spec import FRAMES
 
 from .calibration import check_time, read_calibration
 from .errors import DataError
-from .layout import CAMERAS, CATEGORIES, LABEL_SETS
+from .label_set import label_files
+from .layout import CAMERAS, CATEGORIES
 
-#: at most so many ray origins a frame
+#: frames of nuScenes that labels live in: the car's, or its LiDAR's
+FRAMES = ('ego', 'lidar')
+#: at most so many ray origins per frame
 MAX_ORIGINS = 8
 #: decimals of their metres: poses of places far from the map's corner carry
 #: an error of some 1e-13 m through the global frame
@@ -132,7 +134,7 @@ def _record(
         folder = root / 'samples' / channel if nested else root
         return str(folder / name)
 
-    labels = {key: info.get(key) for key in LABEL_SETS}
+    labels = {key: info.get(key) for key in label_files()}
     return dict(
         token=token,
         # without a scene every frame stands alone

@@ -14,7 +14,8 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.geometry_utils import transform_matrix
 from pyquaternion import Quaternion
 
-from .layout import CATEGORIES, LABEL_SETS
+from .label_set import label_files
+from .layout import CATEGORIES
 from .tables import Tables
 
 
@@ -136,7 +137,7 @@ def _label_paths(
 ) -> dict[str, str | None]:
     """Label files relative to the root; None where there is no file."""
     paths = {}
-    for key, labels in LABEL_SETS.items():
+    for key, labels in label_files().items():
         path = labels.path(scene_name, token, lidar_file)
         paths[key] = path if (Path(root) / path).is_file() else None
     return paths

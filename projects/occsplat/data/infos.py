@@ -15,7 +15,8 @@ from occsplat.structures import check_writable
 from .errors import DataError
 from .info_files import records_of, write_infos
 from .info_records import key_frame_info
-from .layout import CAMERAS, CATEGORIES, LABEL_SETS, info_file
+from .label_set import label_files
+from .layout import CAMERAS, CATEGORIES, info_file
 from .tables import Tables
 from .visibility import record_cameras
 
@@ -247,7 +248,7 @@ def _report_labels(
     root: Path, data_list: list[dict[str, Any]], split: str
 ) -> None:
     """Log how complete each label set is."""
-    for key, labels in LABEL_SETS.items():
+    for key, labels in label_files().items():
         missing = [info for info in data_list if info[key] is None]
         found = len(data_list) - len(missing)
         if not missing:

@@ -16,7 +16,7 @@ import numpy as np
 from occsplat.structures import LabelSpec
 
 from .errors import DataError
-from .layout import LABEL_SETS
+from .label_set import LabelFile
 
 #: class of a SurroundOcc row whose points no class of the set describes
 NOISE = 0
@@ -38,15 +38,14 @@ _DAMAGE = (
 )
 
 
-def absent(record: dict[str, Any], key: str) -> str:
-    """What to tell when a key frame has no file of a label set.
+def absent(record: dict[str, Any], file: LabelFile) -> str:
+    """What to tell when a key frame has no file of a kind.
 
     Args:
         record: of the key frame, see ``frame_record``.
-        key: of ``LABEL_SETS``.
+        file: which one.
     """
-    labels = LABEL_SETS[key]
-    path = labels.path(
+    path = file.path(
         record['scene_name'],
         record['token'],
         os.path.basename(record['lidar_path']),
@@ -54,10 +53,10 @@ def absent(record: dict[str, Any], key: str) -> str:
     cure = (
         'Unpack them there (docs/data.md) and run tools/create_data.py again'
     )
-    if labels.command:
-        cure = f'Make them with tools/create_data.py {labels.command}'
+    if file.command:
+        cure = f'Make them with tools/create_data.py {file.command}'
     return (
-        f'key frame {record["token"]!r} has no {labels.title}: expected '
+        f'key frame {record["token"]!r} has no {file.title}: expected '
         f'<data root>/{path} when the info file was made. {cure}'
     )
 
@@ -124,7 +123,7 @@ def read_sparse(path: str, spec: LabelSpec) -> np.ndarray:
 
     Raises:
         FileNotFoundError: when the file is missing.
-        DataError: when it is damaged, no table of four whole numbers a
+        DataError: when it is damaged, no table of four whole numbers per
             row, an index is outside of the grid or a class is unknown.
     """
     rows = _read_rows(path)
@@ -155,14 +154,14 @@ def _read_rows(path: str) -> np.ndarray:
     except _DAMAGE as error:
         raise DataError(
             f'label file {path} is damaged ({error}): expected an .npy '
-            'array with a row (ix, iy, iz, class) a voxel. Unpack or copy '
+            'array with one row (ix, iy, iz, class) per voxel. Unpack or copy '
             'it again'
         ) from error
     whole = rows.dtype.kind in 'iu'
     if not whole or rows.ndim != 2 or rows.shape[1] != 4:
         raise DataError(
             f'label file {path}: expected integers of shape (M, 4), a row '
-            f'(ix, iy, iz, class) a voxel, got {rows.dtype} of shape '
+            f'(ix, iy, iz, class) per voxel, got {rows.dtype} of shape '
             f'{rows.shape}. Is this another label set?'
         )
     return rows.astype(np.int64)

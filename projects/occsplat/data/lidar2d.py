@@ -33,15 +33,15 @@ from occsplat.structures import check_writable
 
 from .errors import DataError
 from .info_files import read_infos, records_of, write_infos
-from .layout import LABEL_SETS, info_file
+from .layout import info_file
 from .lidarseg import class_table, lidarseg_file, open_lidarseg, read_classes
 from .pixel_files import SweepPixels, read_packed, write_packed
+from .sets.lidar2d import FILE
 from .transforms import LoadLidarPoints
 from .visibility import record_cameras
 from .workers import each_frame
 
-#: the files' key of ``LABEL_SETS``
-KEY = 'lidar2d_path'
+KEY = FILE.key
 #: metres; what is nearer to a camera is the LiDAR's own car
 MIN_DEPTH = 1.0
 
@@ -93,7 +93,7 @@ def create_lidar2d(
     records = records_of(infos, path, root, cameras=None)
     nusc = open_lidarseg(root, version)
     for info, record in zip(infos['data_list'], records):
-        info[KEY] = LABEL_SETS[KEY].path(
+        info[KEY] = FILE.path(
             record['scene_name'],
             record['token'],
             Path(record['lidar_path']).name,

@@ -1,27 +1,23 @@
-"""nuScenes and MiniTown, with Occ3D, OpenOcc or SurroundOcc labels."""
+"""nuScenes and MiniTown, with the labels of any label set."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Iterator, Sequence
 
-import numpy as np
-from mmdet3d.registry import DATASETS, TRANSFORMS
-from mmengine.dataset import BaseDataset
+from mmdet3d.registry import DATASETS
 
 from occsplat.structures import LabelSpec
-from occsplat.structures.checks import Count, Natural, checked
+from occsplat.structures.checks import checked
 
 from .errors import DataError
-from .frame_records import ray_origins
 from .info_files import load_infos, records_of
 from .layout import CAMERAS
-from .sample_seed import drawn_for
+from .occ_dataset import OccDataset
 
 
 @DATASETS.register_module()
-class NuScenesOccDataset(BaseDataset):
+class NuScenesOccDataset(OccDataset):
     """Key frames of nuScenes in scene and time order.
 
     Args:
@@ -31,23 +27,14 @@ class NuScenesOccDataset(BaseDataset):
         ann_file (str): info file, ``.pkl`` or ``.json``, relative to each
             ``data_root`` or absolute. Pickles are read by an unpickler
             that admits plain data only.
-        label_spec (str | LabelSpec): 'openocc', 'occ3d' or 'surroundocc'.
-            Samples are expressed in this label set's own frame: the ego
-            frame, or the LiDAR's for 'surroundocc'.
-        pipeline (list): transforms, ending with PackOccInputs.
-        extra_transforms (list): put before the last one of the pipeline:
-            what a method reads beyond its baseline, so that its config
-            need not repeat the baseline's list.
-        test_mode (bool): as mmengine's BaseDataset.
-        sequence_splits (int, optional): parts into which ``sequences``
-            cuts each scene; 2 in training, 1 in test mode by default.
+        label_spec (str | LabelSpec): of labels in the ego frame or the
+            LiDAR's, such as 'openocc' or 'surroundocc'.
+        pipeline (list): see OccDataset.
         cameras (sequence, optional): names of the cameras to use, in the
             order of the tensors; cars with other than nuScenes' six name
             theirs. None: all that a key frame has, for work that reads
             cameras one by one, or none.
-        indices (int | sequence, optional): the first so many key frames,
-            or those at these places; all by default.
-        **kwargs: further arguments of mmengine's BaseDataset.
+        **kwargs: further arguments of OccDataset.
 
     Raises:
         FileNotFoundError: when a root or an info file is missing.
@@ -62,56 +49,27 @@ class NuScenesOccDataset(BaseDataset):
         self,
         data_root: str | Path | Sequence[str | Path],
         ann_file: str | Path,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         pipeline: Sequence[Any] = (),
-        extra_transforms: Sequence[Any] = (),
-        test_mode: bool = False,
-        sequence_splits: Count | None = None,
         cameras: Sequence[str] | None = CAMERAS,
-        indices: Count | Sequence[Natural] | None = None,
         **kwargs: Any,
     ) -> None:
         if isinstance(data_root, (str, Path)):
             data_root = [data_root]
         if not data_root:
             raise ValueError('data_root must name a folder, got none')
-        self.label_spec = LabelSpec.named(label_spec)
         self.cameras = _checked_names(cameras)
-        if sequence_splits is None:
-            sequence_splits = 1 if test_mode else 2
-        self.sequence_splits = sequence_splits
-        # built here, so that it also works without mmengine's Runner,
-        # which would set the registry scope
-        built = [
-            TRANSFORMS.build(step) if isinstance(step, dict) else step
-            for step in (*pipeline[:-1], *extra_transforms, *pipeline[-1:])
-        ]
         super().__init__(
+            label_spec,
+            pipeline,
             ann_file=ann_file,
-            metainfo=dict(
-                classes=self.label_spec.classes,
-                palette=self.label_spec.palette,
-            ),
             data_root=[str(root) for root in data_root],
-            data_prefix={},
-            pipeline=built,
-            test_mode=test_mode,
-            indices=indices,
             **kwargs,
         )
 
-    def __getitem__(self, idx: int) -> dict[str, Any]:
-        """A sample; what its pipeline draws follows from the index.
-
-        See ``SampleIndex``, which SequenceSampler hands out.
-        """
-        with drawn_for(idx):
-            return super().__getitem__(idx)
-
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """Records of all key frames, by root, scene and time."""
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The entries of all info files, root by root."""
         files: dict[str, str] = {}  # by the key frames that they hold
-        scenes: dict[str, list[dict[str, Any]]] = {}
         for root, file in zip(self.data_root, self.info_files):
             for record in self._records(root, file):
                 token = record['token']
@@ -122,75 +80,12 @@ class NuScenesOccDataset(BaseDataset):
                         'common'
                     )
                 files[token] = file
-                scenes.setdefault(record['scene_token'], []).append(record)
-        data_list = []
-        for records in scenes.values():
-            records.sort(key=lambda record: record['timestamp'])
-            for index, record in enumerate(records):
-                record['ray_origins'] = ray_origins(
-                    records, index, self.label_spec.grid
-                )
-            data_list += records
-        wanted = self._indices
-        if wanted is not None:
-            count = wanted if isinstance(wanted, int) else max(wanted) + 1
-            if count > len(data_list):  # mmengine takes what there is
-                raise DataError(
-                    f'indices={wanted} of the {len(data_list)} key frames of '
-                    f'{", ".join(self.info_files)}: there are not as many'
-                )
-        return data_list
+                yield record
 
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """What the pipeline starts from.
-
-        A frame's record, as ``frame_record`` describes it, with
-
-        - ``sample_idx``, its index,
-        - ``ray_origins``, float32 (R, 3) in the reference frame,
-        - ``neighbour``, a function from an offset in key frames (-1: the
-          one before) to that frame's record, or to None where the scene
-          or the data set ends.
-        """
-        count = len(self)
-        if not -count <= idx < count:
-            # ends a loop over the data set
-            raise IndexError(f'frame {idx} of {count}')
-        idx = idx % count
-        record = super().get_data_info(idx)
-        record['neighbour'] = partial(self.neighbour, idx)
-        return record
-
-    def neighbour(self, idx: int, offset: int) -> dict[str, Any] | None:
-        """The record ``offset`` key frames after frame ``idx``, if any."""
-        step, link = (1, 'next') if offset > 0 else (-1, 'prev')
-        record = super().get_data_info(idx)
-        for _ in range(abs(offset)):
-            idx += step
-            token = record[link]
-            if not token or not 0 <= idx < len(self):
-                return None
-            record = super().get_data_info(idx)
-            # frames may be absent from a subset
-            if record['token'] != token:
-                return None
-        return record
-
-    def sequences(self) -> list[list[int]]:
-        """Indices in time order, one list for each stream of frames.
-
-        A scene gives ``sequence_splits`` streams of nearly equal length.
-        """
-        scenes: dict[str, list[int]] = {}
-        for idx in range(len(self)):
-            scene = super().get_data_info(idx)['scene_token']
-            scenes.setdefault(scene, []).append(idx)
-        return [
-            part.tolist()
-            for indices in scenes.values()
-            for part in np.array_split(indices, self.sequence_splits)
-            if len(part)
-        ]
+    @property
+    def where(self) -> str:
+        """The info files."""
+        return ', '.join(self.info_files)
 
     @property
     def info_files(self) -> list[str]:

@@ -12,13 +12,14 @@ from typing import Sequence
 
 import numpy as np
 
-from occsplat.structures import LabelSpec, whole_file
+from occsplat.structures import whole_file
 
 from .errors import DataError
 from .label_files import read_npz
+from .sets import occ3d
 
 #: what the ids mean
-SPEC = LabelSpec.named('occ3d')
+SPEC = occ3d.SPEC
 #: positions are stored in 1/32 of a pixel, depths in 1/256 m
 PIXEL_STEPS = 32
 DEPTH_STEPS = 256
@@ -225,7 +226,7 @@ def _read_rows(path: Path) -> np.ndarray:
         raise FileNotFoundError(
             f'label file {path} is missing: expected it where '
             "RenderOcc's gen_depth_gt.py and gen_seg_gt_from_lidarseg.py "
-            'write, a file an image (docs/data.md)'
+            'write, one file per image (docs/data.md)'
         )
     size = path.stat().st_size
     if size % 12:

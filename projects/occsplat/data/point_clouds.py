@@ -68,7 +68,7 @@ def read_points(path: str, features: int) -> np.ndarray:
         raise DataError(
             f'point cloud {path} cannot be read: {error.strerror or error}'
         ) from error
-    layout = f'float32, {features} columns a point, without a header'
+    layout = f'float32, {features} columns per point, without a header'
     for start, kind in _OTHERS.items():
         if content.startswith(start):
             raise DataError(

@@ -32,7 +32,6 @@ from torch import Tensor
 from occsplat.ops import visible_voxels
 from occsplat.structures import (
     CameraRig,
-    LabelSpec,
     VoxelGrid,
     check_writable,
     whole_file,
@@ -43,15 +42,12 @@ from .errors import DataError
 from .images import image_size
 from .info_files import read_infos, records_of, write_infos
 from .label_files import checked_mask, read_npz
-from .layout import LABEL_SETS, info_file
+from .layout import info_file
+from .sets.openocc import MASK, MASK_FILE, SPEC
 from .transforms import LoadOccLabels
 from .workers import each_frame
 
-#: the labels that ship no masks, and the masks' key of ``LABEL_SETS``
-SPEC = LabelSpec.named('openocc')
-KEY = 'visibility_path'
-#: name of the array in a file
-FIELD = 'ray_mask2'
+KEY = MASK_FILE.key
 
 
 def create_visibility(
@@ -85,7 +81,7 @@ def create_visibility(
     infos, path = read_infos(root, split), Path(root) / info_file(split)
     records = records_of(infos, path, root, SPEC.frame, cameras=None)
     for info, record in zip(infos['data_list'], records):
-        info[KEY] = LABEL_SETS[KEY].path(
+        info[KEY] = MASK_FILE.path(
             record['scene_name'],
             record['token'],
             os.path.basename(record['lidar_path']),
@@ -116,8 +112,8 @@ def write_mask(record: dict[str, Any]) -> bool:
     path = Path(record[KEY])
     if path.exists():
         try:
-            mask = read_npz(str(path), {FIELD: SPEC.grid.shape})
-            checked_mask(mask[FIELD], FIELD, str(path))
+            mask = read_npz(str(path), {MASK: SPEC.grid.shape})
+            checked_mask(mask[MASK], MASK, str(path))
             return False
         except DataError as error:
             print_log(f'making it anew: {error}', logger='current')
@@ -133,7 +129,7 @@ def write_mask(record: dict[str, Any]) -> bool:
             'info entry'
         )
     with whole_file(path) as part, open(part, 'wb') as file:
-        np.savez_compressed(file, **{FIELD: seen.numpy()})
+        np.savez_compressed(file, **{MASK: seen.numpy()})
     return True
 
 

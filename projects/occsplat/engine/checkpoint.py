@@ -20,7 +20,7 @@ from .weight_files import read_weight_file
 from .weight_fit import check_fit, tell_not_finite
 from .weight_sources import local_file
 
-#: Render heads work in training alone: a method's checkpoint fits its
+#: Render heads only run during training: a method's checkpoint fits its
 #: baseline's config, and the other way round.
 TRAIN_ONLY = 'render_heads.'
 #: where files have their weights, if not at the top

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry, init_default_scope
 
 from .config_file import RUN_KEYS
-from .config_labels import label_problems
+from .config_labels import label_problems, spread_labels
 from .config_readers import argument_classes, build_plain, reader_at
 from .config_values import value_problems
 from .errors import ConfigError
@@ -44,7 +44,7 @@ _LAYER_BUILDER_KEYS = dict(norm_cfg={'requires_grad'}, act_cfg=set())
 
 
 def check_config(cfg: Config) -> None:
-    """Check every ``type`` of a config, and the arguments beside it.
+    """Spread ``labels``, and check every ``type`` and its arguments.
 
     Walks what the Runner reads. A type that takes ``**kwargs`` is checked
     against its base classes, which they are handed on to; where that does
@@ -59,8 +59,14 @@ def check_config(cfg: Config) -> None:
     """
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.get('default_scope', 'mmdet3d'))
-    content = {k: v for k, v in cfg.to_dict().items() if k in RUN_KEYS}
     name = cfg.filename or 'config'
+    for problem in _problems(cfg.get('labels'), 'labels'):
+        raise ConfigError(f'{name}: {problem}')
+    try:
+        spread_labels(cfg, _resolve)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f'{name}: labels: {error}') from error
+    content = {k: v for k, v in cfg.to_dict().items() if k in RUN_KEYS}
     for problem in _all_problems(content):
         raise ConfigError(f'{name}: {problem}')
 

@@ -38,10 +38,13 @@ RUN_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {
     'custom_imports',
     'efficient_conv_bn_eval',
     'find_unused_parameters',
+    'labels',
     'model_wrapper_cfg',
     'sync_bn',
 }
 _BASE = '_base_'
+# variables of our files that older configs read, and what is read instead
+_MOVED = dict(label_spec='labels.label_spec', label_grid='labels.grid')
 
 
 class OptionAction(DictAction):
@@ -260,6 +263,8 @@ def _check_option(key: str, cfg: Config, names: _Names) -> None:
         return
     content = {k: v for k, v in cfg.items() if k in RUN_KEYS}
     instead = list(_paths(content, key.split('.')[-1]))
+    if name in _MOVED and 'labels' in cfg:
+        instead = [key.replace(name, _MOVED[name], 1)]
     known = RUN_KEYS | (names.read & set(cfg))
     hint = _nearest(name, known - {name})
     if instead and (key == name or not hint):
@@ -326,7 +331,11 @@ def _located(error: Exception, path: Path, names: _Names) -> str:
         place += f', line {line}'
     if names.assigned:
         place += f' (with --cfg-options {" ".join(sorted(names.assigned))})'
-    return f'config {place}: {_text(error)}'
+    text = _text(error)
+    for old, new in _MOVED.items():
+        if f"'{old}'" in text:
+            text += f'; what was {old} is {new}'
+    return f'config {place}: {text}'
 
 
 def _text(error: Exception) -> str:

@@ -28,9 +28,12 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader
 
+from .config_labels import Labels
+
 # readers by key path; names that none of the signatures has
 _PLACES: dict[str, tuple[Any, set[str]]] = {
     'custom_imports': (import_modules_from_strings, set()),
+    'labels': (Labels, set()),
     'env_cfg': (
         None,
         {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,12 @@ def load_config(
 
 
 def _import_customs(cfg: Config) -> None:
-    """Import what registers the config's types."""
+    """Import what registers the config's types; ours always."""
+    importlib.import_module('occsplat.plugin')
+    if not cfg.get('custom_imports'):
+        return
     try:
-        import_modules_from_strings(**(cfg.get('custom_imports') or {}))
+        import_modules_from_strings(**cfg.custom_imports)
     except (ImportError, TypeError) as error:
         raise ConfigError(
             f'config {cfg.filename}: custom_imports: {error}. Modules are '

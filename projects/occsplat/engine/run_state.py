@@ -4,7 +4,7 @@ mmengine's checkpoint has the weights, their average, the optimizer, the
 schedules and the iteration. The rest is kept here: the place in the epoch,
 which all processes share, goes into the checkpoint's ``meta``; generators,
 past volumes and half-gathered gradients, of which each process has its own,
-go into one file a process beside it. Gathering those would be too much for
+go into one file per process beside it. Gathering those would be too much for
 one machine's memory: FB-Occ R50 remembers 0.4 GB a stream.
 
     work_dir/epoch_3.pth

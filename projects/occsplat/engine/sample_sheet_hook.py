@@ -28,7 +28,7 @@ class SampleSheetHook(Hook):
 
     @checked
     def __init__(
-        self, out_dir: str | Path, label_spec: str | LabelSpec = 'openocc'
+        self, out_dir: str | Path, label_spec: str | LabelSpec
     ) -> None:
         self.out_dir = Path(out_dir)
         self.spec = LabelSpec.named(label_spec)

@@ -40,7 +40,7 @@ class SaveBoxesHook(Hook):
     def __init__(
         self,
         out_file: str | Path,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
     ) -> None:
         self.path = Path(out_file)

@@ -65,7 +65,7 @@ class SavePredictionsHook(Hook):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         out_dir: str | Path | None = None,
         ray_file: str | Path | None = None,

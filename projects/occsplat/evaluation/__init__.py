@@ -1,4 +1,6 @@
-"""Metrics: counts a frame, pooled over the set, whatever the device."""
+"""Metrics: counts per frame, pooled over the set, whatever the device."""
+
+from occsplat import mm  # noqa: F401  before anything of mmdet3d
 
 from .bev_iou_metric import BEVIoUMetric, count_columns, top_classes
 from .boundary_iou_metric import (

@@ -52,7 +52,7 @@ class BEVIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         prefix: str | None = None,
         protocol: str = 'occsplat',

@@ -55,7 +55,7 @@ class BoundaryIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         width: Positive | None = None,
         prefix: str | None = None,

@@ -47,7 +47,7 @@ class BoxMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         iou_threshold: Annotated[float, Bounds(above=0, most=1)] = 0.25,
         prefix: str | None = None,

@@ -43,7 +43,7 @@ class DepthMetric(CountMetric):
 
     @checked
     def __init__(self, prefix: str | None = None) -> None:
-        super().__init__(prefix=prefix)
+        super().__init__(None, prefix=prefix)
 
     def add(
         self,
@@ -120,7 +120,7 @@ class PixelIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         prefix: str | None = None,
     ) -> None:
         super().__init__(label_spec, prefix=prefix)

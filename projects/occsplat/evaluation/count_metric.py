@@ -1,4 +1,4 @@
-"""What the metrics share: a few counts a key frame, each frame once."""
+"""What the metrics share: a few counts per key frame, each frame once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .fields import check_fields
 
 
 class CountMetric(BaseMetric):
-    """A metric that keeps counts a key frame and never a volume.
+    """A metric that keeps counts per key frame and never a volume.
 
     Samplers pad the last batch, within a rank and across ranks, by serving
     some frames again; ``collect_results`` of mmengine guesses from the
@@ -35,7 +35,8 @@ class CountMetric(BaseMetric):
     ``compute_metrics``.
 
     Args:
-        label_spec (str | LabelSpec): meaning of the class ids.
+        label_spec (str | LabelSpec, optional): meaning of the class ids;
+            None for a metric that knows of no classes.
         grid (VoxelGrid | dict, optional): where the voxels of truth and
             prediction are; the label spec's own grid unless given.
         prefix (str, optional): put before every key, with a '/', to tell
@@ -54,13 +55,15 @@ class CountMetric(BaseMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec | None,
         grid: VoxelGrid | dict | None = None,
         prefix: str | None = None,
     ) -> None:
         super().__init__(prefix=prefix)
-        self.spec = LabelSpec.named(label_spec)
-        self.grid = as_grid(self.spec.grid if grid is None else grid)
+        self.spec = self.grid = None
+        if label_spec is not None:
+            self.spec = LabelSpec.named(label_spec)
+            self.grid = as_grid(self.spec.grid if grid is None else grid)
         self.frames: dict[str, Any] = {}
 
     @property

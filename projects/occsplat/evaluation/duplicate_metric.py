@@ -53,7 +53,7 @@ class DuplicateMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         stride: Count = 4,
         image_size: tuple[Count, Count] | None = None,

@@ -25,14 +25,17 @@ from occsplat.structures import (
 
 
 def check_fields(
-    where: str, spec: LabelSpec, grid: VoxelGrid, **fields: Any
+    where: str,
+    spec: LabelSpec | None,
+    grid: VoxelGrid | None,
+    **fields: Any,
 ) -> list[Any]:
     """The fields of a frame as tensors, once all is well with them.
 
     Args:
         where (str): what errors call the frame, such as "sample 'abc'".
-        spec (LabelSpec): meaning of the class ids.
-        grid (VoxelGrid): where the voxels are.
+        spec (LabelSpec, optional): meaning of the class ids, if any.
+        grid (VoxelGrid, optional): where the voxels are, if any.
         **fields: tensors, arrays or None by the names that OccDataSample
             has for them; ``rig`` is a CameraRig.
 
@@ -46,13 +49,14 @@ def check_fields(
             predictions may not), or a number that is not finite (but a
             labelled flow, which is nan where nobody knows it).
     """
+    voxels = () if grid is None else grid.shape
     checks: dict[str, Callable[[str, Any], Any]] = dict(
-        pred_occ=partial(_ids, spec=spec, shape=grid.shape),
-        gt_occ=partial(_ids, spec=spec, shape=grid.shape, ignorable=True),
-        gt_visible=partial(_mask, shape=grid.shape),
-        pred_flow=partial(_numbers, shape=(*grid.shape, 2), whole=False),
+        pred_occ=partial(_ids, spec=spec, shape=voxels),
+        gt_occ=partial(_ids, spec=spec, shape=voxels, ignorable=True),
+        gt_visible=partial(_mask, shape=voxels),
+        pred_flow=partial(_numbers, shape=(*voxels, 2), whole=False),
         gt_flow=partial(
-            _numbers, shape=(*grid.shape, 2), whole=False, finite=False
+            _numbers, shape=(*voxels, 2), whole=False, finite=False
         ),
         pred_offsets=partial(_offsets, grid=grid),
         ray_origins=partial(_numbers, shape=(None, 3)),

@@ -69,7 +69,7 @@ class ImageMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         scale: Positive | None = None,
         resize: Positive | None = None,

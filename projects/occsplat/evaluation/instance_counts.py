@@ -82,7 +82,7 @@ def count_instances(
     """Count how much of each true instance is predicted with its class.
 
     An instance is a connected component of the voxels of a movable class,
-    26 neighbours a voxel.
+    26 neighbours per voxel.
 
     Args:
         pred_occ (Tensor): predicted class ids.

@@ -44,7 +44,7 @@ class OccIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         mask: Literal['none', 'camera'] = 'none',
         prefix: str | None = None,

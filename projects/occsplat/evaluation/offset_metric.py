@@ -50,7 +50,7 @@ class OffsetMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         stride: Count = 1,
         prefix: str | None = None,

@@ -34,7 +34,7 @@ from occsplat.structures import PART, DataError, write_errors
 
 from .ray_counts import FrameRays, lidar_rays
 
-#: rays an origin, and origins a frame at most
+#: rays per origin, and origins per frame at most
 RAYS = len(lidar_rays())
 MAX_ORIGINS = 8
 
@@ -58,7 +58,7 @@ _FIELDS = dict(
 
 @dataclass
 class RayFile:
-    """A ray file in memory, 7 bytes a ray.
+    """A ray file in memory, 7 bytes per ray.
 
     Attributes:
         info: who made it, as in ``CHALLENGE_INFO``.

@@ -62,7 +62,7 @@ class RayIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         flow: bool | None = None,
         prefix: str | None = None,

@@ -52,7 +52,7 @@ class VisibleIoUMetric(CountMetric):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         stride: Count = 2,
         image_size: tuple[Count, Count] | None = None,

@@ -1,4 +1,4 @@
-"""Predicted volumes on disk, one file a key frame.
+"""Predicted volumes on disk, one file per key frame.
 
 ``<folder>/<scene name>/<token>/preds.npz`` with
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from occsplat.data import sets  # noqa: F401  the labels that it writes
 from occsplat.structures import DataError, check_writable
 
 from .frames import (
@@ -46,7 +47,7 @@ def create_minitown(
         root: folder of the data set; nuScenes' dataroot.
         scenes: number of scenes, 2 to 10; the first two hold one of
             mini_train and one of mini_val.
-        frames: key frames a scene, 2 to 20, half a second apart.
+        frames: key frames per scene, 2 to 20, half a second apart.
         image_size: (width, height) in pixels.
         seed: of all randomness.
         workers: number of processes.

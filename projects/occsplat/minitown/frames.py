@@ -39,7 +39,7 @@ class Settings:
     """What decides the content of a data set.
 
     Attributes:
-        frames: key frames a scene.
+        frames: key frames per scene.
         width: of the images, pixels.
         height: of the images, pixels.
         seed: of all randomness.

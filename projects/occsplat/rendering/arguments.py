@@ -45,7 +45,7 @@ def rig_cameras(rig: CameraRig) -> dict:
 
 
 def cast(tensors: tuple, dtype: torch.dtype) -> list[Tensor | None]:
-    """All in one type, but for what there is not."""
+    """All tensors in one type; None stays None."""
     return [None if x is None else x.to(dtype) for x in tensors]
 
 

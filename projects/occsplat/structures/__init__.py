@@ -1,4 +1,10 @@
-"""The nouns of OccSplat: grids, labels, cameras, Gaussians, samples."""
+"""The nouns of OccSplat: grids, labels, cameras, Gaussians, samples.
+
+Samples stand on mmengine's data elements; they are imported when they are
+asked for, so that the rest needs torch and numpy alone.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig, inverse
@@ -7,10 +13,12 @@ from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
-from .occ_data import OccBatch, OccDataSample, OccPrediction
 from .pixel_labels import PixelLabels
 from .voxel_grid import VoxelGrid, as_grid, same_shape
 from .voxel_opacity import VoxelOpacity
+
+if TYPE_CHECKING:
+    from .occ_data import OccBatch, OccDataSample, OccPrediction
 
 __all__ = [
     'AdjacentFrames',
@@ -35,3 +43,12 @@ __all__ = [
     'whole_file',
     'write_errors',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Samples, batches and predictions, imported now."""
+    if name in ('OccBatch', 'OccDataSample', 'OccPrediction'):
+        from . import occ_data
+
+        return getattr(occ_data, name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

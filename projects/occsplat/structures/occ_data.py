@@ -78,8 +78,8 @@ class OccBatch:
     gt_pixel_semantics: Tensor | None = None  # (B, N, H, W) uint8
     render_rig: CameraRig | None = None  # (B, V)
     render_dt: Tensor | None = None  # (B, V)
-    adjacent: list[AdjacentFrames] | None = None  # one a sample
-    pixel_labels: list[PixelLabels] | None = None  # one a sample
+    adjacent: list[AdjacentFrames] | None = None  # one per sample
+    pixel_labels: list[PixelLabels] | None = None  # one per sample
 
     @classmethod
     def collate(cls, samples: Sequence[OccDataSample]) -> OccBatch:

@@ -69,7 +69,7 @@ def film_frame(
 
     Args:
         sample: with ``pred_occ`` or ``gt_occ`` or both.
-        images: RGB, uint8, one a camera; smaller ones are kept.
+        images: RGB, uint8, one per camera; smaller ones are kept.
         spec: the label set.
         rig: cameras of ``images`` in the reference frame.
         names: the cameras' names.

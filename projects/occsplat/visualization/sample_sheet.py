@@ -70,7 +70,7 @@ def sample_sheet(
         sample: with ``pred_occ`` or ``gt_occ`` or both, and their flow,
             offsets and boxes where they exist. They span the label set's
             range.
-        images: RGB, uint8, one a camera.
+        images: RGB, uint8, one per camera.
         spec: the label set.
         rig: cameras of ``images``; by default the key frame's cameras of
             the sample, which see the network's input images.
@@ -136,7 +136,7 @@ def frame_sheet(
     Args:
         sample: with ``pred_occ`` and perhaps ``pred_flow``, which span
             the label set's range.
-        images: RGB, uint8, one a camera.
+        images: RGB, uint8, one per camera.
         rig: cameras of ``images`` in the reference frame.
         points: LiDAR, metres in the reference frame.
         boxes: annotations in the reference frame; may be empty.
@@ -257,7 +257,7 @@ def _boxes(
 def camera_names(
     names: Sequence[str], images: Sequence[np.ndarray], rig: CameraRig
 ) -> list[str]:
-    """Names for people, one a camera."""
+    """Names for people, one per camera."""
     names = names or [f'camera {n}' for n in range(rig.num_cameras)]
     if not len(names) == len(images) == rig.num_cameras:
         raise ValueError(

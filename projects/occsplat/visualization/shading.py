@@ -76,7 +76,7 @@ def _edges(
     border = np.minimum(np.minimum(a, 1 - a), np.minimum(b, 1 - b))
     pixel = depth / focal / size  # a pixel's width in voxels
     line = border < np.maximum(_EDGE, 0.5 * pixel)
-    # below a few pixels a voxel would be all edge
+    # below a few pixels per voxel would be all edge
     return line * _EDGE_STRENGTH * np.clip(0.16 / pixel - 0.5, 0, 1)
 
 

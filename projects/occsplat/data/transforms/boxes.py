@@ -33,7 +33,7 @@ class LoadBoxes(BaseTransform):
     """
 
     @checked
-    def __init__(self, label_spec: str | LabelSpec = 'openocc') -> None:
+    def __init__(self, label_spec: str | LabelSpec) -> None:
         spec = LabelSpec.named(label_spec)
         self.ids = {spec.classes[i]: i for i in spec.movable}
 

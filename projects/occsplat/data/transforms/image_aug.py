@@ -1,4 +1,4 @@
-"""Resize, crop, flip and rotate images, and keep book of it.
+"""Resize, crop, flip and rotate images, and record it in img_aug.
 
 Shape letters: T frames, N cameras, H W image.
 """

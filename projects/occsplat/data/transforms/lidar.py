@@ -120,7 +120,7 @@ class LidarSemantics(BaseTransform):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'occ3d',
+        label_spec: str | LabelSpec,
         min_depth: NonNegative = 1.0,
         max_depth: Positive = 100.0,
     ) -> None:

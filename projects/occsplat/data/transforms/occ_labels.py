@@ -11,21 +11,15 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.data.label_files import (
-    absent,
-    checked_flow,
-    checked_ids,
-    checked_mask,
-    read_npz,
-    read_sparse,
-)
+from occsplat.data.label_files import absent
+from occsplat.data.label_set import LabelSet, VoxelLabels
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 from occsplat.structures.checks import checked
 
 
 @TRANSFORMS.register_module()
 class LoadOccLabels(BaseTransform):
-    """Read Occ3D, OpenOcc or SurroundOcc labels.
+    """Read voxel labels.
 
     Adds ``gt_occ``, class ids uint8 (X, Y, Z); ``gt_flow``, m/s along
     the reference axes, float32 (X, Y, Z, 2), where the label set has it;
@@ -34,8 +28,8 @@ class LoadOccLabels(BaseTransform):
     SurroundOcc has none); and their ``label_grid``.
 
     Args:
-        label_spec (str | LabelSpec): 'openocc', 'occ3d' or 'surroundocc';
-            the data set's own, whose frame the sample is in.
+        label_spec (str | LabelSpec): the data set's own, whose frame the
+            sample is in.
         grid (VoxelGrid | dict, optional): a coarser grid of the same
             range to pool to, see ``pool_labels``.
         use_camera_mask (bool): unseen voxels become 'ignore'.
@@ -55,20 +49,21 @@ class LoadOccLabels(BaseTransform):
     @checked
     def __init__(
         self,
-        label_spec: str | LabelSpec = 'openocc',
+        label_spec: str | LabelSpec,
         grid: VoxelGrid | dict | None = None,
         use_camera_mask: bool = False,
         with_flow: bool = True,
     ) -> None:
-        self.spec = LabelSpec.named(label_spec)
+        self.labels = LabelSet.named(label_spec)
+        self.spec = self.labels.spec
         self.grid = self.spec.grid if grid is None else as_grid(grid)
         self.stride = _stride(self.spec.grid, self.grid)
         self.use_camera_mask = use_camera_mask
         self.with_flow = with_flow
-        if use_camera_mask and self.spec.name == 'surroundocc':
+        if use_camera_mask and not self.labels.has_masks:
             raise ValueError(
-                'use_camera_mask=True needs masks, and SurroundOcc labels '
-                'come without any'
+                'use_camera_mask=True needs masks, and '
+                f'{self.labels.file.title} come without any'
             )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +73,7 @@ class LoadOccLabels(BaseTransform):
         if self.use_camera_mask:
             if visible is None:
                 raise FileNotFoundError(
-                    absent(results, 'visibility_path')
+                    absent(results, self.labels.masks or self.labels.file)
                     + ', which use_camera_mask=True needs'
                 )
             occ = np.where(visible, occ, self.spec.ignore).astype(np.uint8)
@@ -101,56 +96,11 @@ class LoadOccLabels(BaseTransform):
                 'give the data set and LoadOccLabels the same label_spec'
             )
 
-    def _read(self, results: dict[str, Any]) -> tuple:
-        """Labels at their own resolution; flow and mask may be None."""
-        key = f'{self.spec.name}_path'
-        if results[key] is None:
-            raise FileNotFoundError(absent(results, key))
-        return _READERS[self.spec.name](
-            results[key], self.spec, results, self.with_flow
-        )
-
-
-def _read_occ3d(
-    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
-) -> tuple:
-    shape = spec.grid.shape
-    labels = read_npz(path, dict(semantics=shape, mask_camera=shape))
-    occ = checked_ids(labels['semantics'], spec, path)
-    seen = checked_mask(labels['mask_camera'], 'mask_camera', path)
-    return occ, None, seen
-
-
-def _read_openocc(
-    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
-) -> tuple:
-    shape = spec.grid.shape
-    fields = dict(semantics=shape)
-    if with_flow:
-        fields['flow'] = (*shape, 2)
-    labels = read_npz(path, fields)
-    occ = checked_ids(labels['semantics'], spec, path)
-    flow = checked_flow(labels['flow'], path) if with_flow else None
-    mask_path, visible = results['visibility_path'], None
-    if mask_path is not None:
-        mask = read_npz(mask_path, dict(ray_mask2=shape))
-        visible = checked_mask(mask['ray_mask2'], 'ray_mask2', mask_path)
-    return occ, flow, visible
-
-
-def _read_surroundocc(
-    path: str, spec: LabelSpec, results: dict[str, Any], with_flow: bool
-) -> tuple:
-    return read_sparse(path, spec), None, None
-
-
-#: by name of the label set: path, spec, results, whether to read flow
-#: -> occ, flow, visible
-_READERS = dict(
-    occ3d=_read_occ3d,
-    openocc=_read_openocc,
-    surroundocc=_read_surroundocc,
-)
+    def _read(self, results: dict[str, Any]) -> VoxelLabels:
+        """Labels at their own resolution."""
+        if results[self.labels.file.key] is None:
+            raise FileNotFoundError(absent(results, self.labels.file))
+        return self.labels.read(results, self.with_flow)
 
 
 def _stride(fine: VoxelGrid, coarse: VoxelGrid) -> tuple[int, int, int]:

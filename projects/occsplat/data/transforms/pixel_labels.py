@@ -66,9 +66,9 @@ class LoadPixelLabels(BaseTransform):
     @checked
     def __init__(
         self,
+        label_spec: str | LabelSpec,
         frames: Sequence[int] = (0,),
         scale: Positive = 1.0,
-        label_spec: str | LabelSpec = 'occ3d',
         max_depth: Positive = 52.0,
         min_speed: NonNegative = 0.5,
         ignore_others: bool = False,

@@ -14,6 +14,7 @@ from occsplat.data.errors import DataError
 from occsplat.data.label_files import absent
 from occsplat.data.pixel_files import SPEC as FILE_SPEC
 from occsplat.data.pixel_files import SweepPixels, read_packed, read_renderocc
+from occsplat.data.sets import lidar2d
 from occsplat.structures import CameraRig, LabelSpec
 
 
@@ -36,9 +37,9 @@ def read_returns(
     """
     if renderocc_root is not None:
         return read_renderocc(renderocc_root, record['img_paths'], raw_size)
-    path = record['lidar2d_path']
+    path = record[lidar2d.FILE.key]
     if path is None:
-        raise FileNotFoundError(absent(record, 'lidar2d_path'))
+        raise FileNotFoundError(absent(record, lidar2d.FILE))
     pixels = read_packed(path)
     # files hold all cameras of the entry, networks may use fewer
     every, names = record['all_cameras'], record['cameras']
@@ -119,7 +120,7 @@ def as_maps(
 
     Args:
         place, rig: see ``nearest_in_images``.
-        values: one a pixel; the images have their dtype.
+        values: one per pixel; the images have their dtype.
         empty: value of all other pixels.
     """
     shape = rig.num_cameras, rig.height, rig.width
