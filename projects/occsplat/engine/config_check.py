@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Iterator
 
 import mmdet3d.registry
@@ -15,7 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope, Registry, init_default_scope
 
 from .config_file import RUN_KEYS
-from .config_labels import label_problems, spread_labels
+from .config_labels import Resolve, label_problems, spread_labels
 from .config_readers import argument_classes, build_plain, reader_at
 from .config_values import value_problems
 from .errors import ConfigError
@@ -60,32 +61,33 @@ def check_config(cfg: Config) -> None:
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.get('default_scope', 'mmdet3d'))
     name = cfg.filename or 'config'
-    for problem in _problems(cfg.get('labels'), 'labels'):
+    resolve = cache(_resolve)  # a config says most names many times
+    for problem in _problems(cfg.get('labels'), 'labels', resolve):
         raise ConfigError(f'{name}: {problem}')
     try:
-        spread_labels(cfg, _resolve)
+        spread_labels(cfg, resolve)
     except (TypeError, ValueError) as error:
         raise ConfigError(f'{name}: labels: {error}') from error
     content = {k: v for k, v in cfg.to_dict().items() if k in RUN_KEYS}
-    for problem in _all_problems(content):
+    for problem in _all_problems(content, resolve):
         raise ConfigError(f'{name}: {problem}')
 
 
-def _all_problems(content: dict[str, Any]) -> Iterator[str]:
+def _all_problems(content: dict[str, Any], resolve: Resolve) -> Iterator[str]:
     yield from value_problems(content)
     for key in sorted(content):
-        yield from _problems(content[key], key)
+        yield from _problems(content[key], key, resolve)
     try:
-        yield from label_problems(content, _resolve)
+        yield from label_problems(content, resolve)
     except ValueError as error:  # of a label spec or a grid
         yield str(error)
 
 
-def _problems(node: Any, path: str) -> Iterator[str]:
+def _problems(node: Any, path: str, resolve: Resolve) -> Iterator[str]:
     """Everything wrong in a part of the config, outermost first."""
     if isinstance(node, (list, tuple)):
         for i, item in enumerate(node):
-            yield from _problems(item, f'{path}[{i}]')
+            yield from _problems(item, f'{path}[{i}]', resolve)
     if not isinstance(node, dict):
         return
     known = reader_at(path, node)
@@ -93,9 +95,9 @@ def _problems(node: Any, path: str) -> Iterator[str]:
     if known and not ('type' in node and path in _TYPED_PLACES):
         yield from _bare(node, path, *known)
     elif isinstance(kind, str) or inspect.isclass(kind):
-        yield from _typed(node, path)
+        yield from _typed(node, path, resolve)
     for key, value in node.items():
-        yield from _problems(value, f'{path}.{key}')
+        yield from _problems(value, f'{path}.{key}', resolve)
 
 
 def _bare(
@@ -125,19 +127,19 @@ def _nested(node: dict[str, Any], path: str, kind: Any) -> Iterator[str]:
                 yield f'{here}: {error}'
 
 
-def _typed(node: dict[str, Any], path: str) -> Iterator[str]:
+def _typed(node: dict[str, Any], path: str, resolve: Resolve) -> Iterator[str]:
     """Whether the type exists and takes the arguments."""
     kind = node['type']
     for key in ('type', 'ema_type'):  # EMAHook builds a second type
         name = node.get(key)
-        if isinstance(name, str) and not _resolve(name):
+        if isinstance(name, str) and not resolve(name):
             yield (
                 f"{path}.{key}: '{name}' is not registered"
                 f'{_hint(name, _registered_names())}. A type of your own has '
                 'to be imported through custom_imports'
             )
             return
-    candidates = _resolve(kind) if isinstance(kind, str) else [kind]
+    candidates = resolve(kind) if isinstance(kind, str) else [kind]
     last = path.rpartition('.')[2].partition('[')[0]
     if last in _LAYER_KEYS:
         return
