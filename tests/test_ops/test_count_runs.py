@@ -102,7 +102,7 @@ def test_equals_the_twin(grid, density, spread):
         )
         for value, expected in zip(runs, twin):
             assert value[r].item() == pytest.approx(expected, abs=1e-9)
-    assert runs.count.max() > 1
+    assert runs.runs.max() > 1
     assert (runs.before + runs.behind).max() > 0.1
 
 
@@ -182,7 +182,7 @@ def test_rays_with_a_run_are_those_that_hit():
     origins = torch.zeros_like(steps) + 0.5
     hit = cast_rays(occupied, origins, steps, GRID)[2]
     assert torch.equal(
-        count_runs(occupied, origins, steps, GRID).count > 0, hit
+        count_runs(occupied, origins, steps, GRID).runs > 0, hit
     )
     assert hit.any() and not hit.all()
 

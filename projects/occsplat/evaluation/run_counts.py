@@ -110,13 +110,13 @@ def count_ray_runs(
     return RunCounts(
         frames=1,
         rays=len(starts),
-        hits=int((pred.count > 0).sum()),
-        runs=int(pred.count.sum()),
+        hits=int((pred.runs > 0).sum()),
+        runs=int(pred.runs.sum()),
         thickness=float(pred.thickness.sum()),
         ghosts=int((pred.ghosts > 0).sum()),
         before=float(pred.before.sum()),
         behind=float(pred.behind.sum()),
-        hits_gt=int((truth.count > 0).sum()),
-        runs_gt=int(truth.count.sum()),
+        hits_gt=int((truth.runs > 0).sum()),
+        runs_gt=int(truth.runs.sum()),
         thickness_gt=float(truth.thickness.sum()),
     )

@@ -80,12 +80,9 @@ def deformable_conv(
 def _weighted_read(image: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
     """weight (B, H, W) times image (B, C, H, W) at each pixel + shift."""
     height, width = weight.shape[1:]
-    like = dict(device=shift.device, dtype=shift.dtype)
-    y, x = torch.meshgrid(
-        torch.arange(height, **like),
-        torch.arange(width, **like),
-        indexing='ij',
-    )
+    rows = torch.arange(height, device=shift.device, dtype=shift.dtype)
+    columns = torch.arange(width, device=shift.device, dtype=shift.dtype)
+    y, x = torch.meshgrid(rows, columns, indexing='ij')
     size = shift.new_tensor([width, height])
     center = torch.stack([x, y], dim=-1) + 0.5
     grid = 2 * (center + shift) / size - 1

@@ -167,7 +167,7 @@ def predicted_boxes(
 
 def _touching(grid: VoxelGrid) -> np.ndarray:
     """Whether neighbours (dx, dy, dz) + 1 touch, bool (3, 3, 3)."""
-    steps = np.stack(np.mgrid[-1:2, -1:2, -1:2], axis=-1)
+    steps = np.moveaxis(np.mgrid[-1:2, -1:2, -1:2], 0, -1)
     faces = np.abs(steps).sum(axis=-1) == 1
     gaps = np.linalg.norm(steps * grid.size, axis=-1)
     return faces | ((gaps > 0) & (gaps <= _TOUCH))

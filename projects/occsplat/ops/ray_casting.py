@@ -118,7 +118,7 @@ class RayRuns(NamedTuple):
     """What rays meet on their whole way through a grid.
 
     Attributes:
-        count (Tensor): occupied runs, int64 (R,).
+        runs (Tensor): occupied runs, int64 (R,).
         thickness (Tensor): metres of the ray inside the first of them, 0
             where there is none, (R,).
         ghosts (Tensor): runs behind the first that the truth knows
@@ -129,7 +129,7 @@ class RayRuns(NamedTuple):
             meets none in the truth, all are before it.
     """
 
-    count: Tensor
+    runs: Tensor
     thickness: Tensor
     ghosts: Tensor
     before: Tensor

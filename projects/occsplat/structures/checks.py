@@ -181,7 +181,7 @@ def _text(hint: Any, bounds: Bounds | None = None, many: bool = False) -> str:
     if origin is Annotated:
         rules = [rule for rule in inner[1:] if hasattr(rule, 'hold')]
         if inner[0] in (int, float):
-            return _text(inner[0], *rules, many=many)
+            return _text(inner[0], next(iter(rules), None), many)
         return _text(inner[0], many=many) + ''.join(map(str, rules))
     if origin in (Union, types.UnionType):
         return ' or '.join(_text(part, many=many) for part in inner)

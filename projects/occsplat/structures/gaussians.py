@@ -33,11 +33,13 @@ class Gaussians:
 
     def chosen(self, which: Tensor) -> Gaussians:
         """Some of them: a mask (G,) or indices."""
-        return Gaussians(
-            *(
-                None if value is None else value[which]
-                for value in vars(self).values()
-            )
+        return replace(
+            self,
+            **{
+                name: value[which]
+                for name, value in vars(self).items()
+                if value is not None
+            },
         )
 
     def moved(self, displacement: Tensor) -> Gaussians:

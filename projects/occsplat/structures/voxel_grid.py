@@ -57,19 +57,22 @@ class VoxelGrid:
     @property
     def min(self) -> tuple[float, float, float]:
         """Lowest corner (x0, y0, z0) in metres."""
-        return self.range[:3]
+        x, y, z = self.range[:3]
+        return x, y, z
 
     @property
     def max(self) -> tuple[float, float, float]:
         """Highest corner (x1, y1, z1) in metres."""
-        return self.range[3:]
+        x, y, z = self.range[3:]
+        return x, y, z
 
     @property
     def size(self) -> tuple[float, float, float]:
         """Edge lengths of one voxel in metres."""
-        return tuple(
+        x, y, z = (
             (hi - lo) / n for lo, hi, n in zip(self.min, self.max, self.shape)
         )
+        return x, y, z
 
     @property
     def num_voxels(self) -> int:
