@@ -43,6 +43,7 @@ from occsplat.structures import (
     OccDataSample,
     OccPrediction,
     VoxelGrid,
+    transform_points,
 )
 from occsplat.structures.files import whole_file
 
@@ -128,7 +129,7 @@ class FlowNet(nn.Module):
 def from_above(sample: OccDataSample) -> Tensor:
     """Columns with each movable class, now and before, (16, X, Y)."""
     back = torch.linalg.inv(sample.adjacent.frame2ref[0])
-    points = GRID.centers() @ back[:3, :3].T + back[:3, 3]
+    points = transform_points(back, GRID.centers())
     index, inside = GRID.locate(points)
     x, y, z = torch.where(inside[..., None], index, 0).unbind(-1)
     before = sample.adjacent.occ[0][x, y, z]

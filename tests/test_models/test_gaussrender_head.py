@@ -10,6 +10,7 @@ from occsplat.models.losses import (
     image_l1_loss,
     masked_depth_loss,
 )
+from occsplat.models.render_heads import gaussrender_head
 from occsplat.models.render_heads.gaussrender_head import GaussRenderHead
 from occsplat.models.render_heads.virtual_views import (
     CameraViews,
@@ -18,6 +19,7 @@ from occsplat.models.render_heads.virtual_views import (
     Scene,
 )
 from occsplat.rendering import rasterize
+from occsplat.rendering.definition import may_see
 from occsplat.structures import (
     CameraRig,
     LabelSpec,
@@ -230,13 +232,12 @@ def test_culling_before_the_mlp_changes_no_image(view, monkeypatch):
     head = make_head(opacity='learned', in_channels=6, views=(view,))
     culled = losses_of(head, predict(batch, features=features), batch)
     counts = []
-    may_see = head._may_see
 
-    def see_all(means, views):
-        counts.append(int(may_see(means, views).sum()))
+    def see_all(means, *args, **kwargs):
+        counts.append(int(may_see(means, *args, **kwargs).sum()))
         return torch.ones(len(means), dtype=torch.bool)
 
-    monkeypatch.setattr(head, '_may_see', see_all)
+    monkeypatch.setattr(gaussrender_head, 'may_see', see_all)
     whole = losses_of(head, predict(batch, features=features), batch)
     for name in whole:
         assert torch.equal(culled[name], whole[name])
@@ -245,13 +246,13 @@ def test_culling_before_the_mlp_changes_no_image(view, monkeypatch):
 
 
 def test_each_rank_draws_its_own_cameras(monkeypatch):
-    from occsplat.models.render_heads import gaussrender_head as module
-
     batch, head = make_batch(), make_head()
     prediction = predict(batch, sharpness=1.0)
     values = []
     for rank in (0, 0, 1):
-        monkeypatch.setattr(module, 'get_rank', lambda rank=rank: rank)
+        monkeypatch.setattr(
+            gaussrender_head, 'get_rank', lambda rank=rank: rank
+        )
         losses = losses_of(head, prediction, batch)
         values.append(float(losses['loss_gaussrender_camera_semantic']))
     assert values[0] == values[1] != values[2]

@@ -20,7 +20,7 @@ from PIL import Image
 from occsplat.data.info_files import write_infos
 from occsplat.data.label_set import label_files
 from occsplat.data.layout import CAMERAS, info_file
-from occsplat.structures import LabelSpec
+from occsplat.structures import LabelSpec, transform_points
 
 from .rows import SEED
 
@@ -185,7 +185,7 @@ def _write_labels(
     there = there[rng.integers(0, len(there), RETURNS)]
     back = np.linalg.inv(pose(STEP * frame, 0, 0, 0) @ LIDAR2EGO)
     cloud = np.zeros((RETURNS, 5), np.float32)
-    cloud[:, :3] = there @ back[:3, :3].T + back[:3, 3]
+    cloud[:, :3] = transform_points(back, there)
     path = root / 'samples/LIDAR_TOP' / info['lidar_points']['lidar_path']
     path.parent.mkdir(parents=True, exist_ok=True)
     cloud.tofile(path)
@@ -199,7 +199,7 @@ def _volume(
     to_global = pose(STEP * frame, 0.0, 0.0, 0.0)
     if spec.frame == 'lidar':
         to_global = to_global @ LIDAR2EGO
-    points = centers @ to_global[:3, :3].T + to_global[:3, 3]
+    points = transform_points(to_global, centers)
     flat, seconds = points.reshape(-1, 3), SECONDS * frame
     names = street(flat, seconds)
     ids = np.full(len(flat), spec.free, np.uint8)

@@ -17,7 +17,7 @@ from occsplat.rendering import (
     rasterize_pair,
     rasterize_pixels,
 )
-from occsplat.structures import LabelSpec
+from occsplat.structures import LabelSpec, transform_points
 
 from .rows import SEED, Row, Step
 
@@ -149,7 +149,7 @@ def scanned_pixels(cameras: dict, count: int) -> Tensor:
     points = 20 * directions.view(-1, 3) + torch.tensor([1.0, 0, 1.8])
     pixels = []
     for n, (view, K) in enumerate(zip(cameras['viewmats'], cameras['Ks'])):
-        seen = (points @ view[:3, :3].T + view[:3, 3]) @ K.T
+        seen = transform_points(view, points) @ K.T
         seen = seen[seen[:, 2] > 0]
         column, row = (seen[:, :2] / seen[:, 2:]).floor().long().unbind(1)
         inside = (column >= 0) & (column < cameras['width'])

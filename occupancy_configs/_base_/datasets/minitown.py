@@ -1,5 +1,7 @@
-# MiniTown: small images; loaders, pipelines and metrics. Which labels it has
-# is said by the files that build on it, as ``labels``.
+# MiniTown: nuScenes' loaders and metrics, small images without augmentation,
+# two cores. Which labels it has is said by the files that build on it, as
+# ``labels``.
+_base_ = ['./nuscenes.py']
 data_root = 'data/minitown/'
 image_size = (384, 144)  # network input, (width, height) in pixels
 
@@ -15,57 +17,23 @@ train_pipeline = [
     dict(type='PackOccInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadMultiViewImages'),
-    dict(type='LoadOccLabels'),
-    dict(type='LoadBoxes'),
-    dict(type='ImageAug', size=image_size),
-    dict(type='PackOccInputs'),
+    dict(step, size=image_size) if step['type'] == 'ImageAug' else step
+    for step in _base_.test_pipeline
 ]
 
 train_dataloader = dict(
     batch_size=1,
     num_workers=1,  # loading processes; two cores have no room for more
-    persistent_workers=True,
     # frames of eight scenes by turns: those of one scene are alike
-    sampler=dict(type='SequenceSampler', shuffle=True, turns=8),
+    sampler=dict(turns=8),
     dataset=dict(
-        type='NuScenesOccDataset',
         data_root=data_root,
-        ann_file='occsplat_infos_train.pkl',
         pipeline=train_pipeline,
         sequence_splits=1,  # a scene is one stream
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,  # loading processes; two cores have no room for more
-    persistent_workers=True,
-    sampler=dict(type='SequenceSampler', shuffle=False),
-    dataset=dict(
-        type='NuScenesOccDataset',
-        data_root=data_root,
-        ann_file='occsplat_infos_val.pkl',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    num_workers=1,
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-
-val_evaluator = [
-    dict(type='RayIoUMetric'),
-    dict(type='OccIoUMetric'),
-]
-test_evaluator = [
-    *val_evaluator,
-    dict(type='ImageMetric'),
-    dict(type='BEVIoUMetric'),
-    dict(type='VisibleIoUMetric'),
-    dict(type='DuplicateMetric'),
-    dict(
-        type='OffsetMetric',
-        stride=2,  # cells of the offset heads, also for networks without
-    ),
-    dict(type='InstanceMetric'),
-    dict(type='BoxMetric'),
-    dict(type='BoundaryIoUMetric'),
-]

@@ -11,7 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from occsplat.structures import PART, whole_file, write_errors
+from occsplat.structures import (
+    PART,
+    transform_points,
+    whole_file,
+    write_errors,
+)
 
 from .labels import make_labels, surroundocc_rows
 from .lidar import take_sweep
@@ -233,7 +238,7 @@ def visible_share(
         points = local @ poses[:, :3, :3].transpose(0, 2, 1)
         points = points + poses[:, None, :3, 3]
         view = np.linalg.inv(world.ego_pose(when) @ camera.cam2ego)
-        seen = points @ view[:3, :3].T + view[:3, 3]
+        seen = transform_points(view, points)
         depth = np.maximum(seen[..., 2], 1e-6)
         pixels = seen @ camera.intrinsic.T / depth[..., None]
         inner = (

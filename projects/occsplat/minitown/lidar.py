@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from occsplat.structures import transform_points
+
 from .raster import GROUND, scan
 from .sensors import (
     HIGHEST,
@@ -73,7 +75,7 @@ def take_sweep(world: World, t: float) -> Sweep:
     albedo = (parts['r'] + parts['g'] + parts['b']) / 3
     albedo = np.where(ground, _GROUND_ALBEDO, albedo)
     intensity = np.clip(_BRIGHT * albedo, 0, 255).round()
-    globe = xyz @ pose[:3, :3].T + pose[:3, 3]
+    globe = transform_points(pose, xyz)
     category = parts['category'].astype(np.uint8)
     category[ground] = world.ground.class_at(globe[ground, :2])
     points = np.column_stack([xyz, intensity, ring]).astype(np.float32)

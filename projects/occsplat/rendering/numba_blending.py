@@ -24,6 +24,7 @@ import numpy as np
 
 from occsplat.kernels import njit
 
+from . import definition
 from .numba_projection import (
     CONIC_XX,
     CONIC_XY,
@@ -49,8 +50,7 @@ BLOCK_WIDTH, BLOCK_HEIGHT = 8, 4
 BLOCK = BLOCK_WIDTH * BLOCK_HEIGHT
 #: channels of a vector: columns of a product that are computed at once
 GROUP = 16
-#: a pixel is opaque before its transmittance falls to this
-MIN_LEFT = np.float32(1e-4)
+MIN_LEFT = np.float32(definition.MIN_LEFT)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 #: splats after which a block is tested for being opaque
 PATIENCE = 8

@@ -16,12 +16,10 @@ import numpy as np
 
 from occsplat.kernels import njit
 
-#: a splat leaves no trace in a pixel below this alpha
-MIN_ALPHA = np.float32(1 / 255)
-#: standard deviations after which opacity 1 has fallen to MIN_ALPHA
-REACH = 3.33
-#: pixels added to an extent, so that rounding never loses a pixel
-MARGIN = 0.01
+from . import definition
+from .definition import MARGIN, REACH, SLOPE_MARGIN
+
+MIN_ALPHA = np.float32(definition.MIN_ALPHA)
 #: what a row of ``splats`` holds
 U, V, CONIC_XX, CONIC_XY, CONIC_YY, DEPTH = range(6)
 
@@ -203,7 +201,7 @@ def _to_camera(camera: np.ndarray, mean: np.ndarray) -> tuple:
 @njit(cache=True, error_model='numpy')
 def _slope_limits(focal: float, centre: float, size: float) -> tuple:
     """x/z is clamped to these in the Jacobian: the image and 15 % more."""
-    margin = 0.3 * 0.5 * size / focal
+    margin = SLOPE_MARGIN * size / focal
     return -(centre / focal + margin), (size - centre) / focal + margin
 
 

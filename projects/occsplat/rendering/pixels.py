@@ -21,6 +21,7 @@ from .arguments import (
     rig_cameras,
     upright,
 )
+from .definition import EPS2D
 from .output import RenderOutput
 
 
@@ -38,7 +39,7 @@ def rasterize_pixels(
     background: Tensor | None = None,  # (C,)
     near: float = 0.1,
     far: float = 1e10,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     max_alpha: float = 0.999,
     camera_model: str = 'pinhole',
     backend: str = 'auto',

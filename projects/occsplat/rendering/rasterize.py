@@ -28,6 +28,7 @@ from .arguments import (
     rig_cameras,
     upright,
 )
+from .definition import EPS2D
 from .output import RenderOutput, RenderSettings
 
 
@@ -44,7 +45,7 @@ def rasterize(
     background: Tensor | None = None,  # (C,)
     near: float = 0.1,
     far: float = 1e10,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     max_alpha: float = 0.999,
     camera_model: str = 'pinhole',
     backend: str = 'auto',
@@ -142,7 +143,7 @@ def rasterize_labels(
     quats: Tensor | None = None,  # (G, 4)
     near: float = 0.1,
     far: float = 1e10,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     max_alpha: float = 0.999,
     camera_model: str = 'pinhole',
     backend: str = 'auto',
@@ -212,7 +213,7 @@ def rasterize_pair(
     quats: Tensor | None = None,  # (G, 4)
     near: float = 0.1,
     far: float = 1e10,
-    eps2d: float = 0.3,
+    eps2d: float = EPS2D,
     max_alpha: float = 0.999,
     camera_model: str = 'pinhole',
     backend: str = 'auto',

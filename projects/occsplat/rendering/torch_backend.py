@@ -15,16 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from occsplat.structures import transform_points
+
+from .definition import MARGIN, MIN_ALPHA, MIN_LEFT, REACH, SLOPE_MARGIN
 from .output import RenderOutput, RenderSettings
 
-#: a splat leaves no trace in a pixel below this alpha
-MIN_ALPHA = 1 / 255
-#: a pixel is opaque before its transmittance falls to this
-MIN_LEFT = 1e-4
-#: standard deviations after which opacity 1 has fallen to MIN_ALPHA
-REACH = 3.33
-#: pixels added to an extent, so that rounding never loses a pixel
-MARGIN = 0.01
 #: splats times chosen pixels that are compared at once
 COMPARISONS = 1 << 24
 
@@ -149,7 +144,7 @@ def project(
 
     In pixels and metres, for Gaussians in front of the camera.
     """
-    points = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    points = transform_points(viewmat, means)
     centres, jacobian = _linearise(points, K, settings)
     axes = jacobian @ viewmat[:3, :3]  # (G, 2, 3)
     if quats is not None:
@@ -188,7 +183,7 @@ def _linearise(
     z = points[:, 2:]
     slopes = points[:, :2] / z
     size = focal.new_tensor([settings.width, settings.height])
-    margin = 0.3 * 0.5 * size / focal
+    margin = SLOPE_MARGIN * size / focal
     clamped = slopes.clamp(
         -(centre / focal + margin), (size - centre) / focal + margin
     )

@@ -11,6 +11,7 @@ from .camera_rig import CameraRig, inverse
 from .errors import DataError, MissingPackageError, NonFiniteError
 from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
+from .geometry import transform_points
 from .label_spec import LabelSpec
 from .label_statistics import LabelStatistics
 from .pixel_labels import PixelLabels
@@ -40,6 +41,7 @@ __all__ = [
     'check_writable',
     'inverse',
     'same_shape',
+    'transform_points',
     'whole_file',
     'write_errors',
 ]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from occsplat.structures import CameraRig, same_shape
+from occsplat.structures import CameraRig, same_shape, transform_points
 
 from .boxes import EDGES, Boxes
 
@@ -98,7 +98,7 @@ def draw_boxes_image(
     out = image.copy()
     ref2cam = rig.ref2cam[0].double().cpu().numpy()
     image_K = rig.image_K[0].double().cpu().numpy()
-    local = boxes.corners @ ref2cam[:3, :3].T + ref2cam[:3, 3]
+    local = transform_points(ref2cam, boxes.corners)
     thickness = max(round(rig.width / 700), 1)
     # far boxes first
     for n in np.argsort(-local[..., 2].mean(axis=1)):

@@ -14,7 +14,7 @@ from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
 from occsplat.data.point_clouds import read_points
-from occsplat.structures import CameraRig, LabelSpec
+from occsplat.structures import CameraRig, LabelSpec, transform_points
 from occsplat.structures.checks import (
     NonNegative,
     Positive,
@@ -43,7 +43,7 @@ class LoadLidarPoints(BaseTransform):
         points = read_points(results['lidar_path'], results['num_pts_feats'])
         lidar2ref = results['lidar2ref']
         points = points[:, :3].astype(np.float64)
-        results['points'] = points @ lidar2ref[:3, :3].T + lidar2ref[:3, 3]
+        results['points'] = transform_points(lidar2ref, points)
         return results
 
 

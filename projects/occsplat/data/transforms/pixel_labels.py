@@ -14,7 +14,7 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
 from occsplat.data.pixel_files import SweepPixels
-from occsplat.structures import LabelSpec, PixelLabels
+from occsplat.structures import LabelSpec, PixelLabels, transform_points
 from occsplat.structures.checks import NonNegative, Positive, checked
 
 from .key_frames import key_frame, seen_from
@@ -175,7 +175,7 @@ def _lidar_points(
         mine = camera == n
         local = rays[mine] @ np.linalg.inv(K).T * depth[mine, None]
         cam2lidar = np.linalg.inv(ref2cam @ record['lidar2ref'])
-        points[mine] = local @ cam2lidar[:3, :3].T + cam2lidar[:3, 3]
+        points[mine] = transform_points(cam2lidar, local)
     return points
 
 

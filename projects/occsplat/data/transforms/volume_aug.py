@@ -20,6 +20,7 @@ from occsplat.structures import (
     CameraRig,
     PixelLabels,
     VoxelGrid,
+    transform_points,
 )
 from occsplat.structures.checks import (
     Ascending,
@@ -126,7 +127,7 @@ def fold(results: dict[str, Any]) -> dict[str, Any]:
             results[key] = _moved_frames(results[key], ref_aug)
     for key in ('points', 'ray_origins'):
         if key in results:
-            moved = results[key] @ ref_aug[:3, :3].T + ref_aug[:3, 3]
+            moved = transform_points(ref_aug, results[key])
             results[key] = moved.astype(results[key].dtype)
     if 'gt_occ' in results:
         _fold_labels(results, ref_aug)
@@ -175,7 +176,7 @@ def _sources(
     """
     centers = grid.centers(dtype=torch.float64)
     back: Tensor = torch.from_numpy(np.linalg.inv(ref_aug))
-    old = centers @ back[:3, :3].T + back[:3, 3]
+    old = transform_points(back, centers)
     index, inside = grid.locate(old)
     index = index.clamp(min=0).minimum(index.new_tensor(grid.shape) - 1)
     return index.movedim(-1, 0).numpy(), inside.numpy()

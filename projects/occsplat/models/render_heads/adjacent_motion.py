@@ -28,6 +28,7 @@ from occsplat.structures import (
     VoxelGrid,
     inverse,
     same_shape,
+    transform_points,
 )
 
 from .gaussian_decoder import GaussianDecoder
@@ -134,7 +135,7 @@ class AdjacentMotion(nn.Module):
         for name, part in (('static', ~dynamic), ('dynamic', dynamic)):
             yield State(
                 name,
-                _some(predicted, part),
+                predicted.chosen(part),
                 class_channels(self.spec, occ[voxels[part]]),
                 cameras,
                 truth=opaque(self.grid, self.scale, voxels[part]),
@@ -142,7 +143,7 @@ class AdjacentMotion(nn.Module):
         if with_motion:
             flow = prediction.flow[b].flatten(1)[:, voxels[dynamic]].T
             yield from self._moved_states(
-                _some(predicted, dynamic),
+                predicted.chosen(dynamic),
                 flow,
                 batch.gt_occ[b],
                 batch.adjacent[b],
@@ -193,7 +194,7 @@ class AdjacentMotion(nn.Module):
             truth, labels = self._labels_of(frames, m, unsure)
             moved = fixed.moved(flow * frames.dt[m])
             inside = self._inside(moved.means.detach(), frames, m)
-            moved = _some(moved, inside)
+            moved = moved.chosen(inside)
             views = [('moved', cameras_of(frames.rig[m]))]
             scene = Scene(frames.rig[m], self.grid)
             for view in self.above:
@@ -215,7 +216,7 @@ class AdjacentMotion(nn.Module):
         occ = frames.occ[m].flatten().long()
         voxels = self.movable[occ].nonzero()[:, 0]
         truth = opaque(self.grid, self.scale, voxels)
-        means = _transformed(truth.means, frames.frame2ref[m])
+        means = transform_points(frames.frame2ref[m], truth.means)
         index, inside = self.grid.locate(means)
         limit = index.new_tensor(self.grid.shape) - 1
         x, y, _ = index.clamp(min=0).minimum(limit).unbind(1)
@@ -240,7 +241,7 @@ class AdjacentMotion(nn.Module):
     def _inside(self, means: Tensor, frames: AdjacentFrames, m: int) -> Tensor:
         """Points whose place the other frame has labels for, (G,)."""
         back = inverse(frames.frame2ref[m])
-        index, inside = self.grid.locate(_transformed(means, back))
+        index, inside = self.grid.locate(transform_points(back, means))
         x, y, z = torch.where(inside[:, None], index, 0).unbind(1)
         return inside & (frames.occ[m][x, y, z] != self.spec.ignore)
 
@@ -259,12 +260,3 @@ class AdjacentMotion(nn.Module):
                 "motion='adjacent' decodes Gaussians from voxel features, "
                 'and the occupancy head gives none'
             )
-
-
-def _some(gaussians: Gaussians, mask: Tensor) -> Gaussians:
-    parts = vars(gaussians).items()
-    return Gaussians(**{k: v if v is None else v[mask] for k, v in parts})
-
-
-def _transformed(points: Tensor, matrix: Tensor) -> Tensor:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]

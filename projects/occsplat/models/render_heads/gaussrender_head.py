@@ -34,7 +34,7 @@ from occsplat.rendering import (
     rasterize_pair,
 )
 from occsplat.rendering.arguments import Backend
-from occsplat.rendering.torch_backend import MIN_ALPHA
+from occsplat.rendering.definition import MIN_ALPHA, may_see
 from occsplat.structures import (
     CameraRig,
     Gaussians,
@@ -340,7 +340,11 @@ class GaussRenderHead(nn.Module):
         kept = occ != self.spec.ignore
         if self.opacity == 'learned':
             # an MLP on every voxel would cost more than the renders
-            seen = [self._may_see(means, views) for views in drawn]
+            near = self.options['near']
+            seen = [
+                may_see(means, self.scale, **views.cameras(), near=near)
+                for views in drawn
+            ]
             index = (kept & torch.stack(seen).any(dim=0)).nonzero()[:, 0]
             features = prediction.features[b].flatten(1)
             features = features.index_select(1, index).T.float()
@@ -351,34 +355,6 @@ class GaussRenderHead(nn.Module):
         traces = (opacities.detach() >= MIN_ALPHA) | (occ != self.spec.free)
         index = (kept & traces).nonzero()[:, 0]
         return index, opacities.index_select(0, index)
-
-    def _may_see(self, means: Tensor, views: Views) -> Tensor:
-        """Whether a Gaussian can reach any view; conservative, (G,)."""
-        reach = 3.33
-        seen = torch.zeros(len(means), dtype=torch.bool, device=means.device)
-        size = means.new_tensor([views.width, views.height])
-        for view, K in zip(views.viewmats, views.Ks):
-            local = means @ view[:3, :3].T + view[:3, 3]
-            z = local[:, 2:]
-            front = z[:, 0] >= self.options['near']
-            focal = K[:2, :2].norm(dim=1)
-            if views.camera_model == 'ortho':
-                per_depth = torch.ones_like(z)
-                pixels = local[:, :2] @ K[:2, :2].T + K[:2, 2]
-                stretch = focal
-            else:
-                per_depth = 1 / z.clamp(min=self.options['near'])
-                pixels = local[:, :2] * per_depth @ K[:2, :2].T + K[:2, 2]
-                # the Jacobian's slopes are clamped to the image and more
-                slope = (K[:2, 2].abs().maximum(size) + 0.15 * size) / focal
-                stretch = focal * (1 + slope)
-            # a volume augmentation may have scaled the reference frame
-            zoom = view[:3, :3].norm(dim=1).max()
-            spread = self.scale * zoom * per_depth * stretch
-            margin = reach * (spread**2 + 0.3).sqrt() + 1
-            outside = (-pixels).maximum(pixels - size)
-            seen |= front & (outside <= margin).all(dim=1)
-        return seen
 
     def _error(self, logits: Tensor, occ: Tensor) -> Tensor:
         """Cross-entropy of each voxel, 0 where ignored, (X, Y, Z)."""

@@ -16,7 +16,7 @@ import torch
 from mmdet3d.registry import TASK_UTILS
 from torch import Tensor
 
-from occsplat.structures import CameraRig, VoxelGrid, inverse
+from occsplat.structures import CameraRig, VoxelGrid, inverse, transform_points
 from occsplat.structures.checks import (
     Count,
     Natural,
@@ -479,7 +479,7 @@ def _count_seen(
     """Points (P, 3) in front of a camera and inside its image."""
     if view is None:
         return 0
-    local = points @ view[:3, :3].T + view[:3, 3]
+    local = transform_points(view, points)
     pixels = local @ rig.image_K[n].T
     depth = local[:, 2]
     u, v = (pixels[:, :2] / depth.clamp(min=0.1)[:, None]).unbind(1)
