@@ -235,7 +235,7 @@ def test_dicts_without_a_type_are_checked_by_their_reader(
         ('model.occ_head.upsample', 4, r'upsample=4 makes \(400, 400, 32\)'),
         ('model.occ_head.label_spec', 'mine', "unknown label spec 'mine'"),
         ('labels.label_spec', 'mine', "labels: unknown label spec 'mine'"),
-        ('labels.gird', None, "labels.gird.*did you mean 'grid'"),
+        ('labels.grids', None, "labels.grids.*did you mean 'grid'"),
         ('labels.grid.shape', (100, 100), 'labels: '),
         ('labels.grid.shape', (50, 50, 4), r'but labels.grid is \(50, 50'),
     ],
