@@ -110,7 +110,11 @@ class LabelSet:
         self.file.register()
         if self.masks is not None:
             self.masks.register()
-        _SETS[self.spec.name] = self
+        if _SETS.setdefault(self.spec.name, self) != self:
+            raise ValueError(
+                f'the labels of {self.spec.name!r} have another reader: '
+                f'choose a name that is none of {sorted(_SETS)}'
+            )
         return self
 
     @staticmethod
