@@ -5,10 +5,11 @@ bash tools/gpu_check.sh --out outputs/h100
 bash tools/gpu_check.sh --dry                # all of it small, on the CPU
 
 Writes report.md and the golden files of gsplat to a folder: the environment,
-the tests that need a GPU, our images and gradients beside gsplat's, time
-and memory of every R50 config and of each head's loss, beside a plain call
-of gsplat. A part that fails has its traceback in the report, the others go
-on, and the exit status is 1. Needs no data set, no numba and no network.
+the tests that need a GPU, our images and gradients beside gsplat's, a step
+of every method on the CPU beside the same one on the GPU, time and memory of
+every R50 config and of each head's loss, beside a plain call of gsplat. A
+part that fails has its traceback in the report, the others go on, and the
+exit status is 1. Needs no data set, no numba and no network.
 """
 
 from __future__ import annotations
@@ -48,11 +49,7 @@ from occsplat.structures import whole_file
 #: seconds, once gsplat is compiled, after which no network is begun
 LIMIT = 330
 #: networks of a dry run
-TINY = (
-    'fbocc/fbocc-tiny_minitown.py',
-    'voxelsplat/voxelsplat_fbocc-tiny_minitown.py',
-    'voxdet/voxdet_fbocc-tiny_minitown.py',
-)
+DRY = ('fbocc-tiny', 'voxelsplat_fbocc-tiny', 'voxdet_fbocc-tiny')
 
 
 class Report:
@@ -154,8 +151,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames = 3 if args.dry else 7
         report.run('Data', partial(make_data, root, frames, size))
         configs = list(gpu.r50_configs(ROOT))
+        tiny = [ROOT / 'occupancy_configs' / name for name in gpu.TINY]
         if args.dry:
-            configs = [ROOT / 'occupancy_configs' / name for name in TINY]
+            names = [f'{name}_minitown' for name in DRY]
+            configs = [path for path in tiny if path.stem in names]
+            tiny = configs[1:2]
+        report.run(
+            'The CPU and the GPU', partial(devices, bench, tiny, deadline)
+        )
         report.run('Networks', partial(networks, bench, configs, deadline))
         report.run('Heads', partial(heads, bench, configs, deadline))
     print(f'report: {report.path}')
@@ -253,6 +256,14 @@ def one_call(bench: gpu.Bench) -> str:
     )
 
 
+def devices(bench: gpu.Bench, configs: Sequence[Path], deadline: float) -> str:
+    """A step of every method on the CPU beside the same one on the GPU."""
+    return each(
+        configs, partial(gpu.compare_devices, bench), gpu.DEVICE_COLUMNS,
+        deadline,
+    )  # fmt: skip
+
+
 def networks(
     bench: gpu.Bench, configs: Sequence[Path], deadline: float
 ) -> str:
@@ -292,6 +303,8 @@ def each(
             continue
         try:
             rows += measure(config)
+        except gpu.PartError as error:
+            wrong.append(f'{config.stem}: {error}')
         except Exception:
             wrong.append(
                 f'{config.stem}:\n\n{as_code(traceback.format_exc())}'

@@ -63,6 +63,7 @@ def test_a_dry_run_without_numba(tmp_path):
     for text in (
         'test_live_gsplat[pinhole-k1-gsplat-cuda]',
         '| pinhole-k1 | torch |',
+        '| voxelsplat_fbocc-tiny_minitown | loss_voxelsplat_depth |',
         '| voxelsplat_fbocc-tiny_minitown | fp32 |',
         '| voxdet_fbocc-tiny_minitown | amp |',
         '| voxelsplat_fbocc-tiny_minitown | VoxelSplatHead |',
@@ -97,7 +98,7 @@ def test_a_failing_part_stops_no_other(tool, tmp_path):
 
 def test_the_status_says_whether_all_is_well(tool, tmp_path, monkeypatch):
     parts = ('run_tests', 'make_data', 'images', 'one_call', 'networks')
-    for name in (*parts, 'heads', 'environment'):
+    for name in (*parts, 'devices', 'heads', 'environment'):
         monkeypatch.setattr(tool, name, lambda *_: 'fine')
     arguments = ['--dry', '--out', str(tmp_path)]
     assert tool.main(arguments) == 0
@@ -159,6 +160,58 @@ def test_what_differs_from_gsplat_is_found(
     monkeypatch.setattr(tool.maker, 'render', changed)
     with pytest.raises(tool.gpu.PartError, match='pinhole-k3-background'):
         tool.gpu.compare_images(bench, tool.maker, scenes, tmp_path)
+
+
+@pytest.fixture
+def two_devices(tool, bench, monkeypatch):
+    """A network with chance in it, in the place of a config's."""
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(8))
+            self.dropout = torch.nn.Dropout()
+            self.scale = [1.0, 1.0]
+
+        def __deepcopy__(self, memo):
+            # what a device makes of the same network
+            copied = Net()
+            copied.scale = [self.scale.pop(0)]
+            copied.dropout.p = self.dropout.p
+            return copied
+
+        def data_preprocessor(self, data, training):
+            return dict(x=data)
+
+        def forward(self, x, mode):
+            weight = self.dropout(self.weight)
+            drawn = torch.multinomial(torch.ones(8), 2)
+            weight = (weight * torch.rand_like(x))[drawn]
+            return dict(loss_a=self.scale[0] * weight.sum())
+
+        def parse_losses(self, losses):
+            return losses['loss_a'], losses
+
+    net = Net()
+    monkeypatch.setattr(
+        tool.gpu, 'prepare', lambda *_: (None, net, dict(train=torch.ones(8)))
+    )
+    return net
+
+
+def test_both_devices_draw_the_same(tool, bench, two_devices):
+    before = torch.rand_like, torch.multinomial
+    rows = tool.gpu.compare_devices(bench, Path('a.py'))
+    assert [row[-1] for row in rows] == [0, 0] and rows[0][2] != 0
+    assert (torch.rand_like, torch.multinomial) == before
+
+
+def test_a_device_that_computes_something_else_is_found(
+    tool, bench, two_devices
+):
+    two_devices.scale = [1.0, 1.05]
+    with pytest.raises(tool.gpu.PartError, match='differ: loss_a, gradients'):
+        tool.gpu.compare_devices(bench, Path('a.py'))
 
 
 def test_the_released_call_is_what_it_says(tool, bench):

@@ -1,8 +1,8 @@
 """A short drive on disk, in nuScenes' layout, made of nothing but numpy.
 
 For measurements where there is no data set, and no numba to make MiniTown:
-images of noise, a straight street of boxes in every label set, and LiDAR
-returns on it. Networks learn nothing from it, but work as hard.
+images of noise, a straight street of boxes in every label set, LiDAR returns
+on it and their 2D labels. Networks learn nothing from it, but work as hard.
 
 Shape letters: P points, X Y Z voxels.
 """
@@ -17,9 +17,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from occsplat.data.frame_records import frame_record
 from occsplat.data.info_files import write_infos
 from occsplat.data.label_set import label_files
 from occsplat.data.layout import CAMERAS, info_file
+from occsplat.data.lidar2d import project_sweep
+from occsplat.data.pixel_files import SPEC as PIXEL_SPEC
+from occsplat.data.pixel_files import write_packed
+from occsplat.data.sets import lidar2d
+from occsplat.data.transforms import LoadLidarPoints
 from occsplat.structures import LabelSpec, transform_points
 
 from .rows import SEED
@@ -122,7 +128,6 @@ def _info(
     labels = {
         key: kind.path(SCENE, token, lidar_file)
         for key, kind in label_files().items()
-        if key != 'lidar2d_path'
     }
     return dict(
         token=token,
@@ -189,6 +194,18 @@ def _write_labels(
     path = root / 'samples/LIDAR_TOP' / info['lidar_points']['lidar_path']
     path.parent.mkdir(parents=True, exist_ok=True)
     cloud.tofile(path)
+    _write_pixels(root, info, street(there, SECONDS * frame))
+
+
+def _write_pixels(root: Path, info: dict[str, Any], names: np.ndarray) -> None:
+    """2D labels of the returns, whose class names are given, (P,)."""
+    record = frame_record(info, root)
+    points = LoadLidarPoints()(dict(record))['points']
+    labels = np.array([PIXEL_SPEC.classes.index(name) for name in names])
+    write_packed(
+        root / info[lidar2d.FILE.key],
+        project_sweep(record, points, labels.astype(np.uint8)),
+    )
 
 
 def _volume(
