@@ -16,9 +16,11 @@ def stand_in_gsplat(version, calls=None):
 
     def rasterization(
         means, quats, scales, opacities, colors, viewmats, Ks, width, height,
-        near_plane, far_plane, eps2d, packed, backgrounds, render_mode,
-        camera_model,
+        near_plane, far_plane, eps2d, packed, render_mode, camera_model,
+        backgrounds=None,
     ):  # fmt: skip
+        # as 1.5.3 has it
+        assert backgrounds is None or not packed, backgrounds.shape
         if calls is not None:
             calls.append(
                 dict(channels=colors.shape[1], packed=packed, mode=render_mode)

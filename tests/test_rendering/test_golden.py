@@ -1,8 +1,8 @@
 """Images, projection and gradients against gsplat's own.
 
-``tools/make_gsplat_golden.py`` makes the files on a GPU. Without files the
-comparison is skipped; that script and comparison work is tested all the
-same, with the torch backend in the place of gsplat.
+``tools/make_gsplat_golden.py`` made the files, with gsplat 1.5.3 on an NVIDIA
+H200. That script and comparison work is tested with the torch backend in the
+place of gsplat, too.
 """
 
 import importlib.util
@@ -28,11 +28,6 @@ def load_maker():
 
 
 maker = load_maker()
-FILES = sorted(maker.FOLDER.glob('*.npz'))
-NO_FILES = (
-    'there are no golden files yet: run python tools/make_gsplat_golden.py '
-    'where there is an NVIDIA GPU with gsplat'
-)
 
 
 def read(path):
@@ -43,8 +38,8 @@ def read(path):
 def compare(golden, device='cpu', backend='auto'):
     """Render the same and raise AssertionError where it differs too much.
 
-    gsplat recovers the transmittance from 1 - alpha in single precision:
-    its gradients are good to a thousandth.
+    gsplat recovers the transmittance from 1 - alpha in single precision.
+    On an H200 images were off by 3e-6, gradients by 8e-5.
     """
     leaves = {
         name: torch.from_numpy(golden[name]).to(device).requires_grad_()
@@ -89,7 +84,7 @@ def compare(golden, device='cpu', backend='auto'):
             assert float(actual.norm()) < 1e-2 * actual.numel() ** 0.5, name
             continue
         error = float((actual - expected).norm() / expected.norm())
-        assert error <= 2e-3, f'gradient of {name}: off by {error:.1e}'
+        assert error <= 5e-4, f'gradient of {name}: off by {error:.1e}'
 
 
 def compare_projection(golden):
@@ -116,13 +111,9 @@ def compare_projection(golden):
 
 
 @pytest.mark.parametrize('backend', ['torch', 'numba'])
-@pytest.mark.parametrize(
-    'path', FILES or [None], ids=[p.stem for p in FILES] or ['none']
-)
-def test_images_and_gradients_are_those_of_gsplat(path, backend):
-    if path is None:
-        pytest.skip(NO_FILES)
-    compare(read(path), backend=backend)
+@pytest.mark.parametrize('name', maker.make_scenes())
+def test_images_and_gradients_are_those_of_gsplat(name, backend):
+    compare(read(maker.FOLDER / f'{name}.npz'), backend=backend)
 
 
 @pytest.mark.gpu

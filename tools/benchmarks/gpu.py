@@ -27,6 +27,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 from occsplat.engine import load_config
+from occsplat.models import OccDetector
 from occsplat.rendering import rasterize
 from occsplat.rendering.gsplat_backend import RELEASES
 from occsplat.structures import OccBatch, OccPrediction
@@ -40,7 +41,7 @@ RELEASED = dict(
     count=100_000, channels=18, views=36, width=400, height=225, near=0.1,
     far=100.0,
 )  # fmt: skip
-#: repetitions of a prediction, and of a call of the rasteriser
+#: repetitions of a step, a prediction, and a call of the rasteriser
 REPEATS = 5
 
 
@@ -139,7 +140,7 @@ def compare_images(
             found = difference(bench, maker, golden, backend)
             rows.append([name, backend, *found])
             # as tests/test_rendering/test_golden.py
-            if found[0] > 0.1 or found[1] > 2e-2 or not found[2] <= 2e-3:
+            if found[0] > 0.1 or found[1] > 2e-2 or not found[2] <= 5e-4:
                 wrong.append(f'{name} ({backend})')
     text = table(
         ['scene', 'backend', '% of values off', 'largest error', 'gradients'],
@@ -316,14 +317,15 @@ def prepare(bench: Bench, path: Path) -> tuple[Config, nn.Module, dict]:
     torch.manual_seed(SEED)
     model = MODELS.build(cfg.model)
     model.init_weights()
-    model.set_warmup(False)
+    if isinstance(model, OccDetector):
+        model.set_warmup(False)
     return cfg, model.to(bench.device), batches
 
 
 def train_step(
     bench: Bench, cfg: Config, model: nn.Module, batch: dict, amp: bool
 ) -> tuple[float, float]:
-    """ms and peak MB of the second step; the first is a warm-up.
+    """ms and peak MB of a step: the median of some, after a warm-up.
 
     Raises:
         RuntimeError: when a loss is not finite.
@@ -336,16 +338,24 @@ def train_step(
     wrapper = build_optim_wrapper(model, optim)
     model.train()
     bench.forget()
-    for _ in range(2):
-        start = bench.now()
+    copies = _copies(bench, batch)
+
+    def step() -> None:
         # on the CPU there is no AmpOptimWrapper
         with torch.autocast('cpu', torch.bfloat16, enabled=amp and not cuda):
-            losses = model.train_step(copy.deepcopy(batch), wrapper)
-        took = 1e3 * (bench.now() - start)
+            losses = model.train_step(copies.pop(), wrapper)
         bad = [k for k, v in losses.items() if not torch.isfinite(v).all()]
         if bad:
             raise RuntimeError(f'losses that are not finite: {bad}')
+
+    took = bench.milliseconds(step, len(copies) - 1)
     return took, bench.peak()
+
+
+def _copies(bench: Bench, batch: dict) -> list[dict]:
+    """Of a batch, as a step changes it: for a warm-up and what is timed."""
+    count = 1 + (REPEATS if bench.device == 'cuda' else 1)
+    return [copy.deepcopy(batch) for _ in range(count)]
 
 
 def predict_step(
@@ -355,13 +365,13 @@ def predict_step(
     model.eval()
     bench.forget()
     dtype = torch.float16 if bench.device == 'cuda' else torch.bfloat16
+    copies = _copies(bench, batch)
 
     def step() -> Any:
         with torch.no_grad(), torch.autocast(bench.device, dtype, amp):
-            return model.test_step(copy.deepcopy(batch))
+            return model.test_step(copies.pop())
 
-    repeats = REPEATS if bench.device == 'cuda' else 1
-    took = bench.milliseconds(step, repeats)
+    took = bench.milliseconds(step, len(copies) - 1)
     return took, bench.peak()
 
 
@@ -482,8 +492,11 @@ def head_shares(bench: Bench, path: Path) -> list[list[Any]]:
 
     Heads get copies of what the network says of a training batch, so
     that a backward pass ends there. The share is that of a whole step.
+    What pre-trains an image encoder has no such heads.
     """
     cfg, model, batches = prepare(bench, path)
+    if not isinstance(model, OccDetector):
+        return []
     whole, _ = train_step(bench, cfg, model, batches['train'], amp=False)
     data = model.data_preprocessor(copy.deepcopy(batches['train']), True)
     batch = OccBatch.collate(data['data_samples'])

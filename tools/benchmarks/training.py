@@ -156,7 +156,7 @@ def strip_config(cfg: Config) -> None:
     the warm-up stage without history and flow: most of a training run is
     past it.
     """
-    cfg.model.pop('init_cfg', None)
+    _drop_weights(cfg.model)
     for part in ('val', 'test'):
         for key in ('dataloader', 'cfg', 'evaluator'):
             cfg[f'{part}_{key}'] = None
@@ -165,6 +165,17 @@ def strip_config(cfg: Config) -> None:
         if hook['type'] == 'WarmupSwitchHook':
             hook['switch_iter'] = 0
     cfg.log_level = 'ERROR'
+
+
+def _drop_weights(part: Any) -> None:
+    """Leave out every ``init_cfg`` that names a file, however deep."""
+    if isinstance(part, dict):
+        if 'checkpoint' in (part.get('init_cfg') or {}):
+            del part['init_cfg']
+        part = list(part.values())
+    if isinstance(part, (list, tuple)):
+        for value in part:
+            _drop_weights(value)
 
 
 @contextmanager

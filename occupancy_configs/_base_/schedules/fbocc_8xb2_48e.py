@@ -10,6 +10,8 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    # two groups of parameters instead of one for each parameter
+    constructor='GroupedOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-2),
     # a pretrained backbone moves ten times slower
     paramwise_cfg=dict(custom_keys=dict(img_backbone=dict(lr_mult=0.1))),

@@ -25,6 +25,7 @@ from .inference import (
 from .launch import leave_processes, load_config, prepare_launcher
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .opacity_threshold import threshold_head, threshold_meta
+from .param_groups import GroupedOptimWrapperConstructor
 from .pretrained import Pretrained
 from .public_weights import PublicWeights
 from .resume_point_hook import ResumePointHook
@@ -44,6 +45,7 @@ __all__ = [
     'CheckpointError',
     'ConfigError',
     'FiniteGradientHook',
+    'GroupedOptimWrapperConstructor',
     'KeepingCheckpointHook',
     'LayerDecayOptimWrapperConstructor',
     'OccRunner',

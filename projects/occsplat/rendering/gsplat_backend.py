@@ -77,10 +77,6 @@ def render(
         quats = means.new_tensor([1, 0, 0, 0]).expand(len(means), 4)
     channels = features.shape[1]
     extra = _padding(channels, release)
-    backgrounds = None
-    if background is not None:
-        backgrounds = F.pad(background, (0, extra))
-        backgrounds = backgrounds.expand(len(viewmats), -1).contiguous()
     rendered, alpha, _ = gsplat.rasterization(
         means,
         quats.contiguous(),
@@ -97,13 +93,14 @@ def render(
         # keeps the visible Gaussians only; unpacked, every camera would
         # get its own copy of the features
         packed=True,
-        backgrounds=backgrounds,
         render_mode='RGB+D',
         camera_model='ortho' if settings.ortho else 'pinhole',
     )
-    return RenderOutput(
-        rendered[..., :channels], rendered[..., -1], alpha[..., 0]
-    )
+    image = rendered[..., :channels]
+    if background is not None:
+        # gsplat's own, ``backgrounds``, stops with packed=True
+        image = image + (1 - alpha) * background
+    return RenderOutput(image, rendered[..., -1], alpha[..., 0])
 
 
 def render_pixels(
