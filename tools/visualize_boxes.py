@@ -44,7 +44,7 @@ from occsplat.structures import (
     check_writable,
 )
 from occsplat.visualization import contact_sheet, write_png
-from occsplat.visualization.bev import BevView, bev_image
+from occsplat.visualization.bev import BevMap, bev_image
 from occsplat.visualization.boxes import Boxes
 from occsplat.visualization.colors import (
     nothing_shown,
@@ -140,7 +140,7 @@ def boxes_sheet(
     chase = chase_rig(round(1.4 * SIZE), SIZE, frame=spec.frame)
     colors = instance_colors(occ, found.ids.numpy(), spec)
     (behind, _), (ahead, _) = reach(grid, spec.frame)
-    view = BevView(grid, SIZE / (ahead - behind), spec.frame)
+    view = BevMap(grid, SIZE / (ahead - behind), spec.frame)
     note = nothing_shown(occ, spec)
     boxes = Boxes.from_arrays(
         found.boxes.numpy(),

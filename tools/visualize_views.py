@@ -41,11 +41,12 @@ from occsplat.models.render_heads.virtual_views import (
     CameraViews,
     PlaneView,
     Scene,
-    Views,
 )
-from occsplat.rendering import RenderOutput, rasterize_labels
+from occsplat.rendering import RenderOutput, render_labels
 from occsplat.structures import (
     CameraRig,
+    Cameras,
+    Gaussians,
     LabelSpec,
     OccDataSample,
     VoxelGrid,
@@ -128,11 +129,11 @@ def views_sheet(
     scene = Scene(rig, grid, grid.centers()[occupied], wrong.float())
     rows = []
     for strategy in STRATEGIES:
-        views = CameraViews(strategy=strategy)(scene, generator)
+        placed = CameraViews(strategy=strategy)(scene, generator)
         rows.append(
             _row(
                 strategy.replace('_', ' + '),
-                views,
+                placed.cameras,
                 grid,
                 true,
                 predicted,
@@ -141,9 +142,11 @@ def views_sheet(
         )
     panels = []
     for axis, scale in (('z', 4), ('x', 4), ('y', 4)):
-        views = PlaneView(axis=axis, pixels_per_voxel=scale)(scene, generator)
+        placed = PlaneView(axis=axis, pixels_per_voxel=scale)(scene, generator)
         panels.append(
-            _row(f'along {axis}', views, grid, true, predicted, spec)[:2]
+            _row(f'along {axis}', placed.cameras, grid, true, predicted, spec)[
+                :2
+            ]
         )
     rows.append(panels[0])
     rows += panels[1:]
@@ -152,15 +155,15 @@ def views_sheet(
 
 def _row(
     title: str,
-    views: Views,
+    cameras: Cameras,
     grid: VoxelGrid,
     true: Tensor,
     predicted: Tensor,
     spec: LabelSpec,
 ) -> list[tuple[str, np.ndarray]]:
     """Panels: true classes, predicted classes, true depth."""
-    truth = _render(true, views, grid, spec)
-    guess = _render(predicted, views, grid, spec)
+    truth = _render(true, cameras, grid, spec)
+    guess = _render(predicted, cameras, grid, spec)
     depth = 255 * (1 - truth.expected_depth()[0] / FAR).clamp(0, 1)
     depth[truth.alpha[0] < 0.5] = 0
     gray = depth.to(torch.uint8)[..., None].expand(-1, -1, 3)
@@ -176,21 +179,20 @@ def _row(
 
 
 def _render(
-    occ: Tensor, views: Views, grid: VoxelGrid, spec: LabelSpec
+    occ: Tensor, cameras: Cameras, grid: VoxelGrid, spec: LabelSpec
 ) -> RenderOutput:
     """Opaque balls of half a voxel, as the loss renders labels."""
     there = (occ != spec.free) & (occ != spec.ignore)
     means = grid.centers()[there]
     scale = 0.5 * sum(grid.size) / 3
-    return rasterize_labels(
+    balls = Gaussians(
         means,
         torch.full_like(means, scale),
         torch.ones(len(means)),
-        occ[there].long(),
-        spec.num_classes,
-        near=0.2,
-        **views.cameras(),
+        means[:, :0],
     )
+    labels = occ[there].long()
+    return render_labels(balls, labels, spec.num_classes, cameras, near=0.2)
 
 
 def _classes(out: RenderOutput, spec: LabelSpec) -> np.ndarray:

@@ -21,7 +21,7 @@ from occsplat.structures import (
     VoxelGrid,
 )
 from occsplat.visualization import bev_image
-from occsplat.visualization.bev import BevView
+from occsplat.visualization.bev import BevMap
 
 GRID = VoxelGrid(range=(-8, -8, -2, 8, 8, 2), shape=(16, 16, 4))
 LAST = LabelSpec.named('openocc')
@@ -129,7 +129,7 @@ def test_metrics(scene):
 
 
 def test_pictures(scene):
-    view = BevView(GRID)
+    view = BevMap(GRID)
     pictures = [
         bev_image(
             batch.gt_occ[0].numpy(),

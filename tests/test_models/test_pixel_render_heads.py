@@ -11,7 +11,7 @@ from occsplat.models.losses import log_count_weights
 from occsplat.models.render_heads import GSRenderHead, NeRFRenderHead
 from occsplat.models.render_heads.nerf_render_head import ray_weights
 from occsplat.models.render_heads.pixel_render_head import (
-    FrameView,
+    FramePixels,
     labelled_rays,
 )
 from occsplat.models.render_heads.pixel_sampling import (
@@ -220,7 +220,7 @@ def test_what_nobody_has_seen_is_not_rendered(occ_head, render_head):
     far[12:] = True
     alphas = []
     for inside in (None, near | far, near, far, near & far):
-        view = FrameView(
+        view = FramePixels(
             prediction,
             0,
             inside,
@@ -311,7 +311,7 @@ def test_rays_through_the_volume_ask_for_free_space(
             seen, mask = there.prediction, there.inside[0]
             ref2lattice = torch.linalg.inv(frames[m])
         pixels = labels.index[labels.index[:, 0] == m, 1:]
-        view = FrameView(seen, 0, mask, ref2lattice, labels.rig[m], pixels)
+        view = FramePixels(seen, 0, mask, ref2lattice, labels.rig[m], pixels)
         out = head.render(view)
         value = weight * out.absorbed.mean()
         torch.testing.assert_close(found[f'{name}_free{ending}'], value)
@@ -580,7 +580,7 @@ def test_a_ray_loses_light_by_its_length():
     head = NeRFRenderHead(
         label_spec='occ3d', grid=GRID, step=0.01, far=4.0, near=0.0
     )
-    view = FrameView(
+    view = FramePixels(
         prediction, 0, None, torch.eye(4), labels.rig[0], labels.index[:, 1:]
     )
     out = head.render(view)

@@ -49,12 +49,12 @@ def make_scene(grid=GRID, seed=0):
 
 
 def eyes(views):
-    return torch.linalg.inv(views.viewmats)[:, :3, 3]
+    return torch.linalg.inv(views.cameras.viewmats)[:, :3, 3]
 
 
 def directions(views):
     """Where the cameras look, in the reference frame."""
-    return views.viewmats[:, 2, :3]
+    return views.cameras.viewmats[:, 2, :3]
 
 
 def rigid(matrix):
@@ -111,9 +111,9 @@ def test_strategies_stay_in_their_ranges(strategy):
     places, pitches = [], []
     for _ in range(20):
         views = sampler(scene, generator)
-        assert views.viewmats.shape == (3, 4, 4)
-        assert (views.width, views.height) == (100, 56)
-        assert all(rigid(view) for view in views.viewmats)
+        assert views.cameras.viewmats.shape == (3, 4, 4)
+        assert (views.cameras.width, views.cameras.height) == (100, 56)
+        assert all(rigid(view) for view in views.cameras.viewmats)
         places.append(eyes(views))
         pitches.append(-torch.rad2deg(directions(views)[:, 2].asin()))
     places, pitches = torch.cat(places), torch.cat(pitches)
@@ -150,7 +150,7 @@ def test_the_released_surroundocc_camera_is_the_sensor_two_metres_up():
         strategy='elevated', height=(2, 2), pitch=(0, 0), yaw=(0, 0), count=6
     )
     views = raised(scene, torch.Generator().manual_seed(0))
-    for view in views.viewmats:
+    for view in views.cameras.viewmats:
         errors = [
             (view - sensor).abs().max() for sensor in _two_metres_up(scene)
         ]
@@ -189,9 +189,9 @@ def test_a_view_of_nothing_is_drawn_again():
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
         views = sampler(scene, generator)
-        local = views.viewmats[0, :3, :3] @ scene.occupied[0]
-        local = local + views.viewmats[0, :3, 3]
-        pixel = views.Ks[0] @ local
+        local = views.cameras.viewmats[0, :3, :3] @ scene.occupied[0]
+        local = local + views.cameras.viewmats[0, :3, 3]
+        pixel = views.cameras.Ks[0] @ local
         assert float(pixel[2]) > 0
         assert 0 < float(pixel[0] / pixel[2]) < 100
         assert 0 < float(pixel[1] / pixel[2]) < 56
@@ -205,37 +205,39 @@ def test_draws_follow_the_generator_and_the_weights():
     scene = make_scene()
     sampler = CameraViews(strategy='elevated')
     same = [
-        sampler(scene, torch.Generator().manual_seed(3)).viewmats
+        sampler(scene, torch.Generator().manual_seed(3)).cameras.viewmats
         for _ in range(2)
     ]
     assert torch.equal(*same)
-    other = sampler(scene, torch.Generator().manual_seed(4)).viewmats
+    other = sampler(scene, torch.Generator().manual_seed(4)).cameras.viewmats
     assert not torch.equal(same[0], other)
     sampler = CameraViews(strategy='sensor', camera_weights=(0, 0, 1, 0, 0, 0))
     views = sampler(scene, torch.Generator())
-    assert torch.equal(views.viewmats[0], scene.rig.ref2cam[2])
+    assert torch.equal(views.cameras.viewmats[0], scene.rig.ref2cam[2])
     six = CameraViews(strategy='sensor', count=6)
-    drawn = six(scene, torch.Generator().manual_seed(0)).viewmats
+    drawn = six(scene, torch.Generator().manual_seed(0)).cameras.viewmats
     assert len({tuple(v.flatten().tolist()) for v in drawn}) == 6
 
 
 def project(views, point):
-    local = views.viewmats[0, :3, :3] @ torch.tensor(point)
-    local = local + views.viewmats[0, :3, 3]
-    u, v, _ = views.Ks[0] @ torch.cat((local[:2], torch.ones(1)))
+    local = views.cameras.viewmats[0, :3, :3] @ torch.tensor(point)
+    local = local + views.cameras.viewmats[0, :3, 3]
+    u, v, _ = views.cameras.Ks[0] @ torch.cat((local[:2], torch.ones(1)))
     return float(u), float(v), float(local[2])
 
 
 def test_the_plane_from_above():
     views = PlaneView()(make_scene(), None)
-    assert (views.width, views.height) == (100, 100)
-    assert views.camera_model == 'ortho' and rigid(views.viewmats[0])
+    assert (views.cameras.width, views.cameras.height) == (100, 100)
+    assert views.cameras.camera_model == 'ortho' and rigid(
+        views.cameras.viewmats[0]
+    )
     # forward is right, left is up, a metre above the grid is depth 0
     assert project(views, (0.0, 0, 5.4)) == pytest.approx((50, 50, 1))
     assert project(views, (39.6, 0, 0)) == pytest.approx((99.5, 50, 6.4))
     assert project(views, (0.0, 39.6, -1)) == pytest.approx((50, 0.5, 7.4))
     double = PlaneView(pixels_per_voxel=2)(make_scene(), None)
-    assert (double.width, double.height) == (200, 200)
+    assert (double.cameras.width, double.cameras.height) == (200, 200)
     assert project(double, (39.6, 0, 0))[:2] == pytest.approx((199, 100))
 
 
@@ -250,9 +252,9 @@ def test_the_plane_from_above():
 )
 def test_the_plane_from_the_sides(axis, point, expected):
     views = PlaneView(axis=axis)(make_scene(), None)
-    assert (views.width, views.height) == (100, 8)
-    assert rigid(views.viewmats[0])
-    assert float(torch.linalg.det(views.viewmats[0, :3, :3])) > 0
+    assert (views.cameras.width, views.cameras.height) == (100, 8)
+    assert rigid(views.cameras.viewmats[0])
+    assert float(torch.linalg.det(views.cameras.viewmats[0, :3, :3])) > 0
     assert project(views, point) == pytest.approx(expected, abs=1e-3)
 
 
@@ -261,8 +263,10 @@ def test_the_released_view_from_above():
     views = PinholeFromAbove()(make_scene(SURROUNDOCC), None)
 
     def pixel(point):
-        local = views.viewmats[0, :3, :3] @ torch.tensor(point)
-        u, v, z = views.Ks[0] @ (local + views.viewmats[0, :3, 3])
+        local = views.cameras.viewmats[0, :3, :3] @ torch.tensor(point)
+        u, v, z = views.cameras.Ks[0] @ (
+            local + views.cameras.viewmats[0, :3, 3]
+        )
         return float(u / z), float(v / z)
 
     assert pixel((50.0, 0, 0)) == pytest.approx((400, 200))

@@ -9,6 +9,7 @@ import torch
 
 from occsplat.rendering import torch_backend
 from occsplat.rendering.output import RenderSettings
+from occsplat.structures import Cameras, Gaussians
 
 
 def stand_in_gsplat(version, calls=None):
@@ -25,19 +26,18 @@ def stand_in_gsplat(version, calls=None):
             calls.append(
                 dict(channels=colors.shape[1], packed=packed, mode=render_mode)
             )
-        settings = RenderSettings(
-            width, height, near_plane, far_plane, eps2d, 0.999,
-            camera_model == 'ortho',
-        )  # fmt: skip
+        gaussians = Gaussians(means, scales, opacities, colors, quats)
+        cameras = Cameras(viewmats, Ks, width, height, camera_model)
         out = torch_backend.render(
-            means, scales, quats, opacities, colors,
+            gaussians,
             None if backgrounds is None else backgrounds[0],
-            viewmats, Ks, settings,
-        )  # fmt: skip
+            cameras,
+            RenderSettings(near_plane, far_plane, eps2d, 0.999),
+        )
         image = torch.cat((out.features, out.depth[..., None]), dim=-1)
         views = [
-            torch_backend.project(means, scales, quats, view, K, settings)
-            for view, K in zip(viewmats, Ks)
+            torch_backend.project(gaussians, cameras, n, eps2d)
+            for n in range(len(cameras))
         ]
         centres, covariances, depths = map(torch.stack, zip(*views))
         inverse = torch.linalg.inv(covariances)

@@ -28,6 +28,7 @@ from occsplat.rendering import (
     torch_backend,
 )
 from occsplat.rendering.output import RenderSettings
+from occsplat.structures import Cameras, Gaussians
 
 BACKENDS = pytest.mark.parametrize('backend', ['torch', 'numba'])
 
@@ -383,11 +384,9 @@ def test_how_gsplat_is_called(monkeypatch, version, max_alpha, channels):
     monkeypatch.setitem(sys.modules, 'gsplat', stand_in_gsplat(version, calls))
     scene = random_scene(channels=18)
     viewmats, Ks = pinhole(2)
-    arguments = (
-        scene['means'], scene['scales'], None, scene['opacities'],
-        scene['features'], torch.ones(18), viewmats, Ks,
-    )  # fmt: skip
-    settings = RenderSettings(WIDTH, HEIGHT, 0.1, 1e10, 0.3, max_alpha, False)
+    cameras = Cameras(viewmats, Ks, WIDTH, HEIGHT)
+    arguments = (Gaussians(**scene), torch.ones(18), cameras)
+    settings = RenderSettings(max_alpha=max_alpha)
     actual = gsplat_backend.render(*arguments, settings)
     expected = torch_backend.render(*arguments, settings)
     assert isinstance(actual, RenderOutput)
@@ -395,13 +394,13 @@ def test_how_gsplat_is_called(monkeypatch, version, max_alpha, channels):
     torch.testing.assert_close(actual.depth, expected.depth)
     torch.testing.assert_close(actual.alpha, expected.alpha)
     assert calls == [dict(channels=channels, packed=True, mode='RGB+D')]
-    other = RenderSettings(WIDTH, HEIGHT, 0.1, 1e10, 0.3, 0.9, False)
+    other = RenderSettings(max_alpha=0.9)
     with pytest.raises(ValueError, match=f'max_alpha={max_alpha}'):
         gsplat_backend.render(*arguments, other)
 
 
 def test_unknown_or_missing_gsplat(monkeypatch):
-    arguments = (*[torch.zeros(1)] * 8, None)
+    arguments = (*[torch.zeros(1)] * 3, None)
     monkeypatch.setitem(sys.modules, 'gsplat', stand_in_gsplat('2.0'))
     with pytest.raises(ValueError, match='gsplat 2.0 is not supported'):
         gsplat_backend.render(*arguments)

@@ -16,7 +16,7 @@ from stand_in_gsplat import stand_in_gsplat
 
 from occsplat.rendering import rasterize, torch_backend
 from occsplat.rendering.gsplat_backend import RELEASES
-from occsplat.rendering.output import RenderSettings
+from occsplat.structures import Cameras, Gaussians
 
 
 def load_maker():
@@ -89,14 +89,18 @@ def compare(golden, device='cpu', backend='auto'):
 
 def compare_projection(golden):
     """Where gsplat sees a Gaussian, its splat is ours."""
-    names = ('means', 'scales', 'quats', 'viewmat', 'K')
+    names = ('means', 'scales', 'opacities', 'features', 'quats')
+    gaussians = Gaussians(*(torch.from_numpy(golden[name]) for name in names))
+    cameras = Cameras(
+        torch.from_numpy(golden['viewmat'])[None].double(),
+        torch.from_numpy(golden['K'])[None].double(),
+        maker.WIDTH,
+        maker.HEIGHT,
+        str(golden['camera_model']),
+    )
     centres, covariances, depths = torch_backend.project(
-        *(torch.from_numpy(golden[name]).double() for name in names),
-        RenderSettings(
-            maker.WIDTH, maker.HEIGHT, maker.NEAR, maker.FAR, maker.EPS2D,
-            0.999, str(golden['camera_model']) == 'ortho',
-        ),
-    )  # fmt: skip
+        gaussians.to(torch.float64), cameras, 0, maker.EPS2D
+    )
     inverse = torch.linalg.inv(covariances)
     conics = (inverse[:, 0, 0], inverse[:, 0, 1], inverse[:, 1, 1])
     splats = dict(

@@ -12,8 +12,8 @@ from scenes import (
 )
 
 from occsplat.rendering import (
+    numba_arrays,
     numba_backend,
-    numba_scene,
     rasterize,
     rasterize_labels,
     rasterize_pair,
@@ -60,7 +60,7 @@ def bits(scene, cameras, **options):
 
 def test_thread_count_changes_no_bit(monkeypatch):
     scene = random_scene(300, rotated=True)
-    monkeypatch.setattr(numba_scene, 'MANY', 10)
+    monkeypatch.setattr(numba_arrays, 'MANY', 10)
     threads = torch.get_num_threads()
     results = []
     try:

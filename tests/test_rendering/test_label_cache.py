@@ -1,6 +1,7 @@
 """Rendered ground truth on disk."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,13 @@ import torch
 import occsplat.data  # noqa: F401  registers label sets
 from occsplat.data.transforms.volume_aug import aug_matrix, fold
 from occsplat.rendering import LabelCache, RenderOutput, render_labels
-from occsplat.structures import CameraRig, Gaussians, LabelSpec, VoxelGrid
+from occsplat.structures import (
+    CameraRig,
+    Cameras,
+    Gaussians,
+    LabelSpec,
+    VoxelGrid,
+)
 
 GRID = VoxelGrid(range=(-8, -8, -1, 8, 8, 3), shape=(16, 16, 4))
 SPEC = LabelSpec.named('openocc')
@@ -26,11 +33,7 @@ def make_cameras(count, shift=0.0):
     viewmats = torch.eye(4).repeat(count, 1, 1)
     viewmats[:, 0, 3] = torch.arange(count) + shift
     Ks = torch.tensor([[30.0, 0, 30], [0, 30, 20], [0, 0, 1]])
-    return dict(viewmats=viewmats, Ks=Ks.repeat(count, 1, 1), **SIZE)
-
-
-def some(cameras, index):
-    return cameras | {k: cameras[k][index] for k in ('viewmats', 'Ks')}
+    return Cameras(viewmats, Ks.repeat(count, 1, 1), **SIZE)
 
 
 def make_images(count, seed=0):
@@ -56,8 +59,8 @@ def equal(one, other):
     )
 
 
-def never(missing):
-    raise AssertionError(f'{missing} are in the cache')
+def never(some):
+    raise AssertionError(f'{len(some)} of them are in the cache')
 
 
 def test_only_what_is_missing_is_rendered(tmp_path):
@@ -65,13 +68,14 @@ def test_only_what_is_missing_is_rendered(tmp_path):
     labels, cameras, images = make_labels(), make_cameras(3), make_images(3)
     asked = []
 
-    def render(missing):
-        asked.append(missing)
-        return pick(images, missing)
+    def render(some):
+        index = some.viewmats[:, 0, 3].long().tolist()
+        asked.append(index)
+        return pick(images, index)
 
-    first = cache.fetch(labels, **some(cameras, [0, 1]), render=render)
-    again = cache.fetch(labels, **some(cameras, [1, 0]), render=never)
-    mixed = cache.fetch(labels, **cameras, render=render)
+    first = cache.fetch(labels, cameras.chosen([0, 1]), render)
+    again = cache.fetch(labels, cameras.chosen([1, 0]), never)
+    mixed = cache.fetch(labels, cameras, render)
     assert asked == [[0, 1], [2]]
     # the very numbers that were rendered
     assert equal(first, pick(images, [0, 1]))
@@ -81,14 +85,12 @@ def test_only_what_is_missing_is_rendered(tmp_path):
 
 def test_another_process_finds_the_images(tmp_path):
     labels, cameras, images = make_labels(), make_cameras(1), make_images(1)
-    LabelCache(tmp_path, SETTINGS).fetch(
-        labels, **cameras, render=lambda _: images
-    )
+    LabelCache(tmp_path, SETTINGS).fetch(labels, cameras, lambda _: images)
     found = LabelCache(tmp_path, dict(reversed(SETTINGS.items()))).fetch(
         # as a data loader may hand them over
         labels.to(torch.uint8),
-        **cameras,
-        render=never,
+        cameras,
+        never,
     )
     assert equal(found, images)
 
@@ -100,14 +102,14 @@ def masked(labels, cameras):
 
 def rotated(labels, cameras):
     turn = torch.from_numpy(aug_matrix(7.0, 1.0, False, False)).float()
-    return labels.rot90(), cameras | dict(
-        viewmats=cameras['viewmats'] @ turn.inverse()
+    return labels.rot90(), replace(
+        cameras, viewmats=cameras.viewmats @ turn.inverse()
     )
 
 
 def scaled(labels, cameras):
     size = torch.diag(torch.tensor([1.05, 1.05, 1.05, 1.0]))
-    return labels, cameras | dict(viewmats=cameras['viewmats'] @ size)
+    return labels, replace(cameras, viewmats=cameras.viewmats @ size)
 
 
 def cleaned(labels, cameras):
@@ -117,13 +119,13 @@ def cleaned(labels, cameras):
 
 
 def zoomed(labels, cameras):
-    Ks = cameras['Ks'].clone()
+    Ks = cameras.Ks.clone()
     Ks[:, 0, 0] *= 1.01
-    return labels, cameras | dict(Ks=Ks)
+    return labels, replace(cameras, Ks=Ks)
 
 
 def as_plane(labels, cameras):
-    return labels, cameras | dict(camera_model='ortho')
+    return labels, replace(cameras, camera_model='ortho')
 
 
 @pytest.mark.parametrize(
@@ -135,10 +137,10 @@ def test_what_is_changed_is_never_the_old_picture(tmp_path, change):
     torch.manual_seed(0)
     cache = LabelCache(tmp_path, SETTINGS)
     labels, cameras = make_labels(), make_cameras(2)
-    cache.fetch(labels, **cameras, render=lambda _: make_images(2, 0))
+    cache.fetch(labels, cameras, lambda _: make_images(2, 0))
     labels, cameras = change(labels, cameras)
     new = make_images(2, 1)
-    found = cache.fetch(labels, **cameras, render=lambda _: new)
+    found = cache.fetch(labels, cameras, lambda _: new)
     assert equal(found, new)
 
 
@@ -179,19 +181,17 @@ def resave(change):
 def test_damaged_files_are_named(tmp_path, damage, message):
     cache = LabelCache(tmp_path, SETTINGS)
     inputs = make_labels(), make_cameras(1)
-    cache.fetch(inputs[0], **inputs[1], render=lambda _: make_images(1))
+    cache.fetch(inputs[0], inputs[1], lambda _: make_images(1))
     (path,) = tmp_path.glob('*/*.npz')
     damage(path)
     with pytest.raises(ValueError, match=f'{path.name}.*{message}.*delete'):
-        cache.fetch(inputs[0], **inputs[1], render=never)
+        cache.fetch(inputs[0], inputs[1], never)
 
 
 def test_renders_of_another_shape_are_refused(tmp_path):
     cache = LabelCache(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match=r'\(1, 40, 60\), got .*\(2, 40'):
-        cache.fetch(
-            make_labels(), **make_cameras(1), render=lambda _: make_images(2)
-        )
+        cache.fetch(make_labels(), make_cameras(1), lambda _: make_images(2))
     assert not list(tmp_path.glob('*/*.npz'))
 
 

@@ -7,8 +7,11 @@ from scenes import HEIGHT, WIDTH, differentiable, ortho, pinhole, random_scene
 
 from occsplat.rendering import numba_projection as numba
 from occsplat.rendering import torch_backend
+from occsplat.rendering.numba_arrays import camera_rows
 from occsplat.rendering.output import RenderSettings
+from occsplat.structures import Cameras, Gaussians
 
+SETTINGS = RenderSettings()
 gsplat = pytest.importorskip(
     'gsplat.cuda._torch_impl', reason='gsplat is not installed'
 )
@@ -23,30 +26,27 @@ def case(camera_model, rotated, dtype=torch.float64):
         viewmats, Ks = (x[2:] for x in pinhole(3))
     if not rotated:
         scene['quats'] = torch.tensor([[1.0, 0, 0, 0]]).repeat(200, 1)
-    settings = RenderSettings(
-        WIDTH, HEIGHT, 0.1, 1e10, 0.3, 0.999, camera_model == 'ortho'
+    cameras = Cameras(
+        viewmats.to(dtype), Ks.to(dtype), WIDTH, HEIGHT, camera_model
     )
-    return (
-        differentiable(scene, dtype), viewmats.to(dtype), Ks.to(dtype),
-        settings,
-    )  # fmt: skip
+    return differentiable(scene, dtype), cameras
 
 
-def gsplat_projection(scene, viewmats, Ks, settings):
+def gsplat_projection(scene, cameras):
     covariances, _ = gsplat._quat_scale_to_covar_preci(
         scene['quats'], scene['scales'], compute_preci=False
     )
     _, centres, depths, conics, _ = gsplat._fully_fused_projection(
         scene['means'],
         covariances,
-        viewmats,
-        Ks,
-        settings.width,
-        settings.height,
-        settings.eps2d,
-        near_plane=settings.near,
-        far_plane=settings.far,
-        camera_model='ortho' if settings.ortho else 'pinhole',
+        cameras.viewmats.to(scene['means']),
+        cameras.Ks.to(scene['means']),
+        cameras.width,
+        cameras.height,
+        SETTINGS.eps2d,
+        near_plane=SETTINGS.near,
+        far_plane=SETTINGS.far,
+        camera_model=cameras.camera_model,
     )
     return centres[0], conics[0], depths[0]
 
@@ -59,7 +59,7 @@ CASES = pytest.mark.parametrize(
 
 @CASES
 def test_torch_projects_like_gsplat(camera_model, rotated):
-    scene, viewmats, Ks, settings = case(camera_model, rotated)
+    scene, cameras = case(camera_model, rotated)
     names = ('means', 'scales', 'quats')
 
     def gradients(outputs):
@@ -70,9 +70,9 @@ def test_torch_projects_like_gsplat(camera_model, rotated):
         )
         return torch.autograd.grad(loss, [scene[name] for name in names])
 
-    expected = gsplat_projection(scene, viewmats, Ks, settings)
+    expected = gsplat_projection(scene, cameras)
     centres, covariances, depths = torch_backend.project(
-        *(scene[name] for name in names), viewmats[0], Ks[0], settings
+        Gaussians(**scene), cameras, 0, SETTINGS.eps2d
     )
     inverse = torch.linalg.inv(covariances)
     conics = torch.stack(
@@ -87,35 +87,27 @@ def test_torch_projects_like_gsplat(camera_model, rotated):
 
 @CASES
 def test_numba_projects_like_gsplat(camera_model, rotated):
-    scene, viewmats, Ks, settings = case(camera_model, rotated, torch.float32)
+    scene, cameras = case(camera_model, rotated, torch.float32)
     with torch.no_grad():
         doubles = {name: x.double() for name, x in scene.items()}
-        expected = gsplat_projection(
-            doubles, viewmats.double(), Ks.double(), settings
-        )
+        expected = gsplat_projection(doubles, cameras)
         arrays = {name: x.numpy() for name, x in scene.items()}
     count = len(arrays['means'])
-    K = Ks[0].double().numpy()
-    view = viewmats[0].double().numpy()
+    (camera,) = camera_rows(cameras)
     splats, boxes, owners = numba.project(
         arrays['means'],
         arrays['scales'],
         arrays['quats'] if rotated else np.empty((0, 4), np.float32),
         np.ones(count, np.float32),
         np.arange(count, dtype=np.int32),
-        np.concatenate(
-            (
-                view[:3, :3].ravel(), view[:3, 3],
-                [K[0, 0], K[1, 1], K[0, 2], K[1, 2]],
-            )
-        ),
-        settings.width,
-        settings.height,
-        settings.near,
-        settings.far,
-        settings.eps2d,
-        settings.ortho,
-    )  # fmt: skip
+        camera,
+        cameras.width,
+        cameras.height,
+        SETTINGS.near,
+        SETTINGS.far,
+        SETTINGS.eps2d,
+        cameras.ortho,
+    )
     centres, conics, depths = (x[owners] for x in expected)
     actual = torch.from_numpy(splats).double()
     torch.testing.assert_close(

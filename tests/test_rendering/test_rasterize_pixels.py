@@ -16,16 +16,16 @@ from stand_in_gsplat import stand_in_gsplat
 
 from occsplat.rendering import (
     gsplat_backend,
+    numba_arrays,
     numba_pixel_backend,
     numba_pixels,
-    numba_scene,
     rasterize,
     rasterize_pixels,
     render_pixels,
     torch_backend,
 )
 from occsplat.rendering.output import RenderSettings
-from occsplat.structures import CameraRig, Gaussians
+from occsplat.structures import CameraRig, Cameras, Gaussians
 
 BACKENDS = pytest.mark.parametrize('backend', ['torch', 'numba'])
 OUTPUTS = ('features', 'depth', 'alpha', 'first_hit')
@@ -242,7 +242,7 @@ def test_crowded_cells_and_rows_of_a_scanner():
 def test_thread_count_changes_no_bit(monkeypatch):
     scene = random_scene(300, rotated=True)
     viewmats, Ks = pinhole(3)
-    monkeypatch.setattr(numba_scene, 'MANY', 10)
+    monkeypatch.setattr(numba_arrays, 'MANY', 10)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -263,11 +263,11 @@ def test_thread_count_changes_no_bit(monkeypatch):
 def test_a_camera_without_pixels_is_not_projected(monkeypatch):
     """And what no pixel can see is not matched."""
     cameras, matched = [], []
-    project_all, match = numba_scene.project_all, numba_pixels.match
+    project_all, match = numba_arrays.project_all, numba_pixels.match
 
-    def projecting(scene, rows, settings):
-        cameras.append(len(rows))
-        return project_all(scene, rows, settings)
+    def projecting(arrays, some, settings):
+        cameras.append(len(some))
+        return project_all(arrays, some, settings)
 
     def matching(*arguments):
         result = match(*arguments)
@@ -343,12 +343,11 @@ def test_gsplat_renders_images_and_keeps_the_pixels(monkeypatch):
     scene = random_scene()
     viewmats, Ks = pinhole(2)
     arguments = (
-        scene['means'], scene['scales'], None, scene['opacities'],
-        scene['features'], torch.ones(5), viewmats, Ks, some_pixels(2),
+        Gaussians(**scene), torch.ones(5),
+        Cameras(viewmats, Ks, WIDTH, HEIGHT), some_pixels(2), RenderSettings(),
     )  # fmt: skip
-    settings = RenderSettings(WIDTH, HEIGHT, 0.1, 1e10, 0.3, 0.999, False)
-    actual = gsplat_backend.render_pixels(*arguments, settings)
-    expected = torch_backend.render_pixels(*arguments, settings)
+    actual = gsplat_backend.render_pixels(*arguments)
+    expected = torch_backend.render_pixels(*arguments)
     for name in OUTPUTS[:3]:
         torch.testing.assert_close(
             getattr(actual, name), getattr(expected, name)

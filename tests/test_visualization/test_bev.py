@@ -7,7 +7,7 @@ import pytest
 
 from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.visualization import (
-    BevView,
+    BevMap,
     Boxes,
     bev,
     bev_image,
@@ -19,7 +19,7 @@ from occsplat.visualization.colors import BACKGROUND, OTHER
 
 SPEC = LabelSpec.named('openocc')
 GRID = VoxelGrid((-8, -16, -1, 8, 16, 3), (40, 80, 10))
-VIEW = BevView(GRID, 10)
+VIEW = BevMap(GRID, 10)
 CAR, TREE = SPEC.classes.index('car'), SPEC.classes.index('vegetation')
 
 
@@ -67,7 +67,7 @@ def test_ahead_is_up_in_a_lidar_frame_too(voxel, side):
     # x is right and y ahead
     spec = LabelSpec.named('surroundocc')
     grid = VoxelGrid((-16, -8, -1, 16, 8, 3), (80, 40, 10))
-    view = BevView(grid, 10, spec.frame)
+    view = BevMap(grid, 10, spec.frame)
     occ = np.full(grid.shape, spec.free, dtype=np.uint8)
     before = bev_image(occ, spec, view)
     assert before.shape == (160, 320, 3)
@@ -100,14 +100,14 @@ def test_pictures_do_not_depend_on_the_frame_of_the_labels():
         bev_image(
             occ,
             ego,
-            BevView(grid, 16),
+            BevMap(grid, 16),
             colors=flow_colors(occ, flow, ego),
             boxes=Boxes.from_arrays(box, car, ego, speed),
         ),
         bev_image(
             turned,
             lidar,
-            BevView(turned_grid, 16, lidar.frame),
+            BevMap(turned_grid, 16, lidar.frame),
             colors=flow_colors(turned, turned_flow, lidar),
             boxes=Boxes.from_arrays(turned_box, car, lidar, away),
         ),
@@ -133,7 +133,7 @@ def test_rings_carry_their_metres(low, high, rings, monkeypatch):
 
     monkeypatch.setattr(bev, 'write', note)
     grid = VoxelGrid((*low, -1, *high, 3), (40, 40, 4))
-    view = BevView(grid, 6)
+    view = BevMap(grid, 6)
     image = bev_image(np.full(grid.shape, SPEC.free, np.uint8), SPEC, view)
     assert [text for text, _ in written] == [f'{m} m' for m in rings]
     origin = view.to_pixels(np.zeros(2))

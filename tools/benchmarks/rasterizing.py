@@ -17,7 +17,7 @@ from occsplat.rendering import (
     rasterize_pair,
     rasterize_pixels,
 )
-from occsplat.structures import LabelSpec, transform_points
+from occsplat.structures import Cameras, LabelSpec, transform_points
 
 from .rows import SEED, Row, Step
 
@@ -298,14 +298,8 @@ def cached_truth(
 
     def read(keep: object = folder) -> None:
         for view, output in zip(views, outputs):
-            cameras = {key: view[key] for key in ('viewmats', 'Ks')}
             cache.fetch(
-                labels,
-                **cameras,
-                width=view['width'],
-                height=view['height'],
-                camera_model=view.get('camera_model', 'pinhole'),
-                render=lambda missing, output=output: output,
+                labels, Cameras(**view), lambda some, output=output: output
             )
 
     return read

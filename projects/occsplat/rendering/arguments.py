@@ -8,14 +8,17 @@ from __future__ import annotations
 import functools
 import importlib
 import warnings
+from dataclasses import replace
 from types import ModuleType
-from typing import Literal
+from typing import Literal, Mapping
 
 import torch
 from torch import Tensor
 
 from occsplat.structures import (
     CameraRig,
+    Cameras,
+    Gaussians,
     MissingPackageError,
     same_shape,
 )
@@ -31,40 +34,39 @@ Backend = Literal['auto', 'torch', 'numba', 'gsplat']
 DEFAULT_BACKENDS = {'cpu': 'numba', 'cuda': 'gsplat'}
 #: the only device of backends that have one
 BACKEND_DEVICES = {'numba': 'cpu', 'gsplat': 'cuda'}
-CAMERA_MODELS = ('pinhole', 'ortho')
 
 
-def rig_cameras(rig: CameraRig) -> dict:
-    """The arguments of the rasterisers that a rig has."""
-    return dict(
-        viewmats=rig.ref2cam,
-        Ks=rig.image_K,
-        width=rig.width,
-        height=rig.height,
-    )
+def as_cameras(cameras: Cameras | CameraRig) -> Cameras:
+    """Of a rig, the cameras of its network-input images."""
+    return cameras.cameras if isinstance(cameras, CameraRig) else cameras
 
 
-def cast(tensors: tuple, dtype: torch.dtype) -> list[Tensor | None]:
-    """All tensors in one type; None stays None."""
-    return [None if x is None else x.to(dtype) for x in tensors]
+def make_settings(numbers: Mapping[str, float]) -> RenderSettings:
+    """The settings with the numbers that are given.
+
+    Raises:
+        ValueError: for one that no image can be made with.
+        TypeError: for an unknown name.
+    """
+    # whole numbers too: kernels are compiled for each type they meet
+    return RenderSettings(**{k: float(v) for k, v in numbers.items()})
 
 
-def check_features(features: Tensor, count: int) -> None:
+def check_gaussians(gaussians: Gaussians) -> None:
+    """Whether the shapes fit each other, else a ValueError."""
+    count = len(gaussians)
+    same_shape('means', gaussians.means.shape, (count, 3))
+    same_shape('scales', gaussians.scales.shape, (count, 3))
+    same_shape('opacities', gaussians.opacities.shape, (count,))
+    check_features('features', gaussians.features, count)
+    if gaussians.quats is not None:
+        same_shape('quats', gaussians.quats.shape, (count, 4))
+
+
+def check_features(name: str, features: Tensor, count: int) -> None:
     """Whether features are (count, C), else a ValueError."""
     channels = features.shape[1] if features.dim() == 2 else 'C'
-    same_shape('features', features.shape, (count, channels))
-
-
-def check_gaussians(
-    means: Tensor, scales: Tensor, opacities: Tensor, quats: Tensor | None
-) -> None:
-    """Whether the shapes fit each other, else a ValueError."""
-    count = len(means)
-    same_shape('means', means.shape, (count, 3))
-    same_shape('scales', scales.shape, (count, 3))
-    same_shape('opacities', opacities.shape, (count,))
-    if quats is not None:
-        same_shape('quats', quats.shape, (count, 4))
+    same_shape(name, features.shape, (count, channels))
 
 
 def check_labels(
@@ -90,47 +92,13 @@ def check_labels(
         )
 
 
-def make_settings(
-    width: int,
-    height: int,
-    near: float,
-    far: float,
-    eps2d: float,
-    max_alpha: float,
-    camera_model: str,
-) -> RenderSettings:
-    """The settings, or a ValueError that names what does not fit."""
-    if width < 1 or height < 1:
-        raise ValueError(
-            f'width and height must be positive, got {width} x {height}'
-        )
-    if not 0 < near < far:
-        # the sort by depth needs positive depths, for 'ortho' as well
-        raise ValueError(f'expected 0 < near < far, got {near} and {far}')
-    if not eps2d >= 0:
-        raise ValueError(f'eps2d must not be negative, got {eps2d}')
-    if not 0 < max_alpha < 1:
-        raise ValueError(f'expected 0 < max_alpha < 1, got {max_alpha}')
-    if camera_model not in CAMERA_MODELS:
-        raise ValueError(
-            f'camera_model must be one of {CAMERA_MODELS}, '
-            f'got {camera_model!r}'
-        )
-    return RenderSettings(
-        int(width),
-        int(height),
-        float(near),
-        float(far),
-        float(eps2d),
-        float(max_alpha),
-        camera_model == 'ortho',
-    )
-
-
 def pick_backend(
-    name: str, means: Tensor, tensors: tuple[Tensor | None, ...]
-) -> ModuleType:
-    """Check the devices and pick the backend's module.
+    name: str,
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *others: Tensor | None,
+) -> tuple[ModuleType, torch.dtype]:
+    """Check the devices; the backend's module, and the type it computes in.
 
     Without numba 'auto' renders CPU tensors with torch.
 
@@ -139,14 +107,17 @@ def pick_backend(
         MissingPackageError: when the backend is named and needs a package
             that is missing.
     """
-    devices = sorted({str(x.device) for x in tensors if x is not None})
+    tensors = (*vars(gaussians).values(), *others)
+    both = (*tensors, cameras.viewmats, cameras.Ks)
+    devices = sorted({str(x.device) for x in both if x is not None})
     if len(devices) > 1:
         raise ValueError(
             f'all tensors must be on one device, got {", ".join(devices)}'
         )
-    device = means.device.type
+    device = gaussians.means.device.type
     if name == 'auto':
-        return _default_backend(device)
+        module = _default_backend(device)
+        return module, _common_dtype(module, tensors)
     if name not in BACKENDS:
         raise ValueError(
             f"backend must be 'auto' or one of {BACKENDS}, got {name!r}"
@@ -156,7 +127,8 @@ def pick_backend(
             f'backend {name!r} needs {BACKEND_DEVICES[name]} tensors, got '
             f"{device} tensors; backend='torch' runs on both"
         )
-    return _backend(name)
+    module = _backend(name)
+    return module, _common_dtype(module, tensors)
 
 
 def _backend(name: str) -> ModuleType:
@@ -177,21 +149,19 @@ def _default_backend(device: str) -> ModuleType:
         return torch_backend
 
 
-def common_dtype(
+def _common_dtype(
     module: ModuleType, tensors: tuple[Tensor | None, ...]
 ) -> torch.dtype:
     """float32; the torch backend may also compute in float64."""
     dtype = torch.float32
     if module is torch_backend:
         for tensor in tensors:
-            if tensor is not None:
+            if tensor is not None and tensor.is_floating_point():
                 dtype = torch.promote_types(dtype, tensor.dtype)
     return dtype
 
 
-def upright(
-    viewmats: Tensor, Ks: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def upright(cameras: Cameras, dtype: torch.dtype) -> Cameras:
     """Equivalent cameras whose K is a positive diagonal and a centre.
 
     Flips, rotations and shears of the image move into the camera's x and
@@ -200,15 +170,16 @@ def upright(
     Raises:
         ValueError: when shapes do not fit, or a camera has a gradient.
     """
-    count = len(Ks)
-    same_shape('viewmats', viewmats.shape, (count, 4, 4))
-    same_shape('Ks', Ks.shape, (count, 3, 3))
-    if viewmats.requires_grad or Ks.requires_grad:
+    count = len(cameras)
+    same_shape('viewmats', cameras.viewmats.shape, (count, 4, 4))
+    same_shape('Ks', cameras.Ks.shape, (count, 3, 3))
+    if cameras.viewmats.requires_grad or cameras.Ks.requires_grad:
         raise ValueError(
             'rasterize does not differentiate with respect to cameras: '
             'detach viewmats and Ks'
         )
-    views, Ks = viewmats.to(torch.float64, copy=True), Ks.double()
+    views = cameras.viewmats.to(torch.float64, copy=True)
+    Ks = cameras.Ks.double()
     focal = Ks[:, :2, :2].norm(dim=-1)
     axes = Ks[:, :2, :2] / focal[..., None]
     views[:, :2] = axes @ views[:, :2]
@@ -216,4 +187,11 @@ def upright(
     upright[:, [0, 1], [0, 1]] = focal
     upright[:, :2, 2] = Ks[:, :2, 2]
     upright[:, 2, 2] = 1
-    return views.to(dtype), upright.to(dtype)
+    return replace(
+        cameras,
+        viewmats=views.to(dtype),
+        Ks=upright.to(dtype),
+        # of numpy's types too, see make_settings
+        width=int(cameras.width),
+        height=int(cameras.height),
+    )

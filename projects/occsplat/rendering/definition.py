@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from occsplat.structures import transform_points
+from occsplat.structures import Cameras, transform_points
 
 #: a splat leaves no trace in a pixel below this alpha
 MIN_ALPHA = 1 / 255
@@ -28,14 +28,7 @@ EPS2D = 0.3
 
 
 def may_see(
-    means: Tensor,
-    scale: float,
-    viewmats: Tensor,
-    Ks: Tensor,
-    width: int,
-    height: int,
-    camera_model: str = 'pinhole',
-    near: float = 0.1,
+    means: Tensor, scale: float, cameras: Cameras, near: float = 0.1
 ) -> Tensor:
     """Whether balls can reach any of the images.
 
@@ -45,23 +38,20 @@ def may_see(
     Args:
         means (Tensor): centres in metres, (G, 3).
         scale (float): standard deviation of all of them, metres.
-        viewmats (Tensor): reference frame -> camera, (V, 4, 4).
-        Ks (Tensor): (V, 3, 3).
-        width, height (int): pixels.
-        camera_model (str): 'pinhole' or 'ortho'.
+        cameras (Cameras): V of them.
         near (float): depth in metres at which renders begin.
 
     Returns:
         Tensor: bool (G,).
     """
     seen = torch.zeros(len(means), dtype=torch.bool, device=means.device)
-    size = means.new_tensor([width, height])
-    for view, K in zip(viewmats, Ks):
+    size = means.new_tensor([cameras.width, cameras.height])
+    for view, K in zip(cameras.viewmats, cameras.Ks):
         local = transform_points(view, means)
         z = local[:, 2:]
         front = z[:, 0] >= near
         focal = K[:2, :2].norm(dim=1)
-        if camera_model == 'ortho':
+        if cameras.ortho:
             per_depth = torch.ones_like(z)
             pixels = local[:, :2] @ K[:2, :2].T + K[:2, 2]
             stretch = focal

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from occsplat.structures import MissingPackageError
+from occsplat.structures import Cameras, Gaussians, MissingPackageError
 
+from . import one_hot
 from .output import RenderOutput, RenderSettings
 
 
@@ -49,17 +51,12 @@ RELEASES = {
 
 
 def render(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     settings: RenderSettings,
 ) -> RenderOutput:
-    """Render in float32; see occsplat.rendering.rasterize.
+    """Render in float32; see occsplat.rendering.render.
 
     Raises:
         MissingPackageError: when gsplat is not installed.
@@ -73,20 +70,20 @@ def render(
             f'{release.max_alpha} compiled in, got {settings.max_alpha}: '
             "ask for that value or use backend='torch'"
         )
+    means, quats = gaussians.means, gaussians.quats
     if quats is None:
         quats = means.new_tensor([1, 0, 0, 0]).expand(len(means), 4)
-    channels = features.shape[1]
-    extra = _padding(channels, release)
+    channels = gaussians.features.shape[1]
     rendered, alpha, _ = gsplat.rasterization(
         means,
         quats.contiguous(),
-        scales,
-        opacities,
-        F.pad(features, (0, extra)),
-        viewmats,
-        Ks,
-        settings.width,
-        settings.height,
+        gaussians.scales,
+        gaussians.opacities,
+        F.pad(gaussians.features, (0, _padding(channels, release))),
+        cameras.viewmats,
+        cameras.Ks,
+        cameras.width,
+        cameras.height,
         near_plane=settings.near,
         far_plane=settings.far,
         eps2d=settings.eps2d,
@@ -94,7 +91,7 @@ def render(
         # get its own copy of the features
         packed=True,
         render_mode='RGB+D',
-        camera_model='ortho' if settings.ortho else 'pinhole',
+        camera_model=cameras.camera_model,
     )
     image = rendered[..., :channels]
     if background is not None:
@@ -103,23 +100,19 @@ def render(
     return RenderOutput(image, rendered[..., -1], alpha[..., 0])
 
 
+render_labels = partial(one_hot.render_labels, render)
+render_pair = partial(one_hot.render_pair, render)
+
+
 def render_pixels(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     pixels: Tensor,  # (P, 3)
     settings: RenderSettings,
 ) -> RenderOutput:
     """Whole images, of which the pixels are kept; see :func:`render`."""
-    images = render(
-        means, scales, quats, opacities, features, background, viewmats, Ks,
-        settings,
-    )  # fmt: skip
+    images = render(gaussians, background, cameras, settings)
     at = pixels.unbind(1)
     return RenderOutput(
         images.features[at], images.depth[at], images.alpha[at]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import whole_file
+from occsplat.structures import Cameras, whole_file
 
 from .output import RenderOutput
 
@@ -62,24 +62,16 @@ class LabelCache:
     def fetch(
         self,
         labels: Tensor,
-        viewmats: Tensor,
-        Ks: Tensor,
-        width: int,
-        height: int,
-        render: Callable[[list[int]], RenderOutput],
-        camera_model: str = 'pinhole',
+        cameras: Cameras,
+        render: Callable[[Cameras], RenderOutput],
     ) -> RenderOutput:
         """Images of labels; those that are missing are rendered and kept.
 
         Args:
             labels (Tensor): class ids as the loss sees them, after every
                 augmentation and mask, integers of any shape.
-            viewmats (Tensor): reference frame -> camera, (N, 4, 4).
-            Ks (Tensor): (N, 3, 3).
-            width, height (int): of the images, in pixels.
-            render (Callable): makes the images of the cameras at some
-                indices.
-            camera_model (str): 'pinhole' or 'ortho'.
+            cameras (Cameras): N of them, in the labels' frame.
+            render (Callable): makes the images of some of the cameras.
 
         Returns:
             RenderOutput: of the N cameras, on the labels' device, without
@@ -90,16 +82,17 @@ class LabelCache:
                 ``render`` returns another shape.
         """
         folder = self.folder / _digest(labels)
-        kind = f'{camera_model} {width}x{height}'.encode()
+        size = f'{cameras.width}x{cameras.height}'
+        kind = f'{cameras.camera_model} {size}'.encode()
         paths = [
             folder / f'{_digest(view, K, extra=kind)}.npz'
-            for view, K in zip(viewmats, Ks)
+            for view, K in zip(cameras.viewmats, cameras.Ks)
         ]
         missing = [n for n, path in enumerate(paths) if not path.exists()]
         images: dict[int, RenderOutput] = {}
         if missing:
-            made = render(missing)
-            shape = (len(missing), height, width)
+            made = render(cameras.chosen(missing))
+            shape = (len(missing), cameras.height, cameras.width)
             if made.alpha.shape != shape:
                 raise ValueError(
                     f'rendered labels: expected images {shape}, got '
@@ -114,7 +107,8 @@ class LabelCache:
                 _save(paths[n], images[n])
         for n, path in enumerate(paths):
             if n not in images:
-                images[n] = _load(path, (height, width), labels.device)
+                shape = (cameras.height, cameras.width)
+                images[n] = _load(path, shape, labels.device)
         return RenderOutput.stack([images[n] for n in range(len(paths))])
 
 

@@ -5,23 +5,17 @@ Shape letters: N cameras, G Gaussians, S splats, H W pixels, C channels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .numba_blending import (
-    BLOCK_WIDTH,
-    View,
-    blend_columns,
-    blend_columns_backward,
-    gather_slots,
-    slot_size,
-)
-from .numba_pixel_backend import render_pixels as render_pixels
-from .numba_projection import arrange, project_backward
-from .numba_scene import (
-    Scene,
+from occsplat.structures import Cameras, Gaussians
+
+from .numba_arrays import (
+    GaussianArrays,
+    blended,
     camera_rows,
     filled,
     num_parts,
@@ -29,8 +23,18 @@ from .numba_scene import (
     run,
     thread_ranges,
     to_array,
-    to_scene,
+    to_arrays,
 )
+from .numba_blending import (
+    BLOCK_WIDTH,
+    TiledSplats,
+    blend_columns,
+    blend_columns_backward,
+    gather_slots,
+    slot_size,
+)
+from .numba_pixel_backend import render_pixels as render_pixels
+from .numba_projection import arrange, project_backward
 from .output import RenderOutput, RenderSettings
 
 #: width and height of a tile in pixels, a multiple of a block's
@@ -38,94 +42,67 @@ TILE = 16
 
 
 def render(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     settings: RenderSettings,
 ) -> RenderOutput:
-    """Render in float32; see :func:`~occsplat.rendering.rasterize`."""
-    tensors = filled(means, scales, quats, opacities, features, background)
-    cameras = camera_rows(viewmats, Ks)
-    views = _prepare(to_scene(*tensors), cameras, settings)
-    return RenderOutput(*_Rasterize.apply(*tensors, cameras, settings, views))
+    """Render in float32; see :func:`~occsplat.rendering.render`."""
+    tensors = filled(gaussians, background)
+    return blended(_plan(to_arrays(tensors), cameras, settings), tensors)
 
 
 def render_labels(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, F)
+    gaussians: Gaussians,
     labels: Tensor,  # (G,)
     num_classes: int,
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     settings: RenderSettings,
 ) -> RenderOutput:
     """As :func:`render` with one-hot features in front of the others.
 
     At less cost, since a splat adds to one class of a pixel. No gradient.
     """
-    scene = _label_scene(
-        means, scales, quats, opacities, features, labels, num_classes
-    )
-    views = _prepare(scene, camera_rows(viewmats, Ks), settings)
-    return _output(*_blend(scene, views, settings))
+    arrays = _labelled(gaussians, labels, num_classes)
+    return _output(*_plan(arrays, cameras, settings).blend(arrays))
 
 
 def render_pair(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     labels: Tensor,  # (G,) negative: no ground truth
     num_classes: int,
     label_features: Tensor,  # (G, F)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     settings: RenderSettings,
 ) -> tuple[RenderOutput, RenderOutput]:
-    """:func:`render` and :func:`render_labels` on one set of views."""
-    there = (labels >= 0).to(opacities)
-    # the kernels add every splat to its class, a weight of 0 as well: no
-    # class may lie outside the array
-    classes = labels.clamp(min=0)
-    truth = _label_scene(
-        means, scales, quats, there, label_features, classes, num_classes
+    """:func:`render` and :func:`render_labels` with one plan."""
+    truth = _labelled(
+        replace(
+            gaussians,
+            opacities=(labels >= 0).to(gaussians.opacities),
+            features=label_features,
+        ),
+        # the kernels add every splat to its class, a weight of 0 as well:
+        # no class may lie outside the array
+        labels.clamp(min=0),
+        num_classes,
     )
-    tensors = filled(means, scales, quats, opacities, features, None)
-    scene = to_scene(*tensors)
+    tensors = filled(gaussians, None)
+    arrays = to_arrays(tensors)
     # a splat's box must hold it at the larger of its two opacities
-    both = np.maximum(scene.opacities, truth.opacities)
-    cameras = camera_rows(viewmats, Ks)
-    views = _prepare(scene._replace(opacities=both), cameras, settings)
-    prediction = _Rasterize.apply(*tensors, cameras, settings, views)
-    return (
-        RenderOutput(*prediction),
-        _output(*_blend(truth, views, settings)),
-    )
+    both = np.maximum(arrays.opacities, truth.opacities)
+    plan = _plan(arrays._replace(opacities=both), cameras, settings)
+    return blended(plan, tensors), _output(*plan.blend(truth))
 
 
-def _label_scene(
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor | None,
-    opacities: Tensor,
-    features: Tensor,
-    labels: Tensor,
-    num_classes: int,
-) -> Scene:
+def _labelled(
+    gaussians: Gaussians, labels: Tensor, num_classes: int
+) -> GaussianArrays:
+    """In front of black, with K + F channels."""
+    features = gaussians.features
     background = features.new_zeros(num_classes + features.shape[1])
-    scene = to_scene(
-        *filled(means, scales, quats, opacities, features, background)
-    )
-    return scene._replace(labels=to_array(labels.long()))
+    arrays = to_arrays(filled(gaussians, background))
+    return arrays._replace(labels=to_array(labels.long()))
 
 
 def _output(
@@ -134,157 +111,129 @@ def _output(
     return RenderOutput(image, depth, 1 - left, first_hit)
 
 
-class _Rasterize(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx, means, scales, quats, opacities, features, background,
-        cameras, settings, views,
-    ):  # fmt: skip
-        tensors = (means, scales, quats, opacities, features, background)
-        image, depth, left, hit = _blend(to_scene(*tensors), views, settings)
-        ctx.save_for_backward(*tensors, left)
-        ctx.cameras, ctx.settings, ctx.views = cameras, settings, views
-        ctx.mark_non_differentiable(hit)
-        return image, depth, 1 - left, hit
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_image, grad_depth, grad_alpha, _):
-        *tensors, left = ctx.saved_tensors
-        grads = _blend_backward(
-            to_scene(*tensors),
-            ctx.cameras,
-            ctx.views,
-            ctx.settings,
-            tuple(map(to_array, (grad_image, grad_depth, grad_alpha))),
-            with_geometry=any(ctx.needs_input_grad[:3]),
-        )
-        grad_background = None
-        if ctx.needs_input_grad[5]:
-            grad_background = torch.einsum('nhw,nhwc->c', left, grad_image)
-        return *map(torch.from_numpy, grads), grad_background, *[None] * 3
-
-
-def _prepare(
-    scene: Scene, cameras: np.ndarray, settings: RenderSettings
-) -> list[View]:
+def _plan(
+    arrays: GaussianArrays, cameras: Cameras, settings: RenderSettings
+) -> _ImagePlan:
     """Project, sort and bin for each camera."""
 
-    def arrange_view(*projected: np.ndarray) -> View:
-        arranged = arrange(*projected, settings.width, settings.height, TILE)
+    def tile(*projected: np.ndarray) -> TiledSplats:
+        arranged = arrange(*projected, cameras.width, cameras.height, TILE)
         boxes = arranged[1]
         first = boxes[:, 0] // BLOCK_WIDTH
         counts = (boxes[:, 2] - 1) // BLOCK_WIDTH - first + 1
         ends = counts.cumsum()
-        return View(*arranged, ends - counts - first, counts.sum())
+        return TiledSplats(*arranged, ends - counts - first, counts.sum())
 
-    return run(arrange_view, project_all(scene, cameras, settings))
-
-
-def _blend(
-    scene: Scene, views: list[View], settings: RenderSettings
-) -> tuple[Tensor, ...]:
-    """Image, depth, transmittance and first hit."""
-    shape = (len(views), settings.height, settings.width)
-    image = torch.empty(*shape, len(scene.background))
-    depth, left, hit = (torch.empty(shape) for _ in range(3))
-    opacities = [scene.opacities[view.owners] for view in views]
-    parts = num_parts(len(views))
-
-    def blend(n: int, part: int) -> None:
-        blend_columns(
-            views[n],
-            opacities[n],
-            scene.features,
-            scene.labels,
-            scene.background,
-            np.float32(settings.max_alpha),
-            TILE,
-            part,
-            parts,
-            image[n].numpy(),
-            depth[n].numpy(),
-            left[n].numpy(),
-            hit[n].numpy(),
-        )
-
-    run(blend, [(n, p) for n in range(len(views)) for p in range(parts)])
-    return image, depth, left, hit
+    projected = project_all(arrays, cameras, settings)
+    return _ImagePlan(run(tile, projected), cameras, settings.max_alpha)
 
 
-def _blend_backward(
-    scene: Scene,
-    cameras: np.ndarray,
-    views: list[View],
-    settings: RenderSettings,
-    cotangents: tuple[np.ndarray, ...],  # of the images, depths and alphas
-    with_geometry: bool,
-) -> tuple[np.ndarray, ...]:
-    """Gradients of means, scales, quats, opacities and features."""
-    grads = tuple(np.zeros_like(array) for array in scene[:5])
-    # camera by camera, so that all add to one buffer in a fixed order
-    for n, view in enumerate(views):
-        _view_backward(
-            scene,
-            cameras[n],
-            view,
-            settings,
-            tuple(cotangent[n] for cotangent in cotangents),
-            with_geometry,
-            grads,
-        )
-    return grads
+@dataclass(frozen=True)
+class _ImagePlan:
+    """All pixels of all cameras, and what each of these sees."""
 
+    splats: list[TiledSplats]
+    cameras: Cameras
+    max_alpha: float
 
-def _view_backward(
-    scene: Scene,
-    camera: np.ndarray,
-    view: View,
-    settings: RenderSettings,
-    cotangents: tuple[np.ndarray, ...],
-    with_geometry: bool,
-    grads: tuple[np.ndarray, ...],  # added to
-) -> None:
-    """One camera's contribution to the gradients."""
-    opacities = scene.opacities[view.owners]
-    slots = np.zeros(
-        (view.num_slots, slot_size(scene.features.shape[1])), np.float32
-    )
-    grad_splats = np.empty_like(view.splats)
-    parts = num_parts(1)
+    def blend(self, arrays: GaussianArrays) -> tuple[Tensor, ...]:
+        """Image, depth, transmittance and first hit."""
+        shape = (len(self.splats), self.cameras.height, self.cameras.width)
+        image = torch.empty(*shape, len(arrays.background))
+        depth, left, hit = (torch.empty(shape) for _ in range(3))
+        opacities = [arrays.opacities[seen.owners] for seen in self.splats]
+        parts = num_parts(len(self.splats))
 
-    def blend(part: int) -> None:
-        blend_columns_backward(
-            view,
-            opacities,
-            scene.features,
-            scene.background,
-            np.float32(settings.max_alpha),
-            TILE,
-            part,
-            parts,
-            *cotangents,
-            slots,
-        )
-
-    def gather(first: int, last: int) -> None:
-        gather_slots(
-            view, opacities, slots, first, last, grad_splats, *grads[3:]
-        )
-        if with_geometry:
-            project_backward(
-                *scene[:3],
-                view.owners,
-                view.splats,
-                grad_splats,
-                camera,
-                settings.width,
-                settings.height,
-                settings.ortho,
-                first,
-                last,
-                *grads[:3],
+        def blend(n: int, part: int) -> None:
+            blend_columns(
+                self.splats[n],
+                opacities[n],
+                arrays.features,
+                arrays.labels,
+                arrays.background,
+                np.float32(self.max_alpha),
+                TILE,
+                part,
+                parts,
+                image[n].numpy(),
+                depth[n].numpy(),
+                left[n].numpy(),
+                hit[n].numpy(),
             )
 
-    run(blend, [(part,) for part in range(parts)])
-    run(gather, thread_ranges(len(view.owners)))
+        every = range(len(self.splats))
+        run(blend, [(n, part) for n in every for part in range(parts)])
+        return image, depth, left, hit
+
+    def blend_backward(
+        self,
+        arrays: GaussianArrays,
+        cotangents: tuple[np.ndarray, ...],  # of images, depths and alphas
+        with_geometry: bool,
+        grads: GaussianArrays,  # added to
+    ) -> None:
+        """Camera by camera: all add to one buffer in a fixed order."""
+        rows = camera_rows(self.cameras)
+        for n in range(len(self.splats)):
+            images = tuple(cotangent[n] for cotangent in cotangents)
+            self._camera_backward(
+                n, rows[n], arrays, images, with_geometry, grads
+            )
+
+    def _camera_backward(
+        self,
+        n: int,
+        camera: np.ndarray,
+        arrays: GaussianArrays,
+        cotangents: tuple[np.ndarray, ...],
+        with_geometry: bool,
+        grads: GaussianArrays,
+    ) -> None:
+        seen = self.splats[n]
+        opacities = arrays.opacities[seen.owners]
+        slots = np.zeros(
+            (seen.num_slots, slot_size(arrays.features.shape[1])), np.float32
+        )
+        grad_splats = np.empty_like(seen.splats)
+        parts = num_parts(1)
+
+        def blend(part: int) -> None:
+            blend_columns_backward(
+                seen,
+                opacities,
+                arrays.features,
+                arrays.background,
+                np.float32(self.max_alpha),
+                TILE,
+                part,
+                parts,
+                *cotangents,
+                slots,
+            )
+
+        def gather(first: int, last: int) -> None:
+            gather_slots(
+                seen, opacities, slots, first, last, grad_splats,
+                grads.opacities, grads.features,
+            )  # fmt: skip
+            if with_geometry:
+                project_backward(
+                    arrays.means,
+                    arrays.scales,
+                    arrays.quats,
+                    seen.owners,
+                    seen.splats,
+                    grad_splats,
+                    camera,
+                    self.cameras.width,
+                    self.cameras.height,
+                    self.cameras.ortho,
+                    first,
+                    last,
+                    grads.means,
+                    grads.scales,
+                    grads.quats,
+                )
+
+        run(blend, [(part,) for part in range(parts)])
+        run(gather, thread_ranges(len(seen.owners)))

@@ -75,7 +75,7 @@ def slot_size(channels: int) -> int:
     return GROUP + -(-(channels + 1) // GROUP) * GROUP
 
 
-class View(NamedTuple):
+class TiledSplats(NamedTuple):
     """One camera's splats, sorted and put into tiles, see arrange."""
 
     splats: np.ndarray  # (S, 6) float32, front to back
@@ -116,13 +116,18 @@ def _scratch(starts: np.ndarray, columns: int) -> Scratch:
 
 @njit(error_model='numpy')
 def _select(
-    view: View, begin: int, end: int, x: int, y: int, active: np.ndarray
+    tiled: TiledSplats,
+    begin: int,
+    end: int,
+    x: int,
+    y: int,
+    active: np.ndarray,
 ) -> int:
     """Splats among a tile's entries that reach a block, front to back."""
     count = 0
     for e in range(begin, end):
-        i = view.entries[e]
-        box = view.boxes[i]
+        i = tiled.entries[e]
+        box = tiled.boxes[i]
         active[count] = i
         # added up, not branched on: no processor could guess
         count += (
@@ -136,7 +141,7 @@ def _select(
 
 @njit(error_model='numpy')
 def _weigh(
-    view: View,
+    tiled: TiledSplats,
     opacities: np.ndarray,  # (S,)
     max_alpha: np.float32,
     tile_size: int,
@@ -153,8 +158,8 @@ def _weigh(
     the last of them, the depth, and the depth where T falls to a half.
     """
     tile = y // tile_size * tiles_across + x // tile_size
-    begin, end = view.starts[tile], view.starts[tile + 1]
-    count = _select(view, begin, end, x, y, scratch.active)
+    begin, end = tiled.starts[tile], tiled.starts[tile + 1]
+    count = _select(tiled, begin, end, x, y, scratch.active)
     zero, one = broadcast(ZERO, BLOCK), broadcast(ONE, BLOCK)
     min_alpha = broadcast(MIN_ALPHA, BLOCK)
     min_left = broadcast(MIN_LEFT, BLOCK)
@@ -165,7 +170,7 @@ def _weigh(
     through, left, depth, hit = one, one, zero, zero
     for s in range(count):
         i = scratch.active[s]
-        splat = view.splats[i]
+        splat = tiled.splats[i]
         dx = centres_x - (splat[U] - (np.float32(x) + MIDDLE_X))
         dy = centres_y - (splat[V] - (np.float32(y) + MIDDLE_Y))
         sigma = dx * dx * (HALF * splat[CONIC_XX])
@@ -197,7 +202,7 @@ def _weigh(
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def blend_columns(
-    view: View,
+    tiled: TiledSplats,
     opacities: np.ndarray,  # (S,)
     features: np.ndarray,  # (G, C)
     labels: np.ndarray,  # (G,) int64, or (0,) when K is 0
@@ -217,17 +222,17 @@ def blend_columns(
     """
     height, width, channels = image.shape
     classes = channels - features.shape[1]
-    scratch = _scratch(view.starts, 0)
+    scratch = _scratch(tiled.starts, 0)
     sums = np.zeros((channels + 3, BLOCK), np.float32)
     for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
         for y in range(0, height, BLOCK_HEIGHT):
             count, behind, far, hit = _weigh(
-                view, opacities, max_alpha, tile_size,
+                tiled, opacities, max_alpha, tile_size,
                 (width + tile_size - 1) // tile_size, x, y, False, scratch,
             )  # fmt: skip
             if classes:
-                _label_sums(view, labels, classes, count, scratch, sums)
-            _feature_sums(view, features, classes, count, scratch, sums)
+                _label_sums(tiled, labels, classes, count, scratch, sums)
+            _feature_sums(tiled, features, classes, count, scratch, sums)
             store(sums, channels * BLOCK, behind)
             store(sums, (channels + 1) * BLOCK, far)
             store(sums, (channels + 2) * BLOCK, hit)
@@ -245,7 +250,7 @@ def blend_columns(
 
 @njit(error_model='numpy')
 def _feature_sums(
-    view: View,
+    tiled: TiledSplats,
     features: np.ndarray,  # (G, C)
     offset: int,
     count: int,
@@ -260,7 +265,7 @@ def _feature_sums(
         step = min(1, channels - 1 - c)
         for s in range(count):
             weight = load(scratch.weights, s * BLOCK, BLOCK)
-            at = np.intp(view.owners[scratch.active[s]]) * channels + c
+            at = np.intp(tiled.owners[scratch.active[s]]) * channels + c
             first = first + weight * broadcast_from(features, at, BLOCK)
             at += step
             second = second + weight * broadcast_from(features, at, BLOCK)
@@ -270,7 +275,7 @@ def _feature_sums(
 
 @njit(error_model='numpy')
 def _label_sums(
-    view: View,
+    tiled: TiledSplats,
     labels: np.ndarray,  # (G,)
     classes: int,
     count: int,
@@ -280,14 +285,14 @@ def _label_sums(
     """One-hot labels times weights: a sum for each class."""
     sums[:classes] = ZERO
     for s in range(count):
-        at = labels[view.owners[scratch.active[s]]] * BLOCK
+        at = labels[tiled.owners[scratch.active[s]]] * BLOCK
         weight = load(scratch.weights, s * BLOCK, BLOCK)
         store(sums, at, load(sums, at, BLOCK) + weight)
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def blend_columns_backward(
-    view: View,
+    tiled: TiledSplats,
     opacities: np.ndarray,  # (S,)
     features: np.ndarray,  # (G, C)
     background: np.ndarray,  # (C,)
@@ -315,7 +320,7 @@ def blend_columns_backward(
     """
     height, width, channels = grad_image.shape
     columns = slots.shape[1] - GROUP
-    scratch = _scratch(view.starts, columns)
+    scratch = _scratch(tiled.starts, columns)
     # v of a block, channel by channel and pixel by pixel
     by_channel = np.zeros((channels + 1, BLOCK), np.float32)
     by_pixel = np.zeros((BLOCK, columns), np.float32)
@@ -323,7 +328,7 @@ def blend_columns_backward(
     for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
         for y in range(0, height, BLOCK_HEIGHT):
             count, left, _, _ = _weigh(
-                view, opacities, max_alpha, tile_size,
+                tiled, opacities, max_alpha, tile_size,
                 (width + tile_size - 1) // tile_size, x, y, True, scratch,
             )  # fmt: skip
             if count == 0:
@@ -332,14 +337,14 @@ def blend_columns_backward(
                 grad_image, grad_depth, grad_alpha, background, x, y,
                 by_channel, by_pixel, final,
             )  # fmt: skip
-            _dots(view, features, by_channel, count, scratch)
+            _dots(tiled, features, by_channel, count, scratch)
             behind = left * load(final, 0, BLOCK)
             _slopes(opacities, max_alpha, behind, count, scratch)
             column = x // BLOCK_WIDTH
             _products(scratch.visible, SHAPE_TERMS, count, scratch.products)
-            _add_shapes(view, count, column, y, scratch, slots)
+            _add_shapes(tiled, count, column, y, scratch, slots)
             _products(scratch.weights, by_pixel, count, scratch.products)
-            _add_features(view, count, column, scratch, slots)
+            _add_features(tiled, count, column, scratch, slots)
 
 
 @njit(error_model='numpy')
@@ -375,7 +380,7 @@ def _read_block(
 
 @njit(error_model='numpy')
 def _dots(
-    view: View,
+    tiled: TiledSplats,
     features: np.ndarray,  # (G, C)
     by_channel: np.ndarray,  # (C + 1, P)
     count: int,
@@ -387,10 +392,10 @@ def _dots(
     for s in range(0, count, 2):
         # an odd last splat is computed twice
         i, k = scratch.active[s], scratch.active[min(s + 1, count - 1)]
-        first = grad_depth * view.splats[i, DEPTH]
-        second = grad_depth * view.splats[k, DEPTH]
-        at = np.intp(view.owners[i]) * channels
-        to = np.intp(view.owners[k]) * channels
+        first = grad_depth * tiled.splats[i, DEPTH]
+        second = grad_depth * tiled.splats[k, DEPTH]
+        at = np.intp(tiled.owners[i]) * channels
+        to = np.intp(tiled.owners[k]) * channels
         for c in range(channels):
             grad = load(by_channel, c * BLOCK, BLOCK)
             first = first + grad * broadcast_from(features, at + c, BLOCK)
@@ -454,7 +459,7 @@ def _products(
 
 @njit(error_model='numpy')
 def _add_shapes(
-    view: View,
+    tiled: TiledSplats,
     count: int,
     column: int,
     y: int,
@@ -465,9 +470,9 @@ def _add_shapes(
     middle_y = np.float32(y) + MIDDLE_Y
     for s in range(count):
         i = scratch.active[s]
-        slot = slots[view.first_slots[i] + column]
-        a = middle_x - view.splats[i, U]
-        b = middle_y - view.splats[i, V]
+        slot = slots[tiled.first_slots[i] + column]
+        a = middle_x - tiled.splats[i, U]
+        b = middle_y - tiled.splats[i, V]
         one, x, y_, xx, xy, yy = (
             scratch.products[s, 0], scratch.products[s, 1],
             scratch.products[s, 2], scratch.products[s, 3],
@@ -483,7 +488,7 @@ def _add_shapes(
 
 @njit(error_model='numpy')
 def _add_features(
-    view: View,
+    tiled: TiledSplats,
     count: int,
     column: int,
     scratch: Scratch,  # products: gradients of features and depth
@@ -491,7 +496,7 @@ def _add_features(
 ) -> None:
     columns = scratch.products.shape[1]
     for s in range(count):
-        slot = view.first_slots[scratch.active[s]] + column
+        slot = tiled.first_slots[scratch.active[s]] + column
         for g in range(0, columns, GROUP):
             at = slot * slots.shape[1] + GROUP + g
             more = load(scratch.products, s * columns + g, GROUP)
@@ -500,7 +505,7 @@ def _add_features(
 
 @njit(cache=True, nogil=True, error_model='numpy')
 def gather_slots(
-    view: View,
+    tiled: TiledSplats,
     opacities: np.ndarray,  # (S,)
     slots: np.ndarray,  # (M, slot_size(C))
     first: int,
@@ -513,15 +518,15 @@ def gather_slots(
     size = slots.shape[1]
     total = np.empty(size, np.float32)
     for i in range(first, last):
-        left = view.first_slots[i] + view.boxes[i, 0] // BLOCK_WIDTH
-        right = view.first_slots[i] + (view.boxes[i, 2] - 1) // BLOCK_WIDTH
+        left = tiled.first_slots[i] + tiled.boxes[i, 0] // BLOCK_WIDTH
+        right = tiled.first_slots[i] + (tiled.boxes[i, 2] - 1) // BLOCK_WIDTH
         for group in range(0, size, GROUP):
             part = load(slots, left * size + group, GROUP)
             for slot in range(left + 1, right + 1):
                 part = part + load(slots, slot * size + group, GROUP)
             store(total, group, part)
         add_gradients(
-            view.splats[i], view.owners[i], opacities[i], total,
+            tiled.splats[i], tiled.owners[i], opacities[i], total,
             grad_splats[i], grad_opacities, grad_features,
         )  # fmt: skip
 

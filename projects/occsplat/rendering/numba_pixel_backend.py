@@ -8,13 +8,27 @@ the parts of an image that hold a pixel, see numba_pixels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from occsplat.structures import Cameras, Gaussians
+
+from .numba_arrays import (
+    GaussianArrays,
+    blended,
+    camera_rows,
+    filled,
+    num_parts,
+    project_all,
+    run,
+    thread_ranges,
+    to_array,
+    to_arrays,
+)
 from .numba_blending import slot_size
 from .numba_pixels import (
     CELL_HEIGHT,
@@ -28,22 +42,11 @@ from .numba_pixels import (
     match,
 )
 from .numba_projection import arrange, project_backward
-from .numba_scene import (
-    Scene,
-    camera_rows,
-    filled,
-    num_parts,
-    project_all,
-    run,
-    thread_ranges,
-    to_array,
-    to_scene,
-)
 from .output import RenderOutput, RenderSettings
 
 
-class PixelView(NamedTuple):
-    """One camera: its row of camera_rows, its pixels and its splats."""
+class MatchedPixels(NamedTuple):
+    """One camera: its row of camera_rows, its pixels and their splats."""
 
     camera: np.ndarray
     groups: Groups
@@ -51,88 +54,42 @@ class PixelView(NamedTuple):
 
 
 def render_pixels(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     pixels: Tensor,  # (P, 3)
     settings: RenderSettings,
 ) -> RenderOutput:
-    """In float32; see :func:`~occsplat.rendering.rasterize_pixels`."""
-    tensors = filled(means, scales, quats, opacities, features, background)
-    views = _prepare(
-        to_scene(*tensors),
-        camera_rows(viewmats, Ks),
-        to_array(pixels),
-        settings,
-    )
-    return RenderOutput(
-        *_RasterizePixels.apply(*tensors, len(pixels), settings, views)
-    )
+    """In float32; see :func:`~occsplat.rendering.render_pixels`."""
+    tensors = filled(gaussians, background)
+    plan = _plan(to_arrays(tensors), cameras, to_array(pixels), settings)
+    return blended(plan, tensors)
 
 
-class _RasterizePixels(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx, means, scales, quats, opacities, features, background,
-        count, settings, views,
-    ):  # fmt: skip
-        tensors = (means, scales, quats, opacities, features, background)
-        image, depth, left, hit = _blend(
-            to_scene(*tensors), views, count, settings
-        )
-        ctx.save_for_backward(*tensors, left)
-        ctx.settings, ctx.views = settings, views
-        ctx.mark_non_differentiable(hit)
-        return image, depth, 1 - left, hit
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_image, grad_depth, grad_alpha, _):
-        *tensors, left = ctx.saved_tensors
-        scene = to_scene(*tensors)
-        grads = tuple(np.zeros_like(array) for array in scene[:5])
-        # camera by camera, so that all add to one buffer in a fixed order
-        for view in ctx.views:
-            _view_backward(
-                scene,
-                view,
-                ctx.settings,
-                tuple(map(to_array, (grad_image, grad_depth, grad_alpha))),
-                any(ctx.needs_input_grad[:3]),
-                grads,
-            )
-        grad_background = None
-        if ctx.needs_input_grad[5]:
-            grad_background = torch.einsum('p,pc->c', left, grad_image)
-        return *map(torch.from_numpy, grads), grad_background, *[None] * 3
-
-
-def _prepare(
-    scene: Scene,
-    cameras: np.ndarray,
+def _plan(
+    arrays: GaussianArrays,
+    cameras: Cameras,
     pixels: np.ndarray,  # (P, 3)
     settings: RenderSettings,
-) -> list[PixelView]:
+) -> _PixelPlan:
     """Project and match for each camera that has a pixel."""
     used = np.unique(pixels[:, 0])
-    width, height = settings.width, settings.height
-    projected = project_all(scene, cameras[used], settings)
+    width, height = cameras.width, cameras.height
+    some = cameras.chosen(torch.from_numpy(used))
+    rows = camera_rows(some)
 
-    def match_view(n: int, *projection: np.ndarray) -> PixelView:
-        groups = _group(pixels, n, width, height)
+    def match_camera(i: int, *projection: np.ndarray) -> MatchedPixels:
+        groups = _group(pixels, used[i], width, height)
         # one tile as large as the image: sorted by depth and nothing else
         splats, boxes, owners, _, _ = arrange(
             *projection, width, height, max(width, height)
         )
         matched = match(splats, boxes, owners, groups, -(-width // CELL_WIDTH))
-        return PixelView(cameras[n], groups, Matches(*matched))
+        return MatchedPixels(rows[i], groups, Matches(*matched))
 
-    return run(match_view, [(n, *p) for n, p in zip(used, projected)])
+    projected = project_all(arrays, some, settings)
+    matched = run(match_camera, [(i, *p) for i, p in enumerate(projected)])
+    return _PixelPlan(matched, len(pixels), cameras, settings.max_alpha)
 
 
 def _group(pixels: np.ndarray, n: int, width: int, height: int) -> Groups:
@@ -164,89 +121,112 @@ def _group(pixels: np.ndarray, n: int, width: int, height: int) -> Groups:
     )
 
 
-def _blend(
-    scene: Scene,
-    views: list[PixelView],
-    count: int,
-    settings: RenderSettings,
-) -> tuple[Tensor, ...]:
-    """Features, depth, transmittance and first hit of P pixels."""
-    image = torch.empty(count, len(scene.background))
-    depth, left, hit = (torch.empty(count) for _ in range(3))
-    opacities = [scene.opacities[view.matches.owners] for view in views]
-    parts = num_parts(len(views))
+@dataclass(frozen=True)
+class _PixelPlan:
+    """P pixels, camera by camera, and what these see."""
 
-    def blend(n: int, part: int) -> None:
-        blend_groups(
-            views[n].groups,
-            views[n].matches,
-            opacities[n],
-            scene.features,
-            scene.background,
-            np.float32(settings.max_alpha),
-            part,
-            parts,
-            image.numpy(),
-            depth.numpy(),
-            left.numpy(),
-            hit.numpy(),
-        )
+    matched: list[MatchedPixels]
+    count: int
+    cameras: Cameras
+    max_alpha: float
 
-    run(blend, [(n, p) for n in range(len(views)) for p in range(parts)])
-    return image, depth, left, hit
+    def blend(self, arrays: GaussianArrays) -> tuple[Tensor, ...]:
+        """Features, depth, transmittance and first hit of P pixels."""
+        image = torch.empty(self.count, len(arrays.background))
+        depth, left, hit = (torch.empty(self.count) for _ in range(3))
+        opacities = [arrays.opacities[m.matches.owners] for m in self.matched]
+        parts = num_parts(len(self.matched))
 
-
-def _view_backward(
-    scene: Scene,
-    view: PixelView,
-    settings: RenderSettings,
-    cotangents: tuple[np.ndarray, ...],  # of the features, depths and alphas
-    with_geometry: bool,
-    grads: tuple[np.ndarray, ...],  # added to
-) -> None:
-    """One camera's contribution to the gradients."""
-    matches = view.matches
-    opacities = scene.opacities[matches.owners]
-    # not zeros: far behind the first surface nobody would ever write
-    slots = np.empty(
-        (len(matches.entries), slot_size(scene.features.shape[1])), np.float32
-    )
-    traces = np.zeros(len(slots), np.bool_)
-    parts = num_parts(1)
-
-    def blend(part: int) -> None:
-        blend_groups_backward(
-            view.groups,
-            matches,
-            opacities,
-            scene.features,
-            scene.background,
-            np.float32(settings.max_alpha),
-            part,
-            parts,
-            *cotangents,
-            slots,
-            traces,
-        )
-
-    def gather(first: int, last: int) -> None:
-        owners, splats, grad_splats = gather_entries(
-            matches, opacities, slots, traces, first, last, *grads[3:]
-        )
-        if with_geometry:
-            project_backward(
-                *scene[:3],
-                owners,
-                splats,
-                grad_splats,
-                view.camera,
-                settings.width,
-                settings.height,
-                settings.ortho,
-                0,
-                len(owners),
-                *grads[:3],
+        def blend(n: int, part: int) -> None:
+            blend_groups(
+                self.matched[n].groups,
+                self.matched[n].matches,
+                opacities[n],
+                arrays.features,
+                arrays.background,
+                np.float32(self.max_alpha),
+                part,
+                parts,
+                image.numpy(),
+                depth.numpy(),
+                left.numpy(),
+                hit.numpy(),
             )
 
-    run(blend, [(part,) for part in range(parts)])
-    run(gather, thread_ranges(len(matches.owners)))
+        every = range(len(self.matched))
+        run(blend, [(n, part) for n in every for part in range(parts)])
+        return image, depth, left, hit
+
+    def blend_backward(
+        self,
+        arrays: GaussianArrays,
+        cotangents: tuple[np.ndarray, ...],  # of features, depths, alphas
+        with_geometry: bool,
+        grads: GaussianArrays,  # added to
+    ) -> None:
+        """Camera by camera: all add to one buffer in a fixed order."""
+        for matched in self.matched:
+            self._camera_backward(
+                *matched, arrays, cotangents, with_geometry, grads
+            )
+
+    def _camera_backward(
+        self,
+        camera: np.ndarray,
+        groups: Groups,
+        matches: Matches,
+        arrays: GaussianArrays,
+        cotangents: tuple[np.ndarray, ...],
+        with_geometry: bool,
+        grads: GaussianArrays,
+    ) -> None:
+        opacities = arrays.opacities[matches.owners]
+        # not zeros: far behind the first surface nobody would ever write
+        slots = np.empty(
+            (len(matches.entries), slot_size(arrays.features.shape[1])),
+            np.float32,
+        )
+        traces = np.zeros(len(slots), np.bool_)
+        parts = num_parts(1)
+
+        def blend(part: int) -> None:
+            blend_groups_backward(
+                groups,
+                matches,
+                opacities,
+                arrays.features,
+                arrays.background,
+                np.float32(self.max_alpha),
+                part,
+                parts,
+                *cotangents,
+                slots,
+                traces,
+            )
+
+        def gather(first: int, last: int) -> None:
+            owners, splats, grad_splats = gather_entries(
+                matches, opacities, slots, traces, first, last,
+                grads.opacities, grads.features,
+            )  # fmt: skip
+            if with_geometry:
+                project_backward(
+                    arrays.means,
+                    arrays.scales,
+                    arrays.quats,
+                    owners,
+                    splats,
+                    grad_splats,
+                    camera,
+                    self.cameras.width,
+                    self.cameras.height,
+                    self.cameras.ortho,
+                    0,
+                    len(owners),
+                    grads.means,
+                    grads.scales,
+                    grads.quats,
+                )
+
+        run(blend, [(part,) for part in range(parts)])
+        run(gather, thread_ranges(len(matches.owners)))

@@ -11,18 +11,34 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
+from .definition import EPS2D
+
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """The numbers of :func:`~occsplat.rendering.rasterize`."""
+    """The numbers of :func:`~occsplat.rendering.rasterize`.
 
-    width: int
-    height: int
-    near: float
-    far: float
-    eps2d: float
-    max_alpha: float
-    ortho: bool
+    Raises:
+        ValueError: for one that no image can be made with.
+    """
+
+    near: float = 0.1
+    far: float = 1e10
+    eps2d: float = EPS2D
+    max_alpha: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not 0 < self.near < self.far:
+            # the sort by depth needs positive depths, for 'ortho' as well
+            raise ValueError(
+                f'expected 0 < near < far, got {self.near} and {self.far}'
+            )
+        if not self.eps2d >= 0:
+            raise ValueError(f'eps2d must not be negative, got {self.eps2d}')
+        if not 0 < self.max_alpha < 1:
+            raise ValueError(
+                f'expected 0 < max_alpha < 1, got {self.max_alpha}'
+            )
 
 
 @dataclass

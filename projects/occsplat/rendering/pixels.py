@@ -9,20 +9,66 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from occsplat.structures import CameraRig, Gaussians, same_shape
+from occsplat.structures import CameraRig, Cameras, Gaussians, same_shape
 
 from .arguments import (
-    cast,
-    check_features,
+    as_cameras,
     check_gaussians,
-    common_dtype,
     make_settings,
     pick_backend,
-    rig_cameras,
     upright,
 )
 from .definition import EPS2D
 from .output import RenderOutput
+
+
+def render_pixels(
+    gaussians: Gaussians,
+    cameras: Cameras | CameraRig,
+    pixels: Tensor,  # (P, 3)
+    background: Tensor | None = None,  # (C,)
+    backend: str = 'auto',
+    **numbers: float,
+) -> RenderOutput:
+    """Render some pixels: what the images of render have there.
+
+    The same values and gradients, for a loss that looks at few pixels of
+    large images, such as the LiDAR returns that supervise GSRender. On the
+    CPU what nobody looks at is not computed; gsplat renders whole images
+    and keeps the pixels.
+
+    Args:
+        pixels (Tensor): camera, row and column, integers in any order and
+            any number of times, (P, 3). P may be 0.
+        gaussians, cameras, background, backend, **numbers: see
+            :func:`~occsplat.rendering.render`.
+
+    Returns:
+        RenderOutput: features (P, C), depth (P,), alpha (P,) and, but for
+        gsplat, first_hit (P,).
+
+    Raises:
+        ValueError: when a pixel lies outside the images, or as for
+            :func:`~occsplat.rendering.rasterize`.
+        MissingPackageError: as for :func:`~occsplat.rendering.rasterize`.
+    """
+    cameras = as_cameras(cameras)
+    check_gaussians(gaussians)
+    if background is not None:
+        shape = gaussians.features.shape[1:]
+        same_shape('background', background.shape, shape)
+    settings = make_settings(numbers)
+    _check_pixels(pixels, (len(cameras), cameras.height, cameras.width))
+    module, dtype = pick_backend(
+        backend, gaussians, cameras, background, pixels
+    )
+    with torch.autocast(gaussians.means.device.type, enabled=False):
+        if background is not None:
+            background = background.to(dtype)
+        return module.render_pixels(
+            gaussians.to(dtype), background, upright(cameras, dtype),
+            pixels.long(), settings,
+        )  # fmt: skip
 
 
 def rasterize_pixels(
@@ -44,67 +90,27 @@ def rasterize_pixels(
     camera_model: str = 'pinhole',
     backend: str = 'auto',
 ) -> RenderOutput:
-    """Render some pixels: what the images of rasterize have there.
-
-    The same values and gradients, for a loss that looks at few pixels of
-    large images, such as the LiDAR returns that supervise GSRender. On the
-    CPU what nobody looks at is not computed; gsplat renders whole images
-    and keeps the pixels.
+    """Render some pixels: :func:`render_pixels` for tensors.
 
     Args:
         means, scales, opacities, features, viewmats, Ks, width, height,
             quats, background, near, far, eps2d, max_alpha, camera_model,
             backend: see :func:`~occsplat.rendering.rasterize`; without
             leading dimensions.
-        pixels (Tensor): camera, row and column, integers in any order and
-            any number of times, (P, 3). P may be 0.
-
-    Returns:
-        RenderOutput: features (P, C), depth (P,), alpha (P,) and, but for
-        gsplat, first_hit (P,).
-
-    Raises:
-        ValueError: when a pixel lies outside the images, or as for
-            :func:`~occsplat.rendering.rasterize`.
-        MissingPackageError: as for :func:`~occsplat.rendering.rasterize`.
-    """
-    check_gaussians(means, scales, opacities, quats)
-    check_features(features, len(means))
-    if background is not None:
-        same_shape('background', background.shape, features.shape[1:])
-    settings = make_settings(
-        width, height, near, far, eps2d, max_alpha, camera_model
-    )
-    _check_pixels(pixels, (len(Ks), settings.height, settings.width))
-    tensors = (means, scales, quats, opacities, features, background)
-    module = pick_backend(backend, means, (*tensors, viewmats, Ks, pixels))
-    dtype = common_dtype(module, tensors)
-    with torch.autocast(means.device.type, enabled=False):
-        cameras = upright(viewmats, Ks, dtype)
-        return module.render_pixels(
-            *cast(tensors, dtype), *cameras, pixels.long(), settings
-        )
-
-
-def render_pixels(
-    gaussians: Gaussians, rig: CameraRig, pixels: Tensor, **options: object
-) -> RenderOutput:
-    """Render Gaussians into some pixels of a rig's images.
-
-    Args:
-        gaussians (Gaussians): in the reference frame.
-        rig (CameraRig): N cameras, no other dimensions.
-        pixels (Tensor): camera, row and column in the network-input
-            images, (P, 3).
-        **options: background, near, far, ..., see
-            :func:`rasterize_pixels`.
+        pixels (Tensor): see :func:`render_pixels`.
 
     Returns:
         RenderOutput: P pixels.
+
+    Raises:
+        ValueError, MissingPackageError: as :func:`render_pixels`.
     """
-    return rasterize_pixels(
-        **vars(gaussians), **rig_cameras(rig), pixels=pixels, **options
-    )
+    return render_pixels(
+        Gaussians(means, scales, opacities, features, quats),
+        Cameras(viewmats, Ks, width, height, camera_model),
+        pixels, background, backend, near=near, far=far, eps2d=eps2d,
+        max_alpha=max_alpha,
+    )  # fmt: skip
 
 
 def _check_pixels(pixels: Tensor, shape: tuple[int, int, int]) -> None:

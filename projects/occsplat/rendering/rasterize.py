@@ -9,27 +9,144 @@ RGB+D, classic).
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Callable
 
 import torch
 from torch import Tensor
 
-from occsplat.structures import CameraRig, Gaussians, same_shape
+from occsplat.structures import CameraRig, Cameras, Gaussians, same_shape
 
 from .arguments import (
-    cast,
+    as_cameras,
     check_features,
     check_gaussians,
     check_labels,
-    common_dtype,
     make_settings,
     pick_backend,
-    rig_cameras,
     upright,
 )
 from .definition import EPS2D
-from .output import RenderOutput, RenderSettings
+from .output import RenderOutput
+
+
+def render(
+    gaussians: Gaussians,
+    cameras: Cameras | CameraRig,
+    background: Tensor | None = None,  # (C,)
+    backend: str = 'auto',
+    **numbers: float,
+) -> RenderOutput:
+    """Render Gaussians into N cameras: :func:`rasterize` of nouns.
+
+    Args:
+        gaussians (Gaussians): in the cameras' reference frame.
+        cameras (Cameras | CameraRig): N of them; of a rig, what renders
+            its network-input images.
+        background, backend: see :func:`rasterize`.
+        **numbers: near, far, eps2d and max_alpha, likewise.
+
+    Returns:
+        RenderOutput: N images.
+
+    Raises:
+        ValueError, MissingPackageError: as :func:`rasterize`.
+    """
+    cameras = as_cameras(cameras)
+    check_gaussians(gaussians)
+    if background is not None:
+        shape = gaussians.features.shape[1:]
+        same_shape('background', background.shape, shape)
+    settings = make_settings(numbers)
+    module, dtype = pick_backend(backend, gaussians, cameras, background)
+    with torch.autocast(gaussians.means.device.type, enabled=False):
+        if background is not None:
+            background = background.to(dtype)
+        return module.render(
+            gaussians.to(dtype), background, upright(cameras, dtype), settings
+        )
+
+
+@torch.no_grad()
+def render_labels(
+    gaussians: Gaussians,
+    labels: Tensor,  # (G,)
+    num_classes: int,
+    cameras: Cameras | CameraRig,
+    backend: str = 'auto',
+    **numbers: float,
+) -> RenderOutput:
+    """Render labelled Gaussians: :func:`rasterize_labels` of nouns.
+
+    Args:
+        gaussians (Gaussians): their features are the channels behind those
+            of the classes.
+        labels, num_classes: see :func:`rasterize_labels`.
+        cameras, backend, **numbers: see :func:`render`.
+
+    Returns:
+        RenderOutput: N images, without a gradient.
+
+    Raises:
+        ValueError, MissingPackageError: as :func:`rasterize_labels`.
+    """
+    cameras = as_cameras(cameras)
+    check_gaussians(gaussians)
+    check_labels(labels, len(gaussians), num_classes, lowest=0)
+    settings = make_settings(numbers)
+    module, dtype = pick_backend(backend, gaussians, cameras, labels)
+    with torch.autocast(gaussians.means.device.type, enabled=False):
+        return module.render_labels(
+            gaussians.to(dtype), labels, num_classes,
+            upright(cameras, dtype), settings,
+        )  # fmt: skip
+
+
+def render_pair(
+    gaussians: Gaussians,
+    labels: Tensor,  # (G,)
+    num_classes: int,
+    cameras: Cameras | CameraRig,
+    label_features: Tensor | None = None,  # (G, F)
+    backend: str = 'auto',
+    **numbers: float,
+) -> tuple[RenderOutput, RenderOutput]:
+    """Render a prediction and the ground truth on the same Gaussians.
+
+    The same as :func:`render` and, for the Gaussians that have a label,
+    :func:`render_labels` with opacity 1, to the last bit. On the CPU the
+    two share projection, sorting and tiles.
+
+    Args:
+        gaussians (Gaussians): the prediction.
+        labels (Tensor): class ids in [0, num_classes), or negative where
+            the ground truth is empty, integers, (G,).
+        num_classes (int): channels of the classes.
+        label_features (Tensor, optional): more channels of the ground
+            truth, (G, F).
+        cameras, backend, **numbers: see :func:`render`.
+
+    Returns:
+        tuple: the prediction's RenderOutput and the ground truth's; the
+        latter without a gradient.
+
+    Raises:
+        ValueError, MissingPackageError: as :func:`rasterize_labels`.
+    """
+    cameras = as_cameras(cameras)
+    if label_features is None:
+        label_features = gaussians.means.new_empty(len(gaussians), 0)
+    check_gaussians(gaussians)
+    check_features('label_features', label_features, len(gaussians))
+    check_labels(labels, len(gaussians), num_classes, lowest=None)
+    settings = make_settings(numbers)
+    module, dtype = pick_backend(
+        backend, gaussians, cameras, labels, label_features
+    )
+    with torch.autocast(gaussians.means.device.type, enabled=False):
+        return module.render_pair(
+            gaussians.to(dtype), labels, num_classes,
+            label_features.to(dtype), upright(cameras, dtype), settings,
+        )  # fmt: skip
 
 
 def rasterize(
@@ -113,22 +230,14 @@ def rasterize(
             background=background, near=near, far=far, eps2d=eps2d,
             max_alpha=max_alpha, camera_model=camera_model, backend=backend,
         )  # fmt: skip
-    check_gaussians(means, scales, opacities, quats)
-    check_features(features, len(means))
-    if background is not None:
-        same_shape('background', background.shape, features.shape[1:])
-    settings = make_settings(
-        width, height, near, far, eps2d, max_alpha, camera_model
-    )
-    tensors = (means, scales, quats, opacities, features, background)
-    module = pick_backend(backend, means, (*tensors, viewmats, Ks))
-    dtype = common_dtype(module, tensors)
-    with torch.autocast(means.device.type, enabled=False):
-        cameras = upright(viewmats, Ks, dtype)
-        return module.render(*cast(tensors, dtype), *cameras, settings)
+    return render(
+        Gaussians(means, scales, opacities, features, quats),
+        Cameras(viewmats, Ks, width, height, camera_model),
+        background, backend, near=near, far=far, eps2d=eps2d,
+        max_alpha=max_alpha,
+    )  # fmt: skip
 
 
-@torch.no_grad()
 def rasterize_labels(
     means: Tensor,  # (G, 3)
     scales: Tensor,  # (G, 3)
@@ -181,21 +290,12 @@ def rasterize_labels(
         )  # fmt: skip
     if features is None:
         features = means.new_empty(len(means), 0)
-    check_gaussians(means, scales, opacities, quats)
-    check_features(features, len(means))
-    check_labels(labels, len(means), num_classes, lowest=0)
-    settings = make_settings(
-        width, height, near, far, eps2d, max_alpha, camera_model
-    )
-    tensors = (means, scales, quats, opacities, features)
-    module = pick_backend(backend, means, (*tensors, labels, viewmats, Ks))
-    dtype = common_dtype(module, tensors)
-    with torch.autocast(means.device.type, enabled=False):
-        cameras = upright(viewmats, Ks, dtype)
-        return _render_labels(
-            module, *cast(tensors, dtype), labels, num_classes, *cameras,
-            settings,
-        )  # fmt: skip
+    return render_labels(
+        Gaussians(means, scales, opacities, features, quats),
+        labels, num_classes,
+        Cameras(viewmats, Ks, width, height, camera_model),
+        backend, near=near, far=far, eps2d=eps2d, max_alpha=max_alpha,
+    )  # fmt: skip
 
 
 def rasterize_pair(
@@ -218,18 +318,11 @@ def rasterize_pair(
     camera_model: str = 'pinhole',
     backend: str = 'auto',
 ) -> tuple[RenderOutput, RenderOutput]:
-    """Render a prediction and the ground truth on the same Gaussians.
-
-    The same as :func:`rasterize` and, for the Gaussians that have a label,
-    :func:`rasterize_labels` with opacity 1, to the last bit. On the CPU
-    the two share projection, sorting and tiles.
+    """Render a prediction and its truth: :func:`render_pair` for tensors.
 
     Args:
         opacities, features: of the prediction.
-        labels (Tensor): class ids in [0, num_classes), or negative where
-            the ground truth is empty, integers, (G,).
-        label_features (Tensor, optional): more channels of the ground
-            truth, (G, F).
+        labels, label_features: of the truth, see :func:`render_pair`.
         means, scales, num_classes, viewmats, Ks, width, height, quats,
             near, far, eps2d, max_alpha, camera_model, backend: see
             :func:`rasterize_labels`.
@@ -239,117 +332,15 @@ def rasterize_pair(
         latter without a gradient.
 
     Raises:
-        ValueError: as for :func:`rasterize_labels`.
+        ValueError, MissingPackageError: as :func:`rasterize_labels`.
     """
-    if label_features is None:
-        label_features = means.new_empty(len(means), 0)
-    check_gaussians(means, scales, opacities, quats)
-    check_features(features, len(means))
-    check_features(label_features, len(means))
-    check_labels(labels, len(means), num_classes, lowest=None)
-    settings = make_settings(
-        width, height, near, far, eps2d, max_alpha, camera_model
-    )
-    tensors = (means, scales, quats, opacities, features, label_features)
-    module = pick_backend(backend, means, (*tensors, labels, viewmats, Ks))
-    dtype = common_dtype(module, tensors)
-    with torch.autocast(means.device.type, enabled=False):
-        cameras = upright(viewmats, Ks, dtype)
-        *tensors, label_features = cast(tensors, dtype)
-        if hasattr(module, 'render_pair'):
-            return module.render_pair(
-                *tensors, labels, num_classes, label_features, *cameras,
-                settings,
-            )  # fmt: skip
-        means, scales, quats, opacities, _ = tensors
-        shape = (means, scales, quats, torch.ones_like(opacities))
-        there = labels >= 0
-        with torch.no_grad():
-            truth = _render_labels(
-                module,
-                *(
-                    None if x is None else x[there]
-                    for x in (*shape, label_features, labels)
-                ),
-                num_classes,
-                *cameras,
-                settings,
-            )
-        return module.render(*tensors, None, *cameras, settings), truth
-
-
-def render(
-    gaussians: Gaussians, rig: CameraRig, **options: object
-) -> RenderOutput:
-    """Render Gaussians into the network-input images of a rig.
-
-    Args:
-        gaussians (Gaussians): in the reference frame.
-        rig (CameraRig): N cameras, no other dimensions.
-        **options: background, near, far, ..., see :func:`rasterize`.
-
-    Returns:
-        RenderOutput: N images of the rig's size.
-    """
-    return rasterize(**vars(gaussians), **rig_cameras(rig), **options)
-
-
-def render_labels(
-    gaussians: Gaussians,
-    labels: Tensor,
-    num_classes: int,
-    rig: CameraRig,
-    **options: object,
-) -> RenderOutput:
-    """Render labelled Gaussians into the images of a rig.
-
-    Args:
-        gaussians (Gaussians): in the reference frame; their features are
-            the channels behind those of the classes.
-        labels, num_classes: see :func:`rasterize_labels`.
-        rig (CameraRig): N cameras, no other dimensions.
-        **options: near, far, ..., see :func:`rasterize_labels`.
-
-    Returns:
-        RenderOutput: N images of the rig's size, without a gradient.
-    """
-    return rasterize_labels(
-        **vars(gaussians),
-        labels=labels,
-        num_classes=num_classes,
-        **rig_cameras(rig),
-        **options,
-    )
-
-
-def render_pair(
-    gaussians: Gaussians,
-    labels: Tensor,
-    num_classes: int,
-    rig: CameraRig,
-    label_features: Tensor | None = None,
-    **options: object,
-) -> tuple[RenderOutput, RenderOutput]:
-    """Render a prediction and its ground truth into the images of a rig.
-
-    Args:
-        gaussians (Gaussians): the prediction, in the reference frame.
-        labels, num_classes, label_features: of the ground truth, see
-            :func:`rasterize_pair`.
-        rig (CameraRig): N cameras, no other dimensions.
-        **options: near, far, ..., see :func:`rasterize_pair`.
-
-    Returns:
-        tuple: N images each of the prediction and the ground truth.
-    """
-    return rasterize_pair(
-        **vars(gaussians),
-        labels=labels,
-        num_classes=num_classes,
-        label_features=label_features,
-        **rig_cameras(rig),
-        **options,
-    )
+    return render_pair(
+        Gaussians(means, scales, opacities, features, quats),
+        labels, num_classes,
+        Cameras(viewmats, Ks, width, height, camera_model),
+        label_features, backend, near=near, far=far, eps2d=eps2d,
+        max_alpha=max_alpha,
+    )  # fmt: skip
 
 
 def _each_scene(
@@ -377,30 +368,3 @@ def _each_scene(
             for i in range(counts['means'])
         ]
     )
-
-
-def _render_labels(
-    module: ModuleType,
-    means: Tensor,
-    scales: Tensor,
-    quats: Tensor | None,
-    opacities: Tensor,
-    features: Tensor,
-    labels: Tensor,
-    num_classes: int,
-    viewmats: Tensor,
-    Ks: Tensor,
-    settings: RenderSettings,
-) -> RenderOutput:
-    """By label where the backend can, else with one-hot features."""
-    if hasattr(module, 'render_labels'):
-        return module.render_labels(
-            means, scales, quats, opacities, features, labels, num_classes,
-            viewmats, Ks, settings,
-        )  # fmt: skip
-    one_hot = torch.nn.functional.one_hot(labels.long(), num_classes)
-    features = torch.cat((one_hot.to(features.dtype), features), dim=1)
-    return module.render(
-        means, scales, quats, opacities, features, None, viewmats, Ks,
-        settings,
-    )  # fmt: skip

@@ -11,12 +11,15 @@ precision, and differentiated by autograd.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from occsplat.structures import transform_points
+from occsplat.structures import Cameras, Gaussians, transform_points
 
+from . import one_hot
 from .definition import MARGIN, MIN_ALPHA, MIN_LEFT, REACH, SLOPE_MARGIN
 from .output import RenderOutput, RenderSettings
 
@@ -25,23 +28,19 @@ COMPARISONS = 1 << 24
 
 
 def render(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     settings: RenderSettings,
 ) -> RenderOutput:
-    """Render in the tensors' type; see occsplat.rendering.rasterize."""
-    splats = _Splats(means, scales, quats, opacities, features)
-    height, width = settings.height, settings.width
+    """Render in the tensors' type; see occsplat.rendering.render."""
+    gaussians = _with_a_trace(gaussians)
+    height, width = cameras.height, cameras.width
     images = [
-        _blend(*splats.seen_by(view, K, settings), None, settings)
-        for view, K in zip(viewmats, Ks)
-    ]
+        _blend(*_splats(gaussians, cameras, n, settings), None, cameras,
+               settings.max_alpha)
+        for n in range(len(cameras))
+    ]  # fmt: skip
     blended, left, first_hit = (
         torch.stack(x).view(len(images), height, width, *x[0].shape[1:])
         for x in zip(*images)
@@ -49,28 +48,28 @@ def render(
     return _output(blended, left, first_hit, background)
 
 
+render_labels = partial(one_hot.render_labels, render)
+render_pair = partial(one_hot.render_pair, render)
+
+
 def render_pixels(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    opacities: Tensor,  # (G,)
-    features: Tensor,  # (G, C)
+    gaussians: Gaussians,
     background: Tensor | None,  # (C,)
-    viewmats: Tensor,  # (N, 4, 4)
-    Ks: Tensor,  # (N, 3, 3)
+    cameras: Cameras,
     pixels: Tensor,  # (P, 3)
     settings: RenderSettings,
 ) -> RenderOutput:
-    """Chosen pixels; see occsplat.rendering.rasterize_pixels."""
-    splats = _Splats(means, scales, quats, opacities, features)
+    """Chosen pixels; see occsplat.rendering.render_pixels."""
+    gaussians = _with_a_trace(gaussians)
     camera, order = pixels[:, 0].sort(stable=True)
     # a camera even without a pixel: no pixels have gradients, too, of 0
     used = camera.unique().tolist() or [0]
     parts = [
         _blend(
-            *splats.seen_by(viewmats[n], Ks[n], settings),
+            *_splats(gaussians, cameras, n, settings),
             pixels[order[camera == n], 1:],
-            settings,
+            cameras,
+            settings.max_alpha,
         )
         for n in used
     ]
@@ -92,66 +91,45 @@ def _output(
     return RenderOutput(image, depth, 1 - left, first_hit)
 
 
-class _Splats:
-    """The Gaussians that can leave a trace in a pixel."""
+def _with_a_trace(gaussians: Gaussians) -> Gaussians:
+    """Those that a pixel could show."""
+    return gaussians.chosen(gaussians.opacities >= MIN_ALPHA)
 
-    def __init__(
-        self,
-        means: Tensor,
-        scales: Tensor,
-        quats: Tensor | None,
-        opacities: Tensor,
-        features: Tensor,
-    ) -> None:
-        keep = opacities >= MIN_ALPHA
-        self.means, self.scales = means[keep], scales[keep]
-        self.quats = None if quats is None else quats[keep]
-        self.opacities, self.features = opacities[keep], features[keep]
 
-    def seen_by(
-        self, viewmat: Tensor, K: Tensor, settings: RenderSettings
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Front to back: centres, covariances, opacities, features.
+def _splats(
+    gaussians: Gaussians, cameras: Cameras, n: int, settings: RenderSettings
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Front to back: centres, covariances, opacities, features.
 
-        The depth is the last of the features.
-        """
-        depths = (self.means @ viewmat[2, :3] + viewmat[2, 3]).detach()
-        inside = (depths >= settings.near) & (depths <= settings.far)
-        seen = inside.nonzero()[:, 0]
-        # stable: Gaussians of equal depth stay in the order of their index
-        seen = seen[depths[seen].sort(stable=True).indices]
-        centres, covariances, depths = project(
-            self.means[seen],
-            self.scales[seen],
-            None if self.quats is None else self.quats[seen],
-            viewmat,
-            K,
-            settings,
-        )
-        features = torch.cat((self.features[seen], depths[:, None]), dim=1)
-        return centres, covariances, self.opacities[seen], features
+    Of camera n. The depth is the last of the features.
+    """
+    view = cameras.viewmats[n]
+    depths = (gaussians.means @ view[2, :3] + view[2, 3]).detach()
+    inside = (depths >= settings.near) & (depths <= settings.far)
+    seen = inside.nonzero()[:, 0]
+    # stable: Gaussians of equal depth stay in the order of their index
+    seen = gaussians.chosen(seen[depths[seen].sort(stable=True).indices])
+    centres, covariances, depths = project(seen, cameras, n, settings.eps2d)
+    features = torch.cat((seen.features, depths[:, None]), dim=1)
+    return centres, covariances, seen.opacities, features
 
 
 def project(
-    means: Tensor,  # (G, 3)
-    scales: Tensor,  # (G, 3)
-    quats: Tensor | None,  # (G, 4)
-    viewmat: Tensor,  # (4, 4)
-    K: Tensor,  # (3, 3)
-    settings: RenderSettings,
+    gaussians: Gaussians, cameras: Cameras, n: int, eps2d: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Centres (G, 2), 2D covariances (G, 2, 2) and depths (G,).
 
-    In pixels and metres, for Gaussians in front of the camera.
+    In pixels and metres, for Gaussians in front of camera n.
     """
-    points = transform_points(viewmat, means)
-    centres, jacobian = _linearise(points, K, settings)
-    axes = jacobian @ viewmat[:3, :3]  # (G, 2, 3)
-    if quats is not None:
-        axes = axes @ _rotations(quats)
-    axes = axes * scales[:, None]
+    view = cameras.viewmats[n]
+    points = transform_points(view, gaussians.means)
+    centres, jacobian = _linearise(points, cameras, n)
+    axes = jacobian @ view[:3, :3]  # (G, 2, 3)
+    if gaussians.quats is not None:
+        axes = axes @ _rotations(gaussians.quats)
+    axes = axes * gaussians.scales[:, None]
     eye = torch.eye(2, dtype=axes.dtype, device=axes.device)
-    covariances = axes @ axes.transpose(1, 2) + settings.eps2d * eye
+    covariances = axes @ axes.transpose(1, 2) + eps2d * eye
     return centres, covariances, points[:, 2]
 
 
@@ -167,7 +145,7 @@ def _rotations(quats: Tensor) -> Tensor:
 
 
 def _linearise(
-    points: Tensor, K: Tensor, settings: RenderSettings
+    points: Tensor, cameras: Cameras, n: int
 ) -> tuple[Tensor, Tensor]:
     """Pixels (S, 2) of camera-frame points and the Jacobian (S, 2, 3).
 
@@ -175,14 +153,15 @@ def _linearise(
     the field of view: the linearisation (Zwicker et al., EWA splatting,
     2001) explodes towards the sides.
     """
+    K = cameras.Ks[n]
     focal, centre = K[[0, 1], [0, 1]], K[:2, 2]
-    if settings.ortho:
+    if cameras.ortho:
         jacobian = torch.diag(focal)
         jacobian = F.pad(jacobian, (0, 1)).expand(len(points), 2, 3)
         return focal * points[:, :2] + centre, jacobian
     z = points[:, 2:]
     slopes = points[:, :2] / z
-    size = focal.new_tensor([settings.width, settings.height])
+    size = focal.new_tensor([cameras.width, cameras.height])
     margin = SLOPE_MARGIN * size / focal
     clamped = slopes.clamp(
         -(centre / focal + margin), (size - centre) / focal + margin
@@ -198,10 +177,11 @@ def _blend(
     opacities: Tensor,  # (S,)
     features: Tensor,  # (S, C + 1)
     chosen: Tensor | None,  # (P, 2) row and column; None: all H * W pixels
-    settings: RenderSettings,
+    cameras: Cameras,
+    max_alpha: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features (P, C + 1), transmittance and first hit (P,)."""
-    height, width = settings.height, settings.width
+    height, width = cameras.height, cameras.width
     count = height * width if chosen is None else len(chosen)
     xx, xy, yy = (covariances[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     determinant = xx * yy - xy * xy
@@ -220,7 +200,7 @@ def _blend(
         a, b, c = conics[splat].unbind(1)
         sigma = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
         alpha = opacities[splat] * torch.exp(-sigma)
-        return alpha.clamp(max=settings.max_alpha)
+        return alpha.clamp(max=max_alpha)
 
     with torch.no_grad():
         reach = torch.stack((xx, yy), dim=1).sqrt() * REACH + MARGIN

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .adjacent_frames import AdjacentFrames
 from .camera_rig import CameraRig, inverse
+from .cameras import Cameras
 from .errors import DataError, MissingPackageError, NonFiniteError
 from .files import PART, check_writable, whole_file, write_errors
 from .gaussians import Gaussians
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     'AdjacentFrames',
     'CameraRig',
+    'Cameras',
     'DataError',
     'Gaussians',
     'LabelSpec',

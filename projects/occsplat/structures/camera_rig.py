@@ -11,6 +11,8 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
+from .cameras import Cameras
+
 
 def inverse(matrices: Tensor) -> Tensor:
     """Of matrices (..., n, n), to the bits of ``torch.linalg.inv``.
@@ -75,6 +77,11 @@ class CameraRig:
     def image_K(self) -> Tensor:
         """Camera -> homogeneous network-input pixels, (..., N, 3, 3)."""
         return self.img_aug @ self.K
+
+    @property
+    def cameras(self) -> Cameras:
+        """What renders the network-input images, N cameras."""
+        return Cameras(self.ref2cam, self.image_K, self.width, self.height)
 
     @property
     def cam2ref(self) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -37,6 +38,17 @@ class Gaussians:
             self,
             **{
                 name: value[which]
+                for name, value in vars(self).items()
+                if value is not None
+            },
+        )
+
+    def to(self, dtype: torch.dtype) -> Gaussians:
+        """In another floating type."""
+        return replace(
+            self,
+            **{
+                name: value.to(dtype)
                 for name, value in vars(self).items()
                 if value is not None
             },

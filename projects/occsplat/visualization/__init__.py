@@ -5,7 +5,7 @@ which mmengine, mmcv and torchvision bring along. All images are RGB,
 uint8 (H, W, 3).
 """
 
-from .bev import BevView, bev_image, draw_boxes_bev
+from .bev import BevMap, bev_image, draw_boxes_bev
 from .boxes import Boxes
 from .camera_overlays import (
     draw_boxes_image,
@@ -26,7 +26,7 @@ from .sheet import contact_sheet, legend
 from .voxel_views import VoxelHits, cast_views, chase_rig, render_occupancy
 
 __all__ = [
-    'BevView',
+    'BevMap',
     'Boxes',
     'FilmFrame',
     'VoxelHits',

@@ -37,7 +37,7 @@ _INK, _LIGHT = (15, 15, 18), (245, 245, 245)
 
 
 @dataclass(frozen=True)
-class BevView:
+class BevMap:
     """Where metres are in a bird's-eye image.
 
     ::
@@ -81,7 +81,7 @@ class BevView:
 def bev_image(
     occ: np.ndarray,  # (X, Y, Z)
     spec: LabelSpec,
-    view: BevView,
+    view: BevMap,
     flow: np.ndarray | None = None,  # (X, Y, Z, 2)
     colors: np.ndarray | None = None,  # (X, Y, Z, 3)
     boxes: Boxes | None = None,
@@ -185,7 +185,7 @@ def _part_means(
     return np.stack(sums, axis=-1) / np.bincount(member)[:, None]
 
 
-def draw_boxes_bev(image: np.ndarray, view: BevView, boxes: Boxes) -> None:
+def draw_boxes_bev(image: np.ndarray, view: BevMap, boxes: Boxes) -> None:
     """Draw outlines, headings and velocities into a bird's-eye image.
 
     A line from the middle to the front shows the heading; an arrow from
@@ -222,7 +222,7 @@ def _relief(height: np.ndarray, highest: float) -> np.ndarray:
     return np.clip(light - 0.05 * np.clip(slope, -3, 3), 0.35, 1.0)
 
 
-def _draw_rings(image: np.ndarray, view: BevView) -> None:
+def _draw_rings(image: np.ndarray, view: BevMap) -> None:
     middle = view.to_pixels(np.zeros(2))
     layer = image.copy()
     for metres in _rings(view):
@@ -238,13 +238,13 @@ def _draw_rings(image: np.ndarray, view: BevView) -> None:
     cv2.addWeighted(layer, 0.35, image, 0.65, 0, dst=image)
 
 
-def _rings(view: BevView) -> range:
+def _rings(view: BevMap) -> range:
     """Metres from the origin, up to the grid's farthest corner."""
     far = np.hypot(*np.maximum(np.abs(view.grid.min), view.grid.max)[:2])
     return range(_RING, math.ceil(far), _RING)
 
 
-def _label_rings(image: np.ndarray, view: BevView) -> None:
+def _label_rings(image: np.ndarray, view: BevMap) -> None:
     """Write its metres on each ring that has room for them."""
     for metres in _rings(view):
         text = f'{metres} m'
@@ -259,7 +259,7 @@ def _label_rings(image: np.ndarray, view: BevView) -> None:
                 break
 
 
-def _draw_ego(image: np.ndarray, view: BevView) -> None:
+def _draw_ego(image: np.ndarray, view: BevMap) -> None:
     """A wedge that points ahead, around the frame's origin."""
     wedge = np.array([[3.2, 0.0], [-1.4, 1.3], [-0.5, 0.0], [-1.4, -1.3]])
     points = _fixed(view.to_pixels(from_forward_left(wedge, view.frame)))
@@ -269,7 +269,7 @@ def _draw_ego(image: np.ndarray, view: BevView) -> None:
 
 def _arrow(
     image: np.ndarray,
-    view: BevView,
+    view: BevMap,
     start: np.ndarray,  # (2,)
     velocity: np.ndarray,  # (2,)
     color: tuple[int, int, int] = (255, 255, 255),

@@ -20,7 +20,7 @@ from occsplat.structures import (
     VoxelGrid,
 )
 
-from .bev import BevView, bev_image
+from .bev import BevMap, bev_image
 from .boxes import Boxes
 from .camera_overlays import draw_boxes_image, lidar_view, overlay
 from .colors import flow_colors, flow_key, nothing_shown, volume_colors
@@ -211,7 +211,7 @@ def volume_panels(
         class and flow colours where there is flow.
     """
     (behind, _), (ahead, _) = reach(grid, spec.frame)
-    view = BevView(grid, size / (ahead - behind), spec.frame)
+    view = BevMap(grid, size / (ahead - behind), spec.frame)
     above = bev_image(occ, spec, view, flow=flow, boxes=boxes)
     if flow is None:
         chase = chase_rig(round(1.4 * size), size, frame=spec.frame)

@@ -110,7 +110,7 @@ class BackwardProjection(nn.Module):
 
 
 @dataclass
-class AnchorViews:
+class SeenPillars:
     """Which pillars each camera sees, and where.
 
     A camera sees a few of the pillars; only those are listed, padded to
@@ -132,7 +132,7 @@ class AnchorViews:
 
 
 @torch.no_grad()
-def find_views(rig: CameraRig, anchors: Tensor) -> AnchorViews:
+def find_views(rig: CameraRig, anchors: Tensor) -> SeenPillars:
     """Project anchors and list what each camera sees.
 
     Args:
@@ -151,7 +151,7 @@ def find_views(rig: CameraRig, anchors: Tensor) -> AnchorViews:
     pillar = hit.byte().argsort(dim=-1, descending=True, stable=True)
     pillar = pillar[..., :longest]
     rows = pillar.unsqueeze(-1)
-    return AnchorViews(
+    return SeenPillars(
         pillar,
         uv.take_along_dim(rows.unsqueeze(-1), dim=2),
         depth.take_along_dim(rows, dim=2),
@@ -291,7 +291,7 @@ class DepthAwareCrossAttention(StarAttention):
         self,
         query: Tensor,
         position: Tensor,
-        views: AnchorViews,
+        views: SeenPillars,
         context: Tensor,
         depth: Tensor,
         bins: DepthBins,
@@ -302,7 +302,7 @@ class DepthAwareCrossAttention(StarAttention):
         Args:
             query (Tensor): (B, Q, C).
             position (Tensor): (Q, C).
-            views (AnchorViews): which camera sees which pillar.
+            views (SeenPillars): which camera sees which pillar.
             context (Tensor): (B, N, C, H, W).
             depth (Tensor): probabilities, (B, N, D, H, W).
             bins (DepthBins): what the D probabilities belong to.
@@ -324,7 +324,7 @@ class DepthAwareCrossAttention(StarAttention):
         return query + self.output(mean)
 
 
-def depth_belief(depth: Tensor, views: AnchorViews, bins: DepthBins) -> Tensor:
+def depth_belief(depth: Tensor, views: SeenPillars, bins: DepthBins) -> Tensor:
     """Probability that a surface stands at each anchor, (B, N, q, A).
 
     The depth distribution at the anchor's pixel, bilinear in the image,
@@ -332,7 +332,7 @@ def depth_belief(depth: Tensor, views: AnchorViews, bins: DepthBins) -> Tensor:
 
     Args:
         depth (Tensor): probabilities, (B, N, D, H, W).
-        views (AnchorViews): where anchors project.
+        views (SeenPillars): where anchors project.
         bins (DepthBins): what the D probabilities belong to.
     """
     # at a bin's very centre, so that no other bin has a share

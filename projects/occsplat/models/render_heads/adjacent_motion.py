@@ -34,7 +34,6 @@ from occsplat.structures import (
 from .gaussian_decoder import GaussianDecoder
 from .render_state import (
     State,
-    cameras_of,
     class_channels,
     class_logits,
     opaque,
@@ -131,7 +130,7 @@ class AdjacentMotion(nn.Module):
         )
         predicted = self._predicted(prediction, b, voxels)
         dynamic = self.movable[occ[voxels]]
-        cameras = cameras_of(batch.render_rig[b])
+        cameras = batch.render_rig[b].cameras
         for name, part in (('static', ~dynamic), ('dynamic', dynamic)):
             yield State(
                 name,
@@ -195,10 +194,10 @@ class AdjacentMotion(nn.Module):
             moved = fixed.moved(flow * frames.dt[m])
             inside = self._inside(moved.means.detach(), frames, m)
             moved = moved.chosen(inside)
-            views = [('moved', cameras_of(frames.rig[m]))]
+            views = [('moved', frames.rig[m].cameras)]
             scene = Scene(frames.rig[m], self.grid)
             for view in self.above:
-                views.append((view.name, view(scene).cameras()))
+                views.append((view.name, view(scene).cameras))
             for name, cameras in views:
                 yield State(
                     name,

@@ -29,14 +29,15 @@ from torch import Tensor, nn
 from occsplat.rendering import (
     LabelCache,
     RenderOutput,
-    rasterize,
-    rasterize_labels,
-    rasterize_pair,
+    render,
+    render_labels,
+    render_pair,
 )
 from occsplat.rendering.arguments import Backend
 from occsplat.rendering.definition import MIN_ALPHA, may_see
 from occsplat.structures import (
     CameraRig,
+    Cameras,
     Gaussians,
     LabelSpec,
     OccBatch,
@@ -51,9 +52,9 @@ from ..losses import image_kl_loss, image_l1_loss, masked_depth_loss
 from .virtual_views import (
     CameraViews,
     PinholeFromAbove,
+    Placed,
     PlaneView,
     Scene,
-    Views,
 )
 
 OPACITIES = ('free_prob', 'learned', 'hard')
@@ -244,57 +245,45 @@ class GaussRenderHead(nn.Module):
             probs.index_select(1, index).T.contiguous(),
         )
         terms = []
-        for sampler, views in zip(self.views, drawn):
-            pair = self._render(gaussians, labels, views, occ)
+        for sampler, placed in zip(self.views, drawn):
+            pair = self._render(gaussians, labels, placed, occ)
             for term, value in self._compare(
-                sampler.weights, views.depth_range, *pair
+                sampler.weights, placed.depth_range, *pair
             ):
                 weight = sampler.weights[term]
                 terms.append((f'{sampler.name}_{term}', weight * value))
         return terms
 
     def _render(
-        self, gaussians: Gaussians, labels: Tensor, views: Views, occ: Tensor
+        self, gaussians: Gaussians, labels: Tensor, placed: Placed, occ: Tensor
     ) -> tuple[RenderOutput, RenderOutput]:
         """Images of the prediction and of the labels."""
-        options = views.cameras() | self.options
-        if self.cache is None or not views.fixed:
-            return rasterize_pair(
-                **vars(gaussians),
-                labels=labels,
-                num_classes=self.spec.num_classes,
-                **options,
-            )
+        if self.cache is None or not placed.fixed:
+            return render_pair(
+                gaussians, labels, self.spec.num_classes, placed.cameras,
+                **self.options,
+            )  # fmt: skip
         truth = self.cache.fetch(
             occ,
-            render=lambda missing: self._label_images(
-                gaussians, labels, views, missing
-            ),
-            **views.cameras(),
+            placed.cameras,
+            lambda some: self._label_images(gaussians, labels, some),
         )
-        return rasterize(**vars(gaussians), **options), truth
+        return render(gaussians, placed.cameras, **self.options), truth
 
     def _label_images(
-        self,
-        gaussians: Gaussians,
-        labels: Tensor,
-        views: Views,
-        missing: list[int],
+        self, gaussians: Gaussians, labels: Tensor, cameras: Cameras
     ) -> RenderOutput:
-        """Of some of the views, for the cache."""
+        """For the cache."""
         there = labels >= 0
-        some = replace(
-            views, viewmats=views.viewmats[missing], Ks=views.Ks[missing]
+        true = replace(
+            gaussians,
+            opacities=torch.ones_like(gaussians.opacities),
+            features=gaussians.features[:, :0],
         )
-        return rasterize_labels(
-            gaussians.means[there],
-            gaussians.scales[there],
-            torch.ones_like(gaussians.opacities[there]),
-            labels[there],
-            self.spec.num_classes,
-            **some.cameras(),
+        return render_labels(
+            true.chosen(there), labels[there], self.spec.num_classes, cameras,
             **self.options,
-        )
+        )  # fmt: skip
 
     def _compare(
         self,
@@ -330,7 +319,7 @@ class GaussRenderHead(nn.Module):
         probs: Tensor,  # (K, X * Y * Z)
         occ: Tensor,  # (X * Y * Z,)
         means: Tensor,  # (X * Y * Z, 3)
-        drawn: list[Views],
+        drawn: list[Placed],
     ) -> tuple[Tensor, Tensor]:
         """Voxels (G,) that leave a trace in any image; opacities (G,).
 
@@ -342,8 +331,8 @@ class GaussRenderHead(nn.Module):
             # an MLP on every voxel would cost more than the renders
             near = self.options['near']
             seen = [
-                may_see(means, self.scale, **views.cameras(), near=near)
-                for views in drawn
+                may_see(means, self.scale, placed.cameras, near)
+                for placed in drawn
             ]
             index = (kept & torch.stack(seen).any(dim=0)).nonzero()[:, 0]
             features = prediction.features[b].flatten(1)

@@ -17,7 +17,7 @@ from occsplat.rendering import render_pixels
 from occsplat.rendering.arguments import Backend
 from occsplat.structures.checks import Positive, check_order, checked
 
-from .pixel_render_head import FrameView, PixelRenderHead, RenderedPixels
+from .pixel_render_head import FramePixels, PixelRenderHead, RenderedPixels
 
 #: share of the light that gets through at least, for its logarithm
 MIN_LIGHT = 1e-6
@@ -54,7 +54,7 @@ class GSRenderHead(PixelRenderHead):
         check_order(near=near, far=far)
         self.options = dict(near=near, far=far, backend=backend)
 
-    def render(self, view: FrameView) -> RenderedPixels:
+    def render(self, view: FramePixels) -> RenderedPixels:
         """Splat; see PixelRenderHead.
 
         Raises:

@@ -22,7 +22,6 @@ from occsplat.structures import (
 
 from .render_state import (
     State,
-    cameras_of,
     class_channels,
     class_logits,
     seen_voxels,
@@ -85,7 +84,7 @@ class LabelMotion(nn.Module):
             '',
             predicted,
             labels,
-            cameras_of(batch.render_rig[b]),
+            batch.render_rig[b].cameras,
             label_features=None if flow is None else flow[:, voxels].T,
         )
         yield state

@@ -25,7 +25,7 @@ from occsplat.structures.checks import (
 
 from ..losses import distortion_loss
 from .pixel_render_head import (
-    FrameView,
+    FramePixels,
     PixelRenderHead,
     RenderedPixels,
     labelled_rays,
@@ -77,7 +77,7 @@ class NeRFRenderHead(PixelRenderHead):
         self.entropy_weight = entropy_weight
         self.distortion_weight = distortion_weight
 
-    def render(self, view: FrameView) -> RenderedPixels:
+    def render(self, view: FramePixels) -> RenderedPixels:
         """March along the rays; see PixelRenderHead.
 
         Raises:
@@ -122,7 +122,7 @@ class NeRFRenderHead(PixelRenderHead):
         return self.near + (index + 0.5) * self.step
 
     def _semantics(
-        self, view: FrameView, points: Tensor, weights: Tensor
+        self, view: FramePixels, points: Tensor, weights: Tensor
     ) -> Tensor:
         """Sum of the logits along each ray by weight, (P, S).
 

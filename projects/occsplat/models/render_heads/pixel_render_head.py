@@ -53,7 +53,7 @@ OUTSIDE = ('free', 'drop', 'keep')
 
 
 @dataclass
-class FrameView:
+class FramePixels:
     """What a subclass renders: one frame of one sample.
 
     Attributes:
@@ -213,7 +213,7 @@ class PixelRenderHead(nn.Module):
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
-    def render(self, view: FrameView) -> RenderedPixels:
+    def render(self, view: FramePixels) -> RenderedPixels:
         """Render one frame of one sample at its labelled pixels."""
         raise NotImplementedError
 
@@ -321,7 +321,7 @@ class PixelRenderHead(nn.Module):
             ref2lattice = torch.eye(4).to(one.frame2ref)
             if inside is not None:
                 ref2lattice = inverse(one.frame2ref[m])
-            view = FrameView(
+            view = FramePixels(
                 prediction,
                 b,
                 None if inside is None else inside[b],

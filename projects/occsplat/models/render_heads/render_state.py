@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from occsplat.structures import (
-    CameraRig,
+    Cameras,
     Gaussians,
     LabelSpec,
     OccPrediction,
@@ -29,7 +29,7 @@ class State:
             one.
         predicted (Gaussians): features are S class logits, then flow.
         labels (Tensor): class channel of each true Gaussian, (G,).
-        cameras (dict): viewmats, Ks, width, height, camera_model.
+        cameras (Cameras): V of them.
         truth (Gaussians, optional): opaque; features are channels behind
             those of the classes. By default the predicted ones with a
             label that is not negative are the true ones.
@@ -42,7 +42,7 @@ class State:
     name: str
     predicted: Gaussians
     labels: Tensor
-    cameras: dict
+    cameras: Cameras
     truth: Gaussians | None = None
     label_features: Tensor | None = None
     in_motion: bool = False
@@ -62,17 +62,6 @@ class State:
             torch.ones_like(means[:, 0]),
             features,
         ), self.labels[there]
-
-
-def cameras_of(rig: CameraRig) -> dict:
-    """Arguments of the rasteriser for V pinhole cameras."""
-    return dict(
-        viewmats=rig.ref2cam,
-        Ks=rig.image_K,
-        width=rig.width,
-        height=rig.height,
-        camera_model='pinhole',
-    )
 
 
 def class_channels(spec: LabelSpec, occ: Tensor) -> Tensor:

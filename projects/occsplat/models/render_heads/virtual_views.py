@@ -16,7 +16,13 @@ import torch
 from mmdet3d.registry import TASK_UTILS
 from torch import Tensor
 
-from occsplat.structures import CameraRig, VoxelGrid, inverse, transform_points
+from occsplat.structures import (
+    CameraRig,
+    Cameras,
+    VoxelGrid,
+    inverse,
+    transform_points,
+)
 from occsplat.structures.checks import (
     Count,
     Natural,
@@ -28,37 +34,20 @@ from occsplat.structures.checks import (
 
 
 @dataclass
-class Views:
-    """V cameras of one size, as the rasteriser takes them.
+class Placed:
+    """Cameras, and what their images are compared by.
 
     Attributes:
-        viewmats (Tensor): reference frame -> camera, (V, 4, 4).
-        Ks (Tensor): (V, 3, 3).
-        width, height (int): pixels.
+        cameras (Cameras): V of them, in the reference frame.
         depth_range (float): metres that count as a depth error of 1, a
             constant of the data set (the paper's d_range).
-        camera_model (str): 'pinhole' or 'ortho'.
-        fixed (bool): whether the views are the same in each step of a
-            sample, so that images of its labels can be kept.
+        fixed (bool): whether they are the same in each step of a sample,
+            so that images of its labels can be kept.
     """
 
-    viewmats: Tensor
-    Ks: Tensor
-    width: int
-    height: int
+    cameras: Cameras
     depth_range: float
-    camera_model: str = 'pinhole'
     fixed: bool = False
-
-    def cameras(self) -> dict:
-        """Arguments of the rasteriser."""
-        return dict(
-            viewmats=self.viewmats,
-            Ks=self.Ks,
-            width=self.width,
-            height=self.height,
-            camera_model=self.camera_model,
-        )
 
 
 @dataclass
@@ -180,7 +169,7 @@ class CameraViews:
         self.weights = dict(semantic=semantic, depth=depth, alpha=alpha)
         self.depth_range = depth_range
 
-    def __call__(self, scene: Scene, generator: torch.Generator) -> Views:
+    def __call__(self, scene: Scene, generator: torch.Generator) -> Placed:
         """Draw the cameras of a step.
 
         Args:
@@ -193,11 +182,11 @@ class CameraViews:
         rig = scene.rig
         drawn = self._draw_cameras(rig.num_cameras, generator)
         viewmats = [self._place(rig, n, scene, generator) for n in drawn]
-        return Views(
-            torch.stack(viewmats),
-            rig.image_K[drawn],
-            rig.width,
-            rig.height,
+        cameras = Cameras(
+            torch.stack(viewmats), rig.image_K[drawn], rig.width, rig.height
+        )
+        return Placed(
+            cameras,
             self.depth_range or math.dist(scene.grid.min, scene.grid.max),
             fixed=self.strategy == 'sensor',
         )
@@ -322,7 +311,7 @@ class PlaneView:
 
     def __call__(
         self, scene: Scene, generator: torch.Generator | None = None
-    ) -> Views:
+    ) -> Placed:
         """The view; nothing is drawn."""
         like, grid = scene.rig.ref2cam, scene.grid
         # the image's u and v axes in the reference frame, rows of R
@@ -351,12 +340,9 @@ class PlaneView:
             lengths.append(round(scale * (max(ends) - min(ends))))
         (fx, cx), (fy, cy) = ks
         K = like.new_tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-        return Views(
-            view[None],
-            K[None],
-            *lengths,
+        return Placed(
+            Cameras(view[None], K[None], *lengths, camera_model='ortho'),
             self.depth_range or eye - grid.min[self.axis],
-            camera_model='ortho',
             fixed=True,
         )
 
@@ -396,7 +382,7 @@ class PinholeFromAbove:
 
     def __call__(
         self, scene: Scene, generator: torch.Generator | None = None
-    ) -> Views:
+    ) -> Placed:
         """The view; nothing is drawn."""
         like, grid = scene.rig.ref2cam, scene.grid
         view = torch.diag(like.new_tensor([1, -1, -1, 1]))
@@ -405,11 +391,8 @@ class PinholeFromAbove:
         K = like.new_tensor(
             [[self.focal, 0, c], [0, self.focal, c], [0, 0, 1]]
         )
-        return Views(
-            view[None],
-            K[None],
-            self.size,
-            self.size,
+        return Placed(
+            Cameras(view[None], K[None], self.size, self.size),
             self.depth_range,
             fixed=True,
         )

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from occsplat.rendering import (
     RenderOutput,
-    rasterize,
-    rasterize_labels,
-    rasterize_pair,
+    render,
+    render_labels,
+    render_pair,
 )
 from occsplat.rendering.arguments import Backend
 from occsplat.structures import (
@@ -263,34 +263,26 @@ class VoxelSplatHead(nn.Module):
 
     def _compare(self, state: State, terms: RenderTerms) -> None:
         """Render a state twice."""
-        count = len(state.cameras['viewmats'])
-        options = self.options | dict(num_classes=terms.num_semantic)
+        count, classes = len(state.cameras), terms.num_semantic
         wanted = self.views_per_step or count
         if state.truth is None and wanted >= count:
             # the same Gaussians: projected and sorted once
-            pair = rasterize_pair(
-                **vars(state.predicted),
-                labels=state.labels,
-                label_features=state.label_features,
-                **state.cameras,
-                **options,
-            )
+            pair = render_pair(
+                state.predicted, state.labels, classes, state.cameras,
+                state.label_features, **self.options,
+            )  # fmt: skip
             terms.add(*pair)
             return
         truth, labels = state.true_gaussians()
-        labelled = rasterize_labels(
-            **vars(truth), labels=labels, **state.cameras, **options
+        labelled = render_labels(
+            truth, labels, classes, state.cameras, **self.options
         )
         views, cameras = None, state.cameras
         if wanted < count:
             views = torch.randperm(count)[:wanted]
             views = views.to(labelled.depth.device)
-            cameras = cameras | {
-                key: cameras[key][views] for key in ('viewmats', 'Ks')
-            }
-        predicted = rasterize(
-            **vars(state.predicted), **cameras, **self.options
-        )
+            cameras = cameras.chosen(views)
+        predicted = render(state.predicted, cameras, **self.options)
         known = None
         if state.in_motion:
             known, labelled = _split_unknown(labelled)
