@@ -29,7 +29,7 @@ CELL_POLICY = (
     'the nearest one'
 )
 
-
+# how many ranges there are, and how many cells are in each
 _SIZE = len(DEPTH_EDGES) - 1
 _Numbers = Annotated[np.ndarray, Zeros((_SIZE,))]
 

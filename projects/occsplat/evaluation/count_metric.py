@@ -34,10 +34,10 @@ class CountMetric(BaseMetric, Generic[C]):
     was predicted (the first time on the lowest rank is kept), and the
     result does not depend on the number of ranks, not in its last bit.
 
-    Subclasses say what they count, ``counts_type``, and name the
-    ``required`` and ``optional`` fields of a sample that ``count`` takes;
-    they define ``count`` of a frame, and ``summary`` and ``table`` of any
-    number of them.
+    Subclasses name the kind of counts they keep, ``counts_type``, and the
+    ``required`` and ``optional`` fields of a sample that ``count`` takes.
+    They define ``count`` of a frame, and ``summary`` and ``table`` of any
+    number of frames.
 
     Args:
         label_spec (str | LabelSpec, optional): meaning of the class ids;

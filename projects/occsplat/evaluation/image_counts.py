@@ -63,7 +63,8 @@ class ImageCounts(Counts):
             )
         )
         by_class = ratio(self.depth_error, self.depth_pixels)
-        return {**out, **of_classes('image_depth_L1', by_class, spec, solid)}
+        out.update(of_classes('image_depth_L1', by_class, spec, solid))
+        return out
 
 
 def count_pixels(

@@ -71,13 +71,11 @@ def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
             f'images, got {stride}'
         )
     first = (stride - 1) // 2
-    v, u = torch.meshgrid(
-        *(
-            torch.arange(first, length, stride).to(rig.K) + 0.5
-            for length in (rig.height, rig.width)
-        ),
-        indexing='ij',
+    rows, columns = (
+        torch.arange(first, length, stride).to(rig.K) + 0.5
+        for length in (rig.height, rig.width)
     )
+    v, u = torch.meshgrid(rows, columns, indexing='ij')
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
     origins, turn = rig.pixel_rays()
     return origins, torch.einsum('nij,hwj->nhwi', turn, pixels)
