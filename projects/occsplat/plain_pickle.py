@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import pickle
 import re
+from io import BufferedIOBase
 from types import FunctionType
 from typing import IO, Any
 
@@ -19,7 +20,7 @@ class RefusedGlobal(ValueError):
     """A pickle asked for something that plain data does not need."""
 
 
-def unpickle(file: IO[bytes]) -> Any:
+def unpickle(file: IO[bytes] | BufferedIOBase) -> Any:
     """Load one pickle of containers, numbers, strings and numpy arrays.
 
     A pickle is a program: it may name any function of any module and call

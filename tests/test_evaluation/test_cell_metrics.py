@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from occsplat.evaluation import DepthMetric, PixelIoUMetric, cell_metrics
+from occsplat.evaluation import DepthMetric, PixelIoUMetric, count_metric
 from occsplat.structures import DataError
 
 CAR, ROAD, IGNORE = 1, 2, 255
@@ -86,11 +86,19 @@ def test_classes_without_a_cell_are_left_out(maps, corridor):
     assert math.isnan(scores['pixel_mIoU_road'])
 
 
+def test_a_frame_has_depth_scores_of_its_own(maps):
+    metric = DepthMetric(prefix='net')
+    metric.add('a', torch.full((1, 2, 3), 10.0), maps[0])
+    (scores,) = metric.frame_scores().values()
+    whole = {f'net/{k}': v for k, v in metric.score().items()}
+    assert scores == pytest.approx(whole, nan_ok=True)
+
+
 @pytest.mark.parametrize('kind', ['depth', 'pixel'])
 def test_the_result_line_names_its_policy(maps, corridor, kind, monkeypatch):
     lines = []
     monkeypatch.setattr(
-        cell_metrics, 'report', lambda title, rows: lines.append(title)
+        count_metric, 'report', lambda title, rows: lines.append(title)
     )
     depth, label = maps
     if kind == 'depth':

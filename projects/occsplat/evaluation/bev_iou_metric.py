@@ -5,19 +5,18 @@ Shape letters: X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 import torch
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.structures.checks import checked
 
-from .count_metric import CountMetric, iou_rows, report
+from .count_metric import CountMetric, Rows, iou_rows
 from .gaussrender_protocol import (
-    SUMMARY,
+    UNSEEN,
     check_protocol,
     count_released_columns,
 )
@@ -25,7 +24,7 @@ from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
 
 @METRICS.register_module()
-class BEVIoUMetric(CountMetric):
+class BEVIoUMetric(CountMetric[VoxelCounts]):
     """mIoU and IoU of the scene seen from above.
 
     The class of a column (x, y) is that of its highest occupied voxel, or
@@ -47,6 +46,7 @@ class BEVIoUMetric(CountMetric):
         ValueError: for an unknown label spec or protocol.
     """
 
+    counts_type = VoxelCounts
     required = ('token', 'pred_occ', 'gt_occ')
 
     @checked
@@ -61,16 +61,10 @@ class BEVIoUMetric(CountMetric):
         check_protocol('BEVIoUMetric', protocol)
         self.released = protocol == 'gaussrender'
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(self, pred_occ: Tensor, gt_occ: Tensor) -> VoxelCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
 
@@ -78,15 +72,6 @@ class BEVIoUMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ
-        )
-        self.frames[token] = self._count(pred_occ, gt_occ)
-
-    def _count(self, pred_occ: Tensor, gt_occ: Tensor) -> VoxelCounts:
-        """One frame by the protocol."""
         if self.released:
             return count_released_columns(
                 pred_occ, gt_occ, self.spec, self.grid
@@ -95,28 +80,25 @@ class BEVIoUMetric(CountMetric):
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
-        unseen = SUMMARY['unseen'] if self.released else None
+        unseen = UNSEEN if self.released else None
         return counts.summary(self.spec, lead='bev_', unseen=unseen)
 
-    def compute_metrics(
-        self, results: Sequence[VoxelCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: VoxelCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         policy = 'none, every column of which something is known'
         what = 'columns'
         if self.released:
             policy = "none, every pixel of GaussRender's view from above"
             what = 'pixels'
-        report(
+        return (
             f'bev_mIoU {metrics["bev_mIoU"]:.4f}, '
             f'bev_IoU {metrics["bev_IoU"]:.4f} on {self.spec.name}; '
             f'mask policy: {policy}; '
             f'{total.frames} frames, {total.voxels} {what}',
             iou_rows(metrics, 'bev_mIoU', self.spec),
         )
-        return metrics
 
 
 def count_columns(

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 from itertools import product
-from typing import Any, Sequence
+from typing import Mapping, Sequence
 
 import torch
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 from occsplat.structures.checks import Positive, checked
 
-from .count_metric import CountMetric, iou_rows, mean_of_defined, report
+from .count_metric import CountMetric, Rows, iou_rows
+from .counts import mean_of_defined, of_classes
 from .fields import check_ids
 from .voxel_counts import VoxelCounts, count_voxels
 
@@ -26,7 +26,7 @@ _SLACK = 1 + 1e-6
 
 
 @METRICS.register_module()
-class BoundaryIoUMetric(CountMetric):
+class BoundaryIoUMetric(CountMetric[VoxelCounts]):
     """Boundary IoU (Cheng et al., CVPR 2021) of voxels instead of pixels.
 
     As mIoU, but of each mask, that of a class in the truth and in the
@@ -50,6 +50,7 @@ class BoundaryIoUMetric(CountMetric):
             an edge of the voxels.
     """
 
+    counts_type = VoxelCounts
     required = ('token', 'pred_occ', 'gt_occ')
 
     @checked
@@ -69,16 +70,10 @@ class BoundaryIoUMetric(CountMetric):
                 f'voxel, {longest:.4g} m, got {width}'
             )
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(self, pred_occ: Tensor, gt_occ: Tensor) -> VoxelCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
 
@@ -86,17 +81,8 @@ class BoundaryIoUMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ
-        )
-        self.frames[token] = count_boundaries(
-            pred_occ,
-            gt_occ,
-            self.spec,
-            self.grid.size,
-            self.width,
+        return count_boundaries(
+            pred_occ, gt_occ, self.spec, self.grid.size, self.width
         )
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
@@ -105,25 +91,19 @@ class BoundaryIoUMetric(CountMetric):
         occupied = self.spec.occupied
         return {
             'BoundaryIoU': mean_of_defined(iou[list(occupied)]),
-            **{
-                f'BoundaryIoU_{self.spec.classes[i]}': float(iou[i])
-                for i in occupied
-            },
+            **of_classes('BoundaryIoU', iou, self.spec, occupied),
         }
 
-    def compute_metrics(
-        self, results: Sequence[VoxelCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
-        report(
+    def table(
+        self, total: VoxelCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        return (
             f'BoundaryIoU {metrics["BoundaryIoU"]:.4f} on {self.spec.name}; '
             f'mask policy: none, known voxels within {self.width:.4g} m of '
             f'another class; {total.frames} frames, {total.either} voxels',
             iou_rows(metrics, 'BoundaryIoU', self.spec),
         )
-        return metrics
 
 
 def count_boundaries(
@@ -152,14 +132,16 @@ def count_boundaries(
     """
     same_shape('pred_occ', pred_occ.shape, gt_occ.shape)
     known = gt_occ.cpu() != spec.ignore
-    shells = []
-    for name, occ in (('pred_occ', pred_occ), ('gt_occ', gt_occ)):
+
+    def shell(name: str, occ: Tensor) -> Tensor:
         occ = occ.cpu()
         check_ids(name, occ[known], spec)
         near = near_boundary(occ, known, size, width)
         # the inside is as good as free: it matches nothing
-        shells.append(torch.where(near, occ, spec.free))
-    return count_voxels(*shells, spec, mask=known)
+        return torch.where(near, occ, spec.free)
+
+    guess, truth = shell('pred_occ', pred_occ), shell('gt_occ', gt_occ)
+    return count_voxels(guess, truth, spec, mask=known)
 
 
 def near_boundary(

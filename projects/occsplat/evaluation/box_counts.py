@@ -5,18 +5,25 @@ Shape letters: K classes, P predicted boxes, J annotated boxes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from shapely.geometry import Polygon
 
 from occsplat.structures import LabelSpec
 
-from .count_metric import mean_of_defined, ratio
+from .counts import (
+    Counts,
+    NumberByClass,
+    SumByClass,
+    mean_of_defined,
+    of_classes,
+    ratio,
+)
 
 
 @dataclass
-class BoxCounts:
+class BoxCounts(Counts):
     """All that the box metric needs to know of any number of frames.
 
     Attributes:
@@ -28,22 +35,10 @@ class BoxCounts:
     """
 
     frames: int
-    annotated: np.ndarray
-    predicted: np.ndarray
-    matched: np.ndarray
-    iou: np.ndarray
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> BoxCounts:
-        """Counts of no frame at all."""
-        ints = [np.zeros(num_classes, np.int64) for _ in range(3)]
-        return cls(0, *ints, np.zeros(num_classes))
-
-    def __add__(self, other: BoxCounts) -> BoxCounts:
-        names = [field.name for field in fields(self)]
-        return BoxCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
+    annotated: NumberByClass
+    predicted: NumberByClass
+    matched: NumberByClass
+    iou: SumByClass
 
     def summary(self, spec: LabelSpec) -> dict[str, float]:
         """The flat dictionary of metrics, fractions of one.
@@ -64,8 +59,7 @@ class BoxCounts:
         ):
             shares = ratio(part, whole)
             out[key] = mean_of_defined(shares[list(spec.movable)])
-            for i in spec.movable:
-                out[f'{key}_{spec.classes[i]}'] = float(shares[i])
+            out.update(of_classes(key, shares, spec, spec.movable))
         return out
 
 
@@ -120,14 +114,12 @@ def box_ious(
     Returns:
         ndarray: float64 (P, J).
     """
-    pred, truth = np.float64(pred_boxes), np.float64(gt_boxes)
-    bottom, top = (
-        reach(
-            pred[:, None, 2] + sign * pred[:, None, 5] / 2,
-            truth[:, 2] + sign * truth[:, 5] / 2,
-        )
-        for sign, reach in ((-1, np.maximum), (1, np.minimum))
-    )
+    pred = np.asarray(pred_boxes, np.float64)
+    truth = np.asarray(gt_boxes, np.float64)
+    z, half = pred[:, None, 2], pred[:, None, 5] / 2
+    gt_z, gt_half = truth[:, 2], truth[:, 5] / 2
+    bottom = np.maximum(z - half, gt_z - gt_half)
+    top = np.minimum(z + half, gt_z + gt_half)
     height = np.maximum(top - bottom, 0)
     gap = np.hypot(*(pred[:, None, :2] - truth[:, :2]).transpose(2, 0, 1))
     reach = np.hypot(pred[:, 3], pred[:, 4])[:, None] / 2

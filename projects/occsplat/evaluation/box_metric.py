@@ -5,11 +5,10 @@ Shape letters: X Y Z voxels, s stride, J boxes.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Sequence
+from typing import Annotated, Any, Mapping
 
 import numpy as np
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.ops import instance_boxes
@@ -17,11 +16,11 @@ from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 from occsplat.structures.checks import Bounds, checked
 
 from .box_counts import BoxCounts, count_boxes
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 
 
 @METRICS.register_module()
-class BoxMetric(CountMetric):
+class BoxMetric(CountMetric[BoxCounts]):
     """Recall, precision and IoU of boxes that come out of occupancy.
 
     No network here predicts boxes: :func:`~occsplat.ops.instance_boxes`
@@ -41,6 +40,7 @@ class BoxMetric(CountMetric):
             in (0, 1].
     """
 
+    counts_type = BoxCounts
     required = ('token', 'pred_occ', 'gt_boxes', 'gt_box_labels')
     optional = ('pred_offsets', 'pred_flow')
 
@@ -55,19 +55,31 @@ class BoxMetric(CountMetric):
         super().__init__(label_spec, grid, prefix)
         self.iou_threshold = iou_threshold
 
-    def add(
+    def checked(self, token: str, **fields: Any) -> dict[str, Any]:
+        """As in CountMetric; there are as many labels as boxes.
+
+        Raises:
+            ValueError: when their numbers disagree.
+        """
+        fields = super().checked(token, **fields)
+        same_shape(
+            f'sample {token!r}, gt_boxes',
+            fields['gt_boxes'].shape,
+            (len(fields['gt_box_labels']), 7),
+        )
+        return fields
+
+    def count(
         self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_boxes: Tensor | ArrayLike,
-        gt_box_labels: Tensor | ArrayLike,
-        pred_offsets: Tensor | ArrayLike | None = None,
-        pred_flow: Tensor | ArrayLike | None = None,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+        pred_occ: Tensor,
+        gt_boxes: Tensor,
+        gt_box_labels: Tensor,
+        pred_offsets: Tensor | None = None,
+        pred_flow: Tensor | None = None,
+    ) -> BoxCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_boxes: x y z of the centre, length, width, height and yaw,
                 (J, 7); those whose centre is outside the grid, or whose
@@ -80,26 +92,13 @@ class BoxMetric(CountMetric):
             ValueError: when shapes disagree, or an id is not in the label
                 spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, boxes, labels, pred_offsets, pred_flow = self.checked(
-            token,
-            pred_occ=pred_occ,
-            gt_boxes=gt_boxes,
-            gt_box_labels=gt_box_labels,
-            pred_offsets=pred_offsets,
-            pred_flow=pred_flow,
-        )
-        same_shape(
-            f'sample {token!r}, gt_boxes', boxes.shape, (len(labels), 7)
-        )
         found = instance_boxes(
             pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow
         )
-        boxes, labels = boxes.cpu(), labels.cpu()
+        boxes, labels = gt_boxes.cpu(), gt_box_labels.cpu()
         inside = self.grid.locate(boxes[:, :3])[1].numpy()
         kept = inside & np.isin(labels.numpy(), self.spec.movable)
-        self.frames[token] = count_boxes(
+        return count_boxes(
             found.boxes.cpu().numpy(),
             found.labels.cpu().numpy(),
             boxes.numpy()[kept],
@@ -112,12 +111,12 @@ class BoxMetric(CountMetric):
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec)
 
-    def compute_metrics(self, results: Sequence[BoxCounts]) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, BoxCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: BoxCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         keys = ('BoxRecall', 'BoxPrecision', 'BoxIoU')
-        rows = [['class', 'annotated', 'predicted', *keys]]
+        rows: Rows = [['class', 'annotated', 'predicted', *keys]]
         for i in self.spec.movable:
             name = self.spec.classes[i]
             own = [metrics[f'{key}_{name}'] for key in keys]
@@ -125,11 +124,10 @@ class BoxMetric(CountMetric):
             rows.append([name, *numbers, *own])
         numbers = int(total.annotated.sum()), int(total.predicted.sum())
         rows.append(['mean', *numbers, *(metrics[key] for key in keys)])
-        report(
+        return (
             f'BoxRecall {metrics["BoxRecall"]:.4f}, BoxPrecision '
             f'{metrics["BoxPrecision"]:.4f} on {self.spec.name}, IoU in 3D '
             f'from {self.iou_threshold} on; mask policy: none, every '
             f'annotated box with a LiDAR return; {total.frames} frames',
             rows,
         )
-        return metrics

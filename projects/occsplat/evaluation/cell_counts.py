@@ -6,6 +6,7 @@ Shape letters: N cameras, H W feature map, h w image.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from occsplat.ops import nearest_in_cells, read_pixels
 from occsplat.structures import LabelSpec, same_shape
 
-from .count_metric import ratio
+from .counts import Counts, Zeros, ratio
 from .voxel_counts import VoxelCounts, count_voxels
 
 #: metres, borders of the ranges that depths are scored by; returns beyond
@@ -28,9 +29,13 @@ CELL_POLICY = (
     'the nearest one'
 )
 
+# how many ranges there are, and how many cells are in each
+_SIZE = len(DEPTH_EDGES) - 1
+_Numbers = Annotated[np.ndarray, Zeros((_SIZE,))]
+
 
 @dataclass
-class DepthCounts:
+class DepthCounts(Counts):
     """All that depth errors need to know of any number of frames.
 
     Attributes:
@@ -41,28 +46,9 @@ class DepthCounts:
     """
 
     frames: int
-    cells: np.ndarray
-    error: np.ndarray
-    close: np.ndarray
-
-    @classmethod
-    def zeros(cls) -> DepthCounts:
-        """Counts of no frame at all."""
-        size = len(DEPTH_EDGES) - 1
-        return cls(
-            0,
-            np.zeros(size, np.int64),
-            np.zeros(size),
-            np.zeros(size, np.int64),
-        )
-
-    def __add__(self, other: DepthCounts) -> DepthCounts:
-        return DepthCounts(
-            self.frames + other.frames,
-            self.cells + other.cells,
-            self.error + other.error,
-            self.close + other.close,
-        )
+    cells: _Numbers
+    error: Annotated[np.ndarray, Zeros((_SIZE,), np.float64)]
+    close: _Numbers
 
     def summary(self) -> dict[str, float]:
         """The flat dictionary of metrics.
@@ -109,14 +95,13 @@ def count_depths(
     edges = torch.tensor(DEPTH_EDGES[1:-1], dtype=truth.dtype)
     place = torch.bucketize(truth, edges, right=True).numpy()
     close = torch.maximum(guess / truth, truth / guess) < CLOSE
-    size = len(DEPTH_EDGES) - 1
     # numpy adds up in a fixed order, torch in one that depends on threads
     error = (guess - truth).abs().double().numpy()
     return DepthCounts(
         1,
-        np.bincount(place, minlength=size),
-        np.bincount(place, error, size),
-        np.bincount(place[close.numpy()], minlength=size),
+        np.bincount(place, minlength=_SIZE),
+        np.bincount(place, error, _SIZE),
+        np.bincount(place[close.numpy()], minlength=_SIZE),
     )
 
 
@@ -147,4 +132,5 @@ def count_cells(
 
 def _nearest(cells: Tensor, gt_depth: Tensor) -> tuple[Tensor, Tensor]:
     near, *_, far = DEPTH_EDGES
-    return nearest_in_cells(gt_depth.cpu(), cells.shape[-2:], near, far)
+    height, width = cells.shape[-2:]
+    return nearest_in_cells(gt_depth.cpu(), (height, width), near, far)

@@ -5,10 +5,9 @@ Shape letters: N cameras, H W feature map, h w image.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec
@@ -22,12 +21,12 @@ from .cell_counts import (
     count_depths,
     range_names,
 )
-from .count_metric import CountMetric, iou_rows, report
+from .count_metric import CountMetric, Rows, iou_rows
 from .voxel_counts import VoxelCounts
 
 
 @METRICS.register_module()
-class DepthMetric(CountMetric):
+class DepthMetric(CountMetric[DepthCounts]):
     """Error of the depths that an image encoder sees, against LiDAR.
 
     Every cell of the feature map is compared with its nearest return:
@@ -39,22 +38,17 @@ class DepthMetric(CountMetric):
         prefix (str, optional): as in CountMetric.
     """
 
+    counts_type = DepthCounts
     required = ('token', 'pred_depth', 'gt_depth')
 
     @checked
     def __init__(self, prefix: str | None = None) -> None:
         super().__init__(None, prefix=prefix)
 
-    def add(
-        self,
-        token: str,
-        pred_depth: Tensor | ArrayLike,
-        gt_depth: Tensor | ArrayLike,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(self, pred_depth: Tensor, gt_depth: Tensor) -> DepthCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_depth: metres, (N, H, W).
             gt_depth: metres, 0 for no return, (N, h, w).
 
@@ -62,40 +56,34 @@ class DepthMetric(CountMetric):
             ValueError: when a depth is no number or below 0, shapes
                 disagree, or the cells do not divide the image.
         """
-        if token in self.frames:
-            return
-        pred_depth, gt_depth = self.checked(
-            token, pred_depth=pred_depth, gt_depth=gt_depth
-        )
-        self.frames[token] = count_depths(pred_depth, gt_depth)
+        return count_depths(pred_depth, gt_depth)
 
     def summary(self, counts: DepthCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary()
 
-    def compute_metrics(
-        self, results: Sequence[DepthCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, DepthCounts.zeros())
-        metrics = self.summary(total)
-        rows = [['true depth, m', 'cells', 'L1, m', 'close']]
+    def table(
+        self, total: DepthCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        keys = ('depth_L1', 'depth_close')
+        rows: Rows = [['true depth, m', 'cells', 'L1, m', 'close']]
         for name, cells in zip(range_names(), total.cells):
-            scores = (metrics[f'depth_{k}_{name}'] for k in ('L1', 'close'))
-            rows.append([name, int(cells), *scores])
-        scores = [metrics['depth_L1'], metrics['depth_close']]
-        rows.append(['all', int(total.cells.sum()), *scores])
-        report(
-            f'depth_L1 {scores[0]:.4f} m, depth_close {scores[1]:.4f} '
+            own = [metrics[f'{key}_{name}'] for key in keys]
+            rows.append([name, int(cells), *own])
+        number = int(total.cells.sum())
+        rows.append(['all', number, *(metrics[key] for key in keys)])
+        return (
+            f'depth_L1 {metrics["depth_L1"]:.4f} m, '
+            f'depth_close {metrics["depth_close"]:.4f} '
             f'(within {CLOSE} times each other); {CELL_POLICY}; '
-            f'{total.frames} frames, {total.cells.sum()} cells',
+            f'{total.frames} frames, {number} cells',
             rows,
         )
-        return metrics
 
 
 @METRICS.register_module()
-class PixelIoUMetric(CountMetric):
+class PixelIoUMetric(CountMetric[VoxelCounts]):
     """mIoU of the classes that an image encoder sees, against LiDAR.
 
     Every cell of the feature map is compared with the class of its nearest
@@ -110,6 +98,7 @@ class PixelIoUMetric(CountMetric):
         ValueError: for an unknown label spec.
     """
 
+    counts_type = VoxelCounts
     required = (
         'token',
         'pred_pixel_semantics',
@@ -125,17 +114,15 @@ class PixelIoUMetric(CountMetric):
     ) -> None:
         super().__init__(label_spec, prefix=prefix)
 
-    def add(
+    def count(
         self,
-        token: str,
-        pred_pixel_semantics: Tensor | ArrayLike,
-        gt_pixel_semantics: Tensor | ArrayLike,
-        gt_depth: Tensor | ArrayLike,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+        pred_pixel_semantics: Tensor,
+        gt_pixel_semantics: Tensor,
+        gt_depth: Tensor,
+    ) -> VoxelCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_pixel_semantics: class ids, (N, H, W).
             gt_pixel_semantics: class ids, (N, h, w).
             gt_depth: metres, 0 for no return, (N, h, w).
@@ -144,15 +131,9 @@ class PixelIoUMetric(CountMetric):
             ValueError: when shapes disagree, the cells do not divide the
                 image, or an id is not in the label spec.
         """
-        if token in self.frames:
-            return
-        pred, truth, depth = self.checked(
-            token,
-            pred_pixel_semantics=pred_pixel_semantics,
-            gt_pixel_semantics=gt_pixel_semantics,
-            gt_depth=gt_depth,
+        return count_cells(
+            pred_pixel_semantics, gt_pixel_semantics, gt_depth, self.spec
         )
-        self.frames[token] = count_cells(pred, truth, depth, self.spec)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
@@ -161,15 +142,12 @@ class PixelIoUMetric(CountMetric):
         del out['pixel_IoU']
         return out
 
-    def compute_metrics(
-        self, results: Sequence[VoxelCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
-        report(
+    def table(
+        self, total: VoxelCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        return (
             f'pixel_mIoU {metrics["pixel_mIoU"]:.4f} on {self.spec.name}; '
             f'{CELL_POLICY}; {total.frames} frames, {total.voxels} cells',
             iou_rows(metrics, 'pixel_mIoU', self.spec),
         )
-        return metrics

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 from abc import abstractmethod
-from typing import Any, Mapping, Sequence
+from typing import Any, Generic, Iterable, Mapping, Sequence
 
-import numpy as np
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
@@ -17,10 +17,14 @@ from terminaltables import AsciiTable
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
 from occsplat.structures.checks import checked
 
+from .counts import C
 from .fields import check_fields
 
+#: the rows of a table that is logged, the head first
+Rows = list[list[str | int | float]]
 
-class CountMetric(BaseMetric):
+
+class CountMetric(BaseMetric, Generic[C]):
     """A metric that keeps counts per key frame and never a volume.
 
     Samplers pad the last batch, within a rank and across ranks, by serving
@@ -30,9 +34,10 @@ class CountMetric(BaseMetric):
     was predicted (the first time on the lowest rank is kept), and the
     result does not depend on the number of ranks, not in its last bit.
 
-    Subclasses name the ``required`` and ``optional`` fields of a sample
-    that their ``add(token, ...)`` takes, and define ``summary`` and
-    ``compute_metrics``.
+    Subclasses name the kind of counts they keep, ``counts_type``, and the
+    ``required`` and ``optional`` fields of a sample that ``count`` takes.
+    They define ``count`` of a frame, and ``summary`` and ``table`` of any
+    number of frames.
 
     Args:
         label_spec (str | LabelSpec, optional): meaning of the class ids;
@@ -49,6 +54,7 @@ class CountMetric(BaseMetric):
     # Not None: the keys are the names of published metrics, and mmengine
     # warns about a missing prefix.
     default_prefix = ''
+    counts_type: type[C]
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
@@ -60,46 +66,122 @@ class CountMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(prefix=prefix)
-        self.spec = self.grid = None
+        self._spec: LabelSpec | None = None
+        self._grid: VoxelGrid | None = None
         if label_spec is not None:
-            self.spec = LabelSpec.named(label_spec)
-            self.grid = as_grid(self.spec.grid if grid is None else grid)
-        self.frames: dict[str, Any] = {}
+            self._spec = LabelSpec.named(label_spec)
+            self._grid = as_grid(self._spec.grid if grid is None else grid)
+        self.frames: dict[str, C] = {}
+
+    @property
+    def spec(self) -> LabelSpec:
+        """Meaning of the class ids.
+
+        Raises:
+            ValueError: for a metric that knows of no classes.
+        """
+        if self._spec is None:
+            raise ValueError(
+                f'{type(self).__name__} knows of no classes: expected a '
+                'metric with a label spec'
+            )
+        return self._spec
+
+    @property
+    def grid(self) -> VoxelGrid:
+        """Where the voxels of truth and prediction are.
+
+        Raises:
+            ValueError: for a metric that knows of no voxels.
+        """
+        if self._grid is None:
+            raise ValueError(
+                f'{type(self).__name__} knows of no voxels: expected a '
+                'metric with a label spec'
+            )
+        return self._grid
 
     @property
     def lead(self) -> str:
         """What its keys begin with."""
         return f'{self.prefix}/' if self.prefix else ''
 
-    @abstractmethod
-    def add(self, token: str, **fields: Any) -> None:
-        """Count one key frame, unless its token was counted before."""
+    def add(self, token: str, *fields: Any, **named: Any) -> None:
+        """Count one key frame, unless its token was counted before.
 
-    def shared(self, token: str, **fields: Any) -> dict[str, Any]:
+        Args:
+            token (str): names the frame.
+            *fields, **named: what ``count`` takes, as tensors or arrays.
+
+        Raises:
+            DataError: when one of them makes no sense; names it and the
+                frame.
+            ValueError: as ``count``, and when one is missing.
+        """
+        if token in self.frames:
+            return
+        given = inspect.signature(self.count).bind(*fields, **named)
+        self.frames[token] = self.count(
+            **self.checked(token, **given.arguments)
+        )
+
+    @abstractmethod
+    def count(self, *fields: Any, **named: Any) -> C:
+        """Counts of one key frame, of fields that have been checked."""
+
+    def shared(self, token: str, *fields: Any, **named: Any) -> dict[str, Any]:
         """Further arguments of ``add`` that no prediction changes.
 
         Whoever counts several predictions of a frame asks for them once.
 
         Args:
             token (str): names the frame.
-            **fields: those of the frame, without the prediction's.
+            *fields, **named: those of the frame.
         """
         return {}
 
-    def checked(self, token: str, **fields: Any) -> list[Any]:
+    def checked(self, token: str, **fields: Any) -> dict[str, Any]:
         """The fields of a frame as tensors, see ``check_fields``.
 
         Raises:
             DataError: when one of them makes no sense; names it and the
                 frame.
         """
-        return check_fields(
-            f'sample {token!r}', self.spec, self.grid, **fields
+        values = check_fields(
+            f'sample {token!r}', self._spec, self._grid, **fields
         )
+        return dict(zip(fields, values))
 
     @abstractmethod
-    def summary(self, counts: Any) -> dict[str, float]:
+    def summary(self, counts: C) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
+
+    @abstractmethod
+    def table(
+        self, total: C, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result.
+
+        Args:
+            total: counts of all frames.
+            metrics: their ``summary``.
+
+        Returns:
+            tuple: a line that names the mask policy and how much was
+            counted, and the rows of a table.
+        """
+
+    def pooled(self, frames: Iterable[C]) -> C:
+        """Counts of all of the frames together."""
+        num_classes = 0 if self._spec is None else self._spec.num_classes
+        return sum(frames, self.counts_type.zeros(num_classes))
+
+    def compute_metrics(self, results: Sequence[C]) -> dict[str, float]:
+        """Pool frames, log the table, and return the flat dictionary."""
+        total = self.pooled(results)
+        metrics = self.summary(total)
+        report(*self.table(total, metrics))
+        return metrics
 
     def process(
         self,
@@ -135,9 +217,9 @@ class CountMetric(BaseMetric):
             )
         return {k: sample.get(k) for k in (*self.required, *self.optional)}
 
-    def gathered(self) -> dict[str, Any]:
+    def gathered(self) -> dict[str, C]:
         """Counts by token of the frames that any rank has counted so far."""
-        frames: dict[str, Any] = {}
+        frames: dict[str, C] = {}
         # reversed: of two ranks with the same frame the lower one wins
         for part in reversed(all_gather_object(self.frames)):
             frames.update(part)
@@ -157,7 +239,8 @@ class CountMetric(BaseMetric):
             keys as ``evaluate`` gives them. Their mean over frames is not
             the metric of the set, for which counts are pooled.
         """
-        classes = tuple(f'_{name}' for name in self.spec.classes)
+        names = () if self._spec is None else self._spec.classes
+        classes = tuple(f'_{name}' for name in names)
         return {
             token: {
                 f'{self.lead}{key}': value
@@ -197,43 +280,25 @@ class CountMetric(BaseMetric):
         return {f'{self.lead}{key}': value for key, value in metrics.items()}
 
 
-def mean_of_defined(values: np.ndarray) -> float:
-    """Mean of the values that are not nan; nan if there is none."""
-    values = np.asarray(values, dtype=np.float64)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if values.size else math.nan
-
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """``part / whole``, nan where ``whole`` is zero."""
-    part, whole = np.broadcast_arrays(part, whole)
-    out = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=out, where=whole != 0)
-    return out
-
-
-def iou_rows(
-    metrics: dict[str, float], key: str, spec: LabelSpec
-) -> list[list[Any]]:
+def iou_rows(metrics: Mapping[str, float], key: str, spec: LabelSpec) -> Rows:
     """Rows of a table: IoU by class, and the mean.
 
     Args:
-        metrics (dict): holds ``key`` and ``<key>_<class>``.
+        metrics (mapping): holds ``key`` and ``<key>_<class>``.
         key (str): name of the mean.
         spec (LabelSpec): names of the classes.
     """
-    names = [spec.classes[i] for i in spec.occupied]
-    return [
-        ['class', 'IoU'],
-        *([name, metrics[f'{key}_{name}']] for name in names),
-        ['mean', metrics[key]],
-    ]
+    rows: Rows = [['class', 'IoU']]
+    for name in (spec.classes[i] for i in spec.occupied):
+        rows.append([name, metrics[f'{key}_{name}']])
+    rows.append(['mean', metrics[key]])
+    return rows
 
 
-def report(title: str, rows: Sequence[Sequence[Any]]) -> None:
+def report(title: str, rows: Rows) -> None:
     """Log a table; floats with four decimals, '-' for an undefined one."""
 
-    def cell(value: Any) -> str:
+    def cell(value: str | int | float) -> str:
         if not isinstance(value, float):
             return str(value)
         return '-' if math.isnan(value) else f'{value:.4f}'

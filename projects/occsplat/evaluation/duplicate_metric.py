@@ -5,22 +5,21 @@ Shape letters: T frames, N cameras, X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import CameraRig, LabelSpec, VoxelGrid
 from occsplat.structures.checks import Count, checked
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 from .run_counts import RunCounts, count_ray_runs
-from .sensor_cameras import images_of, pixel_rays, sensor_cameras
+from .sensor_cameras import images_of, sensor_cameras, single_rays
 
 
 @METRICS.register_module()
-class DuplicateMetric(CountMetric):
+class DuplicateMetric(CountMetric[RunCounts]):
     """False metres, occupied runs and ghosts along camera rays.
 
     GSRender (2024) blames 2D supervision for surfaces that appear twice
@@ -48,6 +47,7 @@ class DuplicateMetric(CountMetric):
         ValueError: for an unknown label spec, or a stride below one.
     """
 
+    counts_type = RunCounts
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
     @checked
@@ -63,17 +63,12 @@ class DuplicateMetric(CountMetric):
         self.stride = stride
         self.image_size = image_size
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        rig: CameraRig,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(
+        self, pred_occ: Tensor, gt_occ: Tensor, rig: CameraRig
+    ) -> RunCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
             rig (CameraRig): (T, N), the current frame first, or (N,).
@@ -82,32 +77,19 @@ class DuplicateMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ, rig = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
-        )
         cameras = sensor_cameras(rig, self.image_size)
-        origins, directions = pixel_rays(cameras, self.stride)
-        starts = origins[:, None, None].expand_as(directions)
-        self.frames[token] = count_ray_runs(
-            pred_occ,
-            gt_occ,
-            starts.reshape(-1, 3),
-            directions.reshape(-1, 3),
-            self.spec,
-            self.grid,
-        )
+        rays = single_rays(cameras, self.stride)
+        return count_ray_runs(pred_occ, gt_occ, *rays, self.spec, self.grid)
 
     def summary(self, counts: RunCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary()
 
-    def compute_metrics(self, results: Sequence[RunCounts]) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, RunCounts())
-        metrics = self.summary(total)
-        rows = [['along a ray', 'prediction', 'truth']]
+    def table(
+        self, total: RunCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        rows: Rows = [['along a ray', 'prediction', 'truth']]
         for name, key in (
             ('false behind the true first surface, m', 'FalseBehind'),
             ('false before it, m', 'FalseBefore'),
@@ -120,7 +102,7 @@ class DuplicateMetric(CountMetric):
         ):
             rows.append([name, metrics[key], metrics[f'{key}_gt']])
         rows.append(['rays with a ghost', metrics['GhostRate'], ''])
-        report(
+        return (
             f'FalseBehind {metrics["FalseBehind"]:.4f} m, FalseBefore '
             f'{metrics["FalseBefore"]:.4f} m a ray on {self.spec.name}; mask '
             f'policy: none, one ray every {self.stride} pixels of the '
@@ -128,4 +110,3 @@ class DuplicateMetric(CountMetric):
             f'{total.frames} frames, {total.rays} rays',
             rows,
         )
-        return metrics

@@ -49,27 +49,31 @@ def check_fields(
             predictions may not), or a number that is not finite (but a
             labelled flow, which is nan where nobody knows it).
     """
-    voxels = () if grid is None else grid.shape
     checks: dict[str, Callable[[str, Any], Any]] = dict(
-        pred_occ=partial(_ids, spec=spec, shape=voxels),
-        gt_occ=partial(_ids, spec=spec, shape=voxels, ignorable=True),
-        gt_visible=partial(_mask, shape=voxels),
-        pred_flow=partial(_numbers, shape=(*voxels, 2), whole=False),
-        gt_flow=partial(
-            _numbers, shape=(*voxels, 2), whole=False, finite=False
-        ),
-        pred_offsets=partial(_offsets, grid=grid),
         ray_origins=partial(_numbers, shape=(None, 3)),
         gt_boxes=partial(_numbers, shape=(None, 7)),
-        gt_box_labels=partial(_ids, spec=spec, shape=(None,)),
         rig=_rig,
         gt_depth=_depths,
         pred_depth=_depths,
-        gt_pixel_semantics=partial(
-            _ids, spec=spec, shape=(None,) * 3, ignorable=True
-        ),
-        pred_pixel_semantics=partial(_ids, spec=spec, shape=(None,) * 3),
     )
+    if spec is not None:
+        ids = partial(_ids, spec=spec)
+        checks.update(
+            gt_box_labels=partial(ids, shape=(None,)),
+            gt_pixel_semantics=partial(ids, shape=(None,) * 3, ignorable=True),
+            pred_pixel_semantics=partial(ids, shape=(None,) * 3),
+        )
+    if grid is not None:
+        flow = partial(_numbers, shape=(*grid.shape, 2), whole=False)
+        checks.update(
+            gt_visible=partial(_mask, shape=grid.shape),
+            pred_flow=flow,
+            gt_flow=partial(flow, finite=False),
+            pred_offsets=partial(_offsets, grid=grid),
+        )
+    if spec is not None and grid is not None:
+        occ = partial(_ids, spec=spec, shape=grid.shape)
+        checks.update(pred_occ=occ, gt_occ=partial(occ, ignorable=True))
     try:
         return [
             None if value is None else checks[name](name, value)
@@ -163,10 +167,13 @@ def _same_shape(
     name: str, tensor: Tensor, shape: Sequence[int | None]
 ) -> None:
     """As ``same_shape``; None stands for any length."""
-    if tensor.dim() == len(shape):
-        pairs = zip(shape, tensor.shape)
-        shape = [here if n is None else n for n, here in pairs]
-    same_shape(name, tensor.shape, shape)
+    actual = tuple(tensor.shape)
+    if len(actual) != len(shape):
+        raise ValueError(
+            f'{name}: expected shape {tuple(shape)}, got {actual}'
+        )
+    pairs = zip(shape, actual)
+    same_shape(name, actual, [here if n is None else n for n, here in pairs])
 
 
 def _ids(

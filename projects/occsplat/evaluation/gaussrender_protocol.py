@@ -29,7 +29,8 @@ RENDER = dict(near=0.2, max_alpha=0.99)
 MIN_DEPTH = 0.1
 #: how the summaries differ: the IoU of a class without a true pixel, and
 #: pixels that are added to the number that a mean depth error is divided by
-SUMMARY = dict(unseen=1.0, spare=1)
+UNSEEN = 1.0
+SPARE = 1
 #: side of the image from above, and its focal length, pixels
 BEV_SIZE = 400
 #: standard deviation of a Gaussian in voxels, where it is not a half
@@ -79,7 +80,8 @@ def count_released_pixels(
             metres; that of the released code unless given.
 
     Returns:
-        ImageCounts: of this one frame; summarised with ``SUMMARY``.
+        ImageCounts: of this one frame; summarised with ``UNSEEN`` and
+        ``SPARE``.
 
     Raises:
         ValueError: when shapes disagree or an id is not in the label spec.
@@ -151,19 +153,19 @@ def _render(
     Gated, a Gaussian is in an image if its centre is inside by half a
     pixel.
     """
-    if scale is None:
-        scale = tuple(SCALES.get(spec.name, 0.5) * n for n in grid.size)
-    gaussians, labels = opaque_voxels(occ, spec, grid, scale)
+    part = SCALES.get(spec.name, 0.5)
+    gaussians, labels = opaque_voxels(occ, spec, grid, scale, part)
     uv, z = rig.project(gaussians.means.to(rig.K))
     size = uv.new_tensor([rig.width, rig.height])
     inside = (z > 0) & ((uv > 0.5) & (uv < size - 0.5)).all(dim=-1)
+    if not gated:
+        inside = torch.ones_like(inside)
     classes, depths = [], []
     # camera by camera: six large images of all classes would take 0.6 GB
     for n in range(rig.num_cameras):
-        chosen = inside[n] if gated else slice(None)
         out = render_labels(
-            gaussians.chosen(chosen),
-            labels[chosen],
+            gaussians.chosen(inside[n]),
+            labels[inside[n]],
             spec.num_classes,
             rig[n : n + 1],
             **RENDER,

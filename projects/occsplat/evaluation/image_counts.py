@@ -5,7 +5,7 @@ Shape letters: N cameras, G Gaussians, H W pixels, K classes, X Y Z voxels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from occsplat.rendering import render_labels
 from occsplat.structures import CameraRig, Gaussians, LabelSpec, VoxelGrid
 
-from .count_metric import ratio
+from .counts import Counts, NumberByClass, SumByClass, of_classes, ratio
 from .sensor_cameras import exit_depth
 from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 
@@ -23,7 +23,7 @@ EMPTY_DEPTHS = ('exit', 'zero')
 
 
 @dataclass
-class ImageCounts:
+class ImageCounts(Counts):
     """All that image metrics need to know of any number of frames.
 
     Attributes:
@@ -34,23 +34,8 @@ class ImageCounts:
     """
 
     classes: VoxelCounts
-    depth_error: np.ndarray
-    depth_pixels: np.ndarray
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> ImageCounts:
-        """Counts of no frame at all."""
-        return cls(
-            VoxelCounts.zeros(num_classes),
-            np.zeros(num_classes),
-            np.zeros(num_classes, np.int64),
-        )
-
-    def __add__(self, other: ImageCounts) -> ImageCounts:
-        names = [field.name for field in fields(self)]
-        return ImageCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
+    depth_error: SumByClass
+    depth_pixels: NumberByClass
 
     def summary(
         self, spec: LabelSpec, unseen: float | None = None, spare: int = 0
@@ -77,8 +62,8 @@ class ImageCounts:
                 pixels.sum() + self.depth_pixels[spec.free] + spare,
             )
         )
-        for i, value in zip(solid, ratio(error, pixels)):
-            out[f'image_depth_L1_{spec.classes[i]}'] = float(value)
+        by_class = ratio(self.depth_error, self.depth_pixels)
+        out.update(of_classes('image_depth_L1', by_class, spec, solid))
         return out
 
 
@@ -173,8 +158,6 @@ def render_occ(
         opacity is below a half; and the expected depth in metres,
         (N, H, W).
     """
-    if scale is None:
-        scale = tuple(n / 2 for n in grid.size)
     gaussians, labels = opaque_voxels(occ, spec, grid, scale)
     images = render_labels(gaussians, labels, spec.num_classes, rig)
     classes = images.class_image(spec.num_classes, empty=spec.free)
@@ -185,7 +168,8 @@ def opaque_voxels(
     occ: Tensor,  # (X, Y, Z)
     spec: LabelSpec,
     grid: VoxelGrid,
-    scale: float | tuple[float, float, float],
+    scale: float | None = None,
+    part: float = 0.5,
 ) -> tuple[Gaussians, Tensor]:
     """An opaque Gaussian at the centre of every occupied voxel.
 
@@ -193,17 +177,19 @@ def opaque_voxels(
         occ (Tensor): class ids, none of them ignored, on the CPU.
         spec (LabelSpec): meaning of the ids.
         grid (VoxelGrid): where the voxels are.
-        scale (float or tuple): standard deviation in metres, along all
-            axes or along each.
+        scale (float, optional): standard deviation in metres.
+        part (float): standard deviation in voxels, along each axis, unless
+            there is a scale.
 
     Returns:
         tuple: G Gaussians, without features, and their class ids, (G,).
     """
     occupied = occ != spec.free
     means = grid.centers()[occupied]
+    scales = [part * n for n in grid.size] if scale is None else scale
     gaussians = Gaussians(
         means=means,
-        scales=means.new_tensor(scale).expand_as(means),
+        scales=means.new_tensor(scales).expand_as(means),
         opacities=means.new_ones(len(means)),
         features=means.new_empty(len(means), 0),
     )

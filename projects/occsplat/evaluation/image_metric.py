@@ -5,10 +5,9 @@ Shape letters: T frames, N cameras, X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import (
@@ -18,9 +17,10 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Count, Positive, checked
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 from .gaussrender_protocol import (
-    SUMMARY,
+    SPARE,
+    UNSEEN,
     check_protocol,
     check_sensor_images,
     count_released_pixels,
@@ -30,7 +30,7 @@ from .sensor_cameras import images_of, sensor_cameras
 
 
 @METRICS.register_module()
-class ImageMetric(CountMetric):
+class ImageMetric(CountMetric[ImageCounts]):
     """Image IoU, mIoU and depth error (GaussRender, 2025).
 
     The label volumes of prediction and truth are rendered into the cameras
@@ -64,6 +64,7 @@ class ImageMetric(CountMetric):
             resize that is not positive.
     """
 
+    counts_type = ImageCounts
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
     @checked
@@ -100,17 +101,12 @@ class ImageMetric(CountMetric):
         self.image_size = image_size
         self.empty_depth = empty_depth
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        rig: CameraRig,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(
+        self, pred_occ: Tensor, gt_occ: Tensor, rig: CameraRig
+    ) -> ImageCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
             rig (CameraRig): (T, N), the current frame first, or (N,).
@@ -119,21 +115,6 @@ class ImageMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ, rig = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
-        )
-        self.frames[token] = self._count(
-            pred_occ,
-            gt_occ,
-            rig,
-        )
-
-    def _count(
-        self, pred_occ: Tensor, gt_occ: Tensor, rig: CameraRig
-    ) -> ImageCounts:
-        """One frame by the protocol."""
         cameras = sensor_cameras(rig, self.image_size)
         if self.released:
             check_sensor_images(cameras, self.image_size)
@@ -145,21 +126,21 @@ class ImageMetric(CountMetric):
 
     def summary(self, counts: ImageCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
-        return counts.summary(self.spec, **(SUMMARY if self.released else {}))
+        if self.released:
+            return counts.summary(self.spec, unseen=UNSEEN, spare=SPARE)
+        return counts.summary(self.spec)
 
-    def compute_metrics(
-        self, results: Sequence[ImageCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, ImageCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: ImageCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         keys = ('image_mIoU', 'image_depth_L1')
-        rows = [['class', 'IoU', 'depth L1, m']]
+        rows: Rows = [['class', 'IoU', 'depth L1, m']]
         for name in (self.spec.classes[i] for i in self.spec.occupied):
             rows.append([name, *(metrics[f'{key}_{name}'] for key in keys)])
         rows.append(['mean', *(metrics[key] for key in keys)])
         pixels = total.classes
-        report(
+        return (
             f'image_mIoU {metrics["image_mIoU"]:.4f}, '
             f'image_IoU {metrics["image_IoU"]:.4f}, '
             f'image_depth_L1 {metrics["image_depth_L1"]:.4f} m '
@@ -169,7 +150,6 @@ class ImageMetric(CountMetric):
             f'{pixels.frames} frames, {pixels.voxels} pixels',
             rows,
         )
-        return metrics
 
     def _words(self) -> str:
         if self.released:

@@ -5,7 +5,7 @@ Shape letters: K classes, X Y Z voxels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +13,14 @@ from torch import Tensor
 
 from occsplat.structures import LabelSpec, same_shape
 
-from .count_metric import mean_of_defined, ratio
+from .counts import (
+    Counts,
+    NumberByClass,
+    SumByClass,
+    mean_of_defined,
+    of_classes,
+    ratio,
+)
 from .fields import check_ids
 
 # Voxels that share a corner belong together. Of 357 vehicles and people of
@@ -23,7 +30,7 @@ _NEIGHBOURS = ndimage.generate_binary_structure(3, 3)
 
 
 @dataclass
-class InstanceCounts:
+class InstanceCounts(Counts):
     """All that the instance metric needs to know of any number of frames.
 
     Attributes:
@@ -35,21 +42,9 @@ class InstanceCounts:
     """
 
     frames: int
-    instances: np.ndarray
-    complete: np.ndarray
-    found: np.ndarray
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> InstanceCounts:
-        """Counts of no frame at all."""
-        ints = [np.zeros(num_classes, np.int64) for _ in range(2)]
-        return cls(0, ints[0], np.zeros(num_classes), ints[1])
-
-    def __add__(self, other: InstanceCounts) -> InstanceCounts:
-        names = [field.name for field in fields(self)]
-        return InstanceCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
+    instances: NumberByClass
+    complete: SumByClass
+    found: NumberByClass
 
     def summary(self, spec: LabelSpec) -> dict[str, float]:
         """The flat dictionary of metrics, fractions of one.
@@ -69,8 +64,7 @@ class InstanceCounts:
         ):
             shares = ratio(part, self.instances)
             out[key] = mean_of_defined(shares[list(spec.movable)])
-            for i in spec.movable:
-                out[f'{key}_{spec.classes[i]}'] = float(shares[i])
+            out.update(of_classes(key, shares, spec, spec.movable))
         return out
 
 

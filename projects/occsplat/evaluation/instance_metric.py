@@ -5,18 +5,17 @@ Shape letters: X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 from .instance_counts import InstanceCounts, count_instances
 
 
 @METRICS.register_module()
-class InstanceMetric(CountMetric):
+class InstanceMetric(CountMetric[InstanceCounts]):
     """Completeness of the instances of movable classes.
 
     An instance is a connected component of the true voxels of a class,
@@ -34,18 +33,13 @@ class InstanceMetric(CountMetric):
         ValueError: for an unknown label spec.
     """
 
+    counts_type = InstanceCounts
     required = ('token', 'pred_occ', 'gt_occ')
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(self, pred_occ: Tensor, gt_occ: Tensor) -> InstanceCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
 
@@ -53,36 +47,28 @@ class InstanceMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ
-        )
-        self.frames[token] = count_instances(pred_occ, gt_occ, self.spec)
+        return count_instances(pred_occ, gt_occ, self.spec)
 
     def summary(self, counts: InstanceCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec)
 
-    def compute_metrics(
-        self, results: Sequence[InstanceCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, InstanceCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: InstanceCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         keys = ('Completeness', 'Found@0.5')
-        rows = [['class', 'instances', *keys]]
+        rows: Rows = [['class', 'instances', *keys]]
         for i in self.spec.movable:
             name = self.spec.classes[i]
             own = [metrics[f'{key}_{name}'] for key in keys]
             rows.append([name, int(total.instances[i]), *own])
         number = int(total.instances.sum())
         rows.append(['mean', number, *(metrics[key] for key in keys)])
-        report(
+        return (
             f'Completeness {metrics["Completeness"]:.4f}, Found@0.5 '
             f'{metrics["Found@0.5"]:.4f} on {self.spec.name}; '
             'mask policy: none, every known voxel of a movable class; '
             f'{total.frames} frames, {number} instances',
             rows,
         )
-        return metrics

@@ -46,7 +46,7 @@ def write_frame_table(
             forgets them.
         scenes: name of the scene by token, of the frames to write.
     """
-    rows = {
+    rows: dict[str, dict[str, str | float]] = {
         token: dict(token=token, scene=scene)
         for token, scene in scenes.items()
     }

@@ -5,21 +5,20 @@ Shape letters: X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Sequence
+from typing import Any, Literal, Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.structures.checks import checked
 
-from .count_metric import CountMetric, iou_rows, report
+from .count_metric import CountMetric, Rows, iou_rows
 from .voxel_counts import VoxelCounts, count_voxels
 
 
 @METRICS.register_module()
-class OccIoUMetric(CountMetric):
+class OccIoUMetric(CountMetric[VoxelCounts]):
     """mIoU over the classes that are not free, and IoU of occupancy.
 
     One confusion matrix over the whole set, as for Occ3D (NeurIPS 2023).
@@ -38,6 +37,7 @@ class OccIoUMetric(CountMetric):
         ValueError: for an unknown label spec or mask policy.
     """
 
+    counts_type = VoxelCounts
     required = ('token', 'pred_occ', 'gt_occ')
     optional = ('gt_visible',)
 
@@ -52,53 +52,51 @@ class OccIoUMetric(CountMetric):
         super().__init__(label_spec, grid, prefix)
         self.mask = mask
 
-    def add(
+    def checked(self, token: str, **fields: Any) -> dict[str, Any]:
+        """As in CountMetric, without the mask if it has no say.
+
+        Raises:
+            ValueError: when the mask is needed and missing.
+        """
+        if self.mask == 'none':
+            fields['gt_visible'] = None
+        elif fields.get('gt_visible') is None:
+            raise ValueError(
+                f'sample {token!r} has no gt_visible, which '
+                "mask='camera' needs; load it or use mask='none'"
+            )
+        return super().checked(token, **fields)
+
+    def count(
         self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        gt_visible: Tensor | ArrayLike | None = None,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+        pred_occ: Tensor,
+        gt_occ: Tensor,
+        gt_visible: Tensor | None = None,
+    ) -> VoxelCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
             gt_visible: bool, (X, Y, Z); needed for mask='camera'.
 
         Raises:
-            ValueError: when shapes disagree with the grid, an id is not in
-                the label spec, or the mask is missing.
+            ValueError: when shapes disagree with the grid, or an id is not
+                in the label spec.
         """
-        if token in self.frames:
-            return
-        if self.mask == 'none':
-            gt_visible = None
-        elif gt_visible is None:
-            raise ValueError(
-                f'sample {token!r} has no gt_visible, which '
-                "mask='camera' needs; load it or use mask='none'"
-            )
-        pred_occ, gt_occ, visible = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ, gt_visible=gt_visible
-        )
-        self.frames[token] = count_voxels(pred_occ, gt_occ, self.spec, visible)
+        return count_voxels(pred_occ, gt_occ, self.spec, gt_visible)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec)
 
-    def compute_metrics(
-        self, results: Sequence[VoxelCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
-        report(
+    def table(
+        self, total: VoxelCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        return (
             f'mIoU {metrics["mIoU"]:.4f}, IoU {metrics["IoU"]:.4f} on '
             f'{self.spec.name}; mask policy: {self.mask}; '
             f'{total.frames} frames, {total.voxels} voxels',
             iou_rows(metrics, 'mIoU', self.spec),
         )
-        return metrics

@@ -5,7 +5,8 @@ Shape letters: K classes, X Y Z voxels, s stride of the cells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from occsplat.ops import known_run_lengths, run_lengths
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
-from .count_metric import mean_of_defined, ratio
+from .counts import Counts, Zeros, mean_of_defined, of_classes, ratio
 from .fields import check_finite, check_ids, stride_of
 
 #: where runs lead, in the order of offsets
@@ -22,7 +23,7 @@ DIRECTIONS = ('x+', 'x-', 'y+', 'y-', 'z+', 'z-')
 
 
 @dataclass
-class OffsetCounts:
+class OffsetCounts(Counts):
     """All that the offset metric needs to know of any number of frames.
 
     Attributes:
@@ -35,20 +36,8 @@ class OffsetCounts:
 
     frames: int
     predicted: int
-    error: np.ndarray
-    cells: np.ndarray
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> OffsetCounts:
-        """Counts of no frame at all."""
-        shape = num_classes, len(DIRECTIONS)
-        return cls(0, 0, np.zeros(shape), np.zeros(shape, np.int64))
-
-    def __add__(self, other: OffsetCounts) -> OffsetCounts:
-        names = [field.name for field in fields(self)]
-        return OffsetCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
+    error: Annotated[np.ndarray, Zeros((None, len(DIRECTIONS)), np.float64)]
+    cells: Annotated[np.ndarray, Zeros((None, len(DIRECTIONS)))]
 
     def summary(self, spec: LabelSpec) -> dict[str, float]:
         """The flat dictionary of metrics, metres; nan without a cell.
@@ -69,8 +58,7 @@ class OffsetCounts:
         solid = list(spec.occupied)
         out = {k: mean_of_defined(v[solid]) for k, v in columns.items()}
         for key, column in columns.items():
-            for name, value in zip(spec.classes, column):
-                out[f'{key}_{name}'] = float(value)
+            out.update(of_classes(key, column, spec, range(spec.num_classes)))
         return out
 
 

@@ -5,16 +5,15 @@ Shape letters: X Y Z voxels, s stride of the cells.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.structures import LabelSpec, VoxelGrid
 from occsplat.structures.checks import Count, checked
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 from .offset_counts import (
     DIRECTIONS,
     OffsetCounts,
@@ -24,7 +23,7 @@ from .offset_counts import (
 
 
 @METRICS.register_module()
-class OffsetMetric(CountMetric):
+class OffsetMetric(CountMetric[OffsetCounts]):
     """Error of the offsets of VoxDet (NeurIPS 2025) in metres.
 
     The offset of a cell is how far the run of voxels of its class goes on
@@ -44,6 +43,7 @@ class OffsetMetric(CountMetric):
             divide the grid.
     """
 
+    counts_type = OffsetCounts
     required = ('token', 'pred_occ', 'gt_occ')
     optional = ('pred_offsets',)
 
@@ -63,17 +63,15 @@ class OffsetMetric(CountMetric):
             )
         self.stride = stride
 
-    def add(
+    def count(
         self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        pred_offsets: Tensor | ArrayLike | None = None,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+        pred_occ: Tensor,
+        gt_occ: Tensor,
+        pred_offsets: Tensor | None = None,
+    ) -> OffsetCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z); counted only if there are no
                 ``pred_offsets``.
             gt_occ: class ids, (X, Y, Z).
@@ -84,41 +82,33 @@ class OffsetMetric(CountMetric):
             ValueError: when shapes disagree with the grid, an offset is no
                 number, or an id is not in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ, offsets = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ, pred_offsets=pred_offsets
-        )
-        predicted = offsets is not None
-        if not predicted:
+        offsets = pred_offsets
+        if offsets is None:
             offsets = run_offsets(pred_occ, self.grid, self.stride)
         counts = count_offsets(offsets, gt_occ, self.spec, self.grid)
-        counts.predicted = int(predicted)
-        self.frames[token] = counts
+        counts.predicted = int(pred_offsets is not None)
+        return counts
 
     def summary(self, counts: OffsetCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec)
 
-    def compute_metrics(
-        self, results: Sequence[OffsetCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, OffsetCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: OffsetCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         keys = [f'OffsetError_{name}' for name in DIRECTIONS]
         keys.append('OffsetError')
-        rows = [['class', *DIRECTIONS, 'mean']]
+        rows: Rows = [['class', *DIRECTIONS, 'mean']]
         order = *self.spec.occupied, self.spec.free
         for name in (self.spec.classes[i] for i in order):
             rows.append([name, *(metrics[f'{key}_{name}'] for key in keys)])
         rows.append(['mean but free', *(metrics[key] for key in keys)])
         source = f'{total.predicted} of them with predicted offsets'
-        report(
+        return (
             f'OffsetError {metrics["OffsetError"]:.4f} m on '
             f'{self.spec.name}; mask policy: none, every cell whose label '
             'is known and whose run does not end at an unknown voxel; '
             f'{total.frames} frames, {source}, {total.cells.sum()} offsets',
             rows,
         )
-        return metrics

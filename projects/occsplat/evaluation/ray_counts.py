@@ -6,7 +6,8 @@ Shape letters: R rays, S thresholds, K classes, X Y Z voxels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -15,8 +16,17 @@ from torch import Tensor
 from occsplat.ops import cast_rays
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
-from .count_metric import mean_of_defined, ratio
+from .counts import (
+    Counts,
+    NumberByClass,
+    SumByClass,
+    Zeros,
+    mean_of_defined,
+    of_classes,
+    ratio,
+)
 from .fields import check_finite, check_ids
+from .voxel_counts import occupied_voxels
 
 #: how far the prediction may lie off along the ray, in metres
 THRESHOLDS = (1, 2, 4)
@@ -45,7 +55,7 @@ def lidar_rays() -> Tensor:
 
 
 @dataclass
-class RayCounts:
+class RayCounts(Counts):
     """All that RayIoU and mAVE need to know of any number of frames.
 
     Counts of several frames add up with ``+``; ratios are taken once, at
@@ -66,34 +76,12 @@ class RayCounts:
 
     frames: int
     rays: int
-    truth: np.ndarray
-    predicted: np.ndarray
-    matched: np.ndarray
-    matched_error: np.ndarray
-    frame_error: np.ndarray
-    frame_rays: np.ndarray
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> RayCounts:
-        """Counts of no frame at all."""
-        ints = [np.zeros(num_classes, np.int64) for _ in range(3)]
-        matched = np.zeros((len(THRESHOLDS), num_classes), np.int64)
-        return cls(
-            frames=0,
-            rays=0,
-            truth=ints[0],
-            predicted=ints[1],
-            matched=matched,
-            matched_error=np.zeros(num_classes),
-            frame_error=np.zeros(num_classes),
-            frame_rays=ints[2],
-        )
-
-    def __add__(self, other: RayCounts) -> RayCounts:
-        names = [field.name for field in fields(self)]
-        return RayCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
+    truth: NumberByClass
+    predicted: NumberByClass
+    matched: Annotated[np.ndarray, Zeros((len(THRESHOLDS), None))]
+    matched_error: SumByClass
+    frame_error: SumByClass
+    frame_rays: NumberByClass
 
     def iou(self) -> np.ndarray:
         """IoU by threshold and class, (S, K); nan for absent classes."""
@@ -123,7 +111,8 @@ class RayCounts:
             not enter means; neither does a class without a hit enter mAVE.
         """
         iou = self.iou()
-        tables = {'RayIoU': [mean_of_defined(column) for column in iou.T]}
+        by_class = np.array([mean_of_defined(column) for column in iou.T])
+        tables = {'RayIoU': by_class}
         out = {'RayIoU': mean_of_defined(iou[:, list(spec.occupied)])}
         for row, metres in zip(iou, THRESHOLDS):
             tables[f'RayIoU@{metres}'] = row
@@ -140,8 +129,7 @@ class RayCounts:
             earned = 0.0 if missed else max(1.0 - out['mAVE'], 0.0)
             out['OccScore'] = 0.9 * out['RayIoU'] + 0.1 * earned
         for name, row in tables.items():
-            for i in ids[name]:
-                out[f'{name}_{spec.classes[i]}'] = float(row[i])
+            out.update(of_classes(name, row, spec, ids[name]))
         return out
 
 
@@ -362,8 +350,9 @@ def _cast(
     """What single rays see in a volume."""
     same_shape(f'{name}_occ', occ.shape, grid.shape)
     occ = occ.cpu()
-    occupied = (occ != spec.free) & (occ != spec.ignore)
-    index, distance, hit = cast_rays(occupied, starts, rays, grid)
+    index, distance, hit = cast_rays(
+        occupied_voxels(occ, spec), starts, rays, grid
+    )
     label = occ[tuple(index.T)].long()
     label[~hit] = spec.free
     check_ids(f'{name}_occ', label, spec)

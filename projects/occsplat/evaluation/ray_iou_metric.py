@@ -6,7 +6,7 @@ Shape letters: T origins, X Y Z voxels.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Sequence
+from typing import Any, Mapping
 
 from mmdet3d.registry import METRICS
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from torch import Tensor
 from occsplat.structures import DataError, LabelSpec, VoxelGrid
 from occsplat.structures.checks import checked
 
-from .count_metric import CountMetric, report
+from .count_metric import CountMetric, Rows
 from .ray_counts import (
     THRESHOLDS,
     FrameRays,
@@ -29,7 +29,7 @@ from .ray_counts import (
 
 
 @METRICS.register_module()
-class RayIoUMetric(CountMetric):
+class RayIoUMetric(CountMetric[RayCounts]):
     """RayIoU (SparseOcc, ECCV 2024) with both flow errors in use.
 
     Scores surfaces as a LiDAR would see them from up to eight places along
@@ -56,6 +56,7 @@ class RayIoUMetric(CountMetric):
             label set without flow.
     """
 
+    counts_type = RayCounts
     required = ('token', 'pred_occ', 'gt_occ', 'ray_origins')
     optional = ('pred_flow', 'gt_flow')
 
@@ -75,20 +76,38 @@ class RayIoUMetric(CountMetric):
         self.flow = self.spec.has_flow if flow is None else flow
         self.directions = lidar_rays()
 
-    def add(
+    def checked(
+        self, token: str, *, truth: TrueRays | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """As in CountMetric, without flows if none is scored.
+
+        Raises:
+            ValueError: when a flow is scored and missing.
+        """
+        names = ('pred_flow', 'gt_flow')
+        missing = [name for name in names if fields.get(name) is None]
+        if self.flow and missing:
+            raise ValueError(
+                f'sample {token!r} has no {" and no ".join(missing)}, which '
+                'mAVE needs; RayIoUMetric(flow=False) scores geometry and '
+                'classes alone'
+            )
+        if not self.flow:
+            fields.update(pred_flow=None, gt_flow=None)
+        return dict(super().checked(token, **fields), truth=truth)
+
+    def count(
         self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        ray_origins: Tensor | ArrayLike,
-        pred_flow: Tensor | ArrayLike | None = None,
-        gt_flow: Tensor | ArrayLike | None = None,
+        pred_occ: Tensor,
+        gt_occ: Tensor,
+        ray_origins: Tensor,
+        pred_flow: Tensor | None = None,
+        gt_flow: Tensor | None = None,
         truth: TrueRays | None = None,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    ) -> RayCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
             ray_origins: metres in the reference frame, (T, 3).
@@ -97,33 +116,12 @@ class RayIoUMetric(CountMetric):
             truth: what ``shared`` gave for the same frame, to save time.
 
         Raises:
-            ValueError: when shapes disagree with the grid, an id is not in
-                the label spec, or a flow is missing.
+            ValueError: when shapes disagree with the grid, or an id is not
+                in the label spec.
         """
-        if token in self.frames:
-            return
-        flows = dict(pred_flow=pred_flow, gt_flow=gt_flow)
-        missing = [name for name, value in flows.items() if value is None]
-        if self.flow and missing:
-            raise ValueError(
-                f'sample {token!r} has no {" and no ".join(missing)}, which '
-                'mAVE needs; RayIoUMetric(flow=False) scores geometry and '
-                'classes alone'
-            )
-        if not self.flow:
-            flows = dict(pred_flow=None, gt_flow=None)
-        pred_occ, gt_occ, ray_origins, *flow = self.checked(
-            token,
-            pred_occ=pred_occ,
-            gt_occ=gt_occ,
-            ray_origins=ray_origins,
-            **flows,
-        )
         if truth is None:
-            truth = self._true_rays(gt_occ, ray_origins, flow[1])
-        self.frames[token] = count_against(
-            truth, pred_occ, self.spec, self.grid, flow[0]
-        )
+            truth = self._true_rays(gt_occ, ray_origins, gt_flow)
+        return count_against(truth, pred_occ, self.spec, self.grid, pred_flow)
 
     def shared(
         self,
@@ -134,13 +132,13 @@ class RayIoUMetric(CountMetric):
         **_: Any,
     ) -> dict[str, Any]:
         """The rays cast through the truth, see CountMetric."""
-        gt_occ, ray_origins, gt_flow = self.checked(
+        fields = super().checked(
             token,
             gt_occ=gt_occ,
             ray_origins=ray_origins,
             gt_flow=gt_flow if self.flow else None,
         )
-        return dict(truth=self._true_rays(gt_occ, ray_origins, gt_flow))
+        return dict(truth=self._true_rays(**fields))
 
     def _true_rays(
         self, gt_occ: Tensor, ray_origins: Tensor, gt_flow: Tensor | None
@@ -194,13 +192,14 @@ class RayIoUMetric(CountMetric):
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec, self.flow)
 
-    def compute_metrics(self, results: Sequence[RayCounts]) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, RayCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
+    def table(
+        self, total: RayCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
         names = [f'RayIoU@{metres}' for metres in THRESHOLDS]
         names += ['mAVE', 'mAVE_TP'] if self.flow else []
-        rows = [['class', *(name.replace('mAVE', 'AVE') for name in names)]]
+        heads = [name.replace('mAVE', 'AVE') for name in names]
+        rows: Rows = [['class', *heads]]
         for i in self.spec.occupied:
             label = self.spec.classes[i]
             rows.append(
@@ -210,10 +209,9 @@ class RayIoUMetric(CountMetric):
         scores = {
             k: metrics[k] for k in ('RayIoU', 'OccScore') if k in metrics
         }
-        report(
+        return (
             ', '.join(f'{k} {v:.4f}' for k, v in scores.items())
             + f' on {self.spec.name}; mask policy: none, every ray that hits '
             f'the truth counts; {total.frames} frames, {total.rays} rays',
             rows,
         )
-        return metrics

@@ -5,19 +5,20 @@ Shape letters: R rays, X Y Z voxels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from occsplat.ops import count_runs
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
-from .count_metric import ratio
+from .counts import Counts, ratio
 from .fields import check_ids
+from .voxel_counts import occupied_voxels
 
 
 @dataclass
-class RunCounts:
+class RunCounts(Counts):
     """All that the duplicate metric needs to know of any number of frames.
 
     Attributes:
@@ -48,12 +49,6 @@ class RunCounts:
     hits_gt: int = 0
     runs_gt: int = 0
     thickness_gt: float = 0.0
-
-    def __add__(self, other: RunCounts) -> RunCounts:
-        names = [field.name for field in fields(self)]
-        return RunCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
 
     def summary(self) -> dict[str, float]:
         """The flat dictionary of metrics; nan where nothing is hit."""
@@ -100,9 +95,8 @@ def count_ray_runs(
     solid = {}
     for name, occ in volumes.items():
         same_shape(name, occ.shape, grid.shape)
-        kept = occ != spec.ignore
-        check_ids(name, occ[kept], spec)
-        solid[name] = kept & (occ != spec.free)
+        check_ids(name, occ[occ != spec.ignore], spec)
+        solid[name] = occupied_voxels(occ, spec)
     rays = starts, directions, grid
     truth = count_runs(solid['gt_occ'], *rays)
     unknown = volumes['gt_occ'] == spec.ignore

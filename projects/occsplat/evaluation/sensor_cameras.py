@@ -1,6 +1,6 @@
 """The cameras through which metrics look, and the rays of their pixels.
 
-Shape letters: T frames, N cameras, H W pixels.
+Shape letters: T frames, N cameras, H W pixels, R rays.
 """
 
 from __future__ import annotations
@@ -71,13 +71,33 @@ def pixel_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
             f'images, got {stride}'
         )
     first = (stride - 1) // 2
-    kind = dict(dtype=rig.K.dtype, device=rig.K.device)
-    u = torch.arange(first, rig.width, stride, **kind) + 0.5
-    v = torch.arange(first, rig.height, stride, **kind) + 0.5
-    v, u = torch.meshgrid(v, u, indexing='ij')
+    rows, columns = (
+        torch.arange(first, length, stride).to(rig.K) + 0.5
+        for length in (rig.height, rig.width)
+    )
+    v, u = torch.meshgrid(rows, columns, indexing='ij')
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
     origins, turn = rig.pixel_rays()
     return origins, torch.einsum('nij,hwj->nhwi', turn, pixels)
+
+
+def single_rays(rig: CameraRig, stride: int = 1) -> tuple[Tensor, Tensor]:
+    """The rays of ``pixel_rays`` in a row, camera by camera.
+
+    Args:
+        rig (CameraRig): (N,).
+        stride (int): pixels from one ray to the next.
+
+    Returns:
+        tuple: where they start and their directions, (R, 3) each, in the
+        reference frame.
+
+    Raises:
+        ValueError: as ``pixel_rays``.
+    """
+    origins, directions = pixel_rays(rig, stride)
+    starts = origins[:, None, None].expand_as(directions)
+    return starts.reshape(-1, 3), directions.reshape(-1, 3)
 
 
 def exit_depth(rig: CameraRig, grid: VoxelGrid) -> Tensor:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import copy
 import gzip
 import math
-import operator
 import pickle
 import tempfile
-from functools import reduce
 from typing import Any, Iterator, Mapping, Sequence
 
 import torch
@@ -93,7 +91,8 @@ class ThresholdSweep(Evaluator):
             self.at[threshold] = [copy.copy(metric) for metric in self.swept]
             for metric in self.at[threshold]:
                 metric.frames = {}
-        self._seen: set[str] = set()
+        # None: a sample without a token, which the metrics refuse
+        self._seen: set[str | None] = set()
         self._file = tempfile.TemporaryFile()
         self._store = gzip.GzipFile('', 'wb', 1, self._file)
 
@@ -132,8 +131,9 @@ class ThresholdSweep(Evaluator):
                 raise DataError(
                     f'sample {sample.get("token")!r}, {error}'
                 ) from error
-            if sample.get('token') not in self._seen:
-                self._seen.add(sample.get('token'))
+            token = sample.get('token')
+            if token not in self._seen:
+                self._seen.add(token)
                 self._count(sample)
                 if self.waiting:
                     self._keep(sample)
@@ -246,8 +246,10 @@ def choices(metrics: Sequence[BaseMetric]) -> list[str]:
 
 def keys_of(metric: BaseMetric) -> tuple[str, ...]:
     """What of a metric a threshold can be chosen by, without its prefix."""
-    kinds = (kind for kind in SWEPT if isinstance(metric, kind))
-    return SWEPT.get(next(kinds, None), ())
+    for kind, keys in SWEPT.items():
+        if isinstance(metric, kind):
+            return keys
+    return ()
 
 
 def pooled(metric: CountMetric, keys: Sequence[str]) -> dict[str, float]:
@@ -255,7 +257,7 @@ def pooled(metric: CountMetric, keys: Sequence[str]) -> dict[str, float]:
     frames = metric.gathered()
     if not frames:
         return {f'{metric.lead}{key}': math.nan for key in keys}
-    counts = reduce(operator.add, (frames[t] for t in sorted(frames)))
+    counts = metric.pooled(frames[token] for token in sorted(frames))
     summary = metric.summary(counts)
     return {f'{metric.lead}{k}': summary[k] for k in keys if k in summary}
 

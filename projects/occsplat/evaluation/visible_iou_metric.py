@@ -5,10 +5,9 @@ Shape letters: T frames, N cameras, R rays, X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Mapping
 
 from mmdet3d.registry import METRICS
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from occsplat.ops import visible_voxels
@@ -19,13 +18,13 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Count, checked
 
-from .count_metric import CountMetric, iou_rows, report
-from .sensor_cameras import images_of, pixel_rays, sensor_cameras
-from .voxel_counts import VoxelCounts, count_voxels
+from .count_metric import CountMetric, Rows, iou_rows
+from .sensor_cameras import images_of, sensor_cameras, single_rays
+from .voxel_counts import VoxelCounts, count_voxels, occupied_voxels
 
 
 @METRICS.register_module()
-class VisibleIoUMetric(CountMetric):
+class VisibleIoUMetric(CountMetric[VoxelCounts]):
     """mIoU and IoU over the voxels that camera rays pass in the truth.
 
     A ray runs through every ``stride``-th pixel of each camera. The voxels
@@ -47,6 +46,7 @@ class VisibleIoUMetric(CountMetric):
         ValueError: for an unknown label spec, or a stride below one.
     """
 
+    counts_type = VoxelCounts
     required = ('token', 'pred_occ', 'gt_occ', 'rig')
 
     @checked
@@ -62,17 +62,12 @@ class VisibleIoUMetric(CountMetric):
         self.stride = stride
         self.image_size = image_size
 
-    def add(
-        self,
-        token: str,
-        pred_occ: Tensor | ArrayLike,
-        gt_occ: Tensor | ArrayLike,
-        rig: CameraRig,
-    ) -> None:
-        """Count one key frame, unless its token was counted before.
+    def count(
+        self, pred_occ: Tensor, gt_occ: Tensor, rig: CameraRig
+    ) -> VoxelCounts:
+        """Counts of one key frame.
 
         Args:
-            token (str): names the frame.
             pred_occ: class ids, (X, Y, Z).
             gt_occ: class ids, (X, Y, Z).
             rig (CameraRig): (T, N), the current frame first, or (N,).
@@ -81,28 +76,20 @@ class VisibleIoUMetric(CountMetric):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        if token in self.frames:
-            return
-        pred_occ, gt_occ, rig = self.checked(
-            token, pred_occ=pred_occ, gt_occ=gt_occ, rig=rig
-        )
-        gt_occ = gt_occ.cpu()
-        occupied = (gt_occ != self.spec.free) & (gt_occ != self.spec.ignore)
+        occupied = occupied_voxels(gt_occ.cpu(), self.spec)
         cameras = sensor_cameras(rig, self.image_size)
         visible = seen_by_cameras(occupied, cameras, self.grid, self.stride)
-        self.frames[token] = count_voxels(pred_occ, gt_occ, self.spec, visible)
+        return count_voxels(pred_occ, gt_occ, self.spec, visible)
 
     def summary(self, counts: VoxelCounts) -> dict[str, float]:
         """The flat dictionary of metrics of any number of frames."""
         return counts.summary(self.spec, lead='visible_')
 
-    def compute_metrics(
-        self, results: Sequence[VoxelCounts]
-    ) -> dict[str, Any]:
-        """Pool frames, log the table, and return the flat dictionary."""
-        total = sum(results, VoxelCounts.zeros(self.spec.num_classes))
-        metrics = self.summary(total)
-        report(
+    def table(
+        self, total: VoxelCounts, metrics: Mapping[str, float]
+    ) -> tuple[str, Rows]:
+        """What the log says of a result, see CountMetric."""
+        return (
             f'visible_mIoU {metrics["visible_mIoU"]:.4f}, '
             f'visible_IoU {metrics["visible_IoU"]:.4f} on {self.spec.name}; '
             'mask policy: rays of the cameras up to the first occupied voxel '
@@ -111,7 +98,6 @@ class VisibleIoUMetric(CountMetric):
             f'{total.frames} frames, {total.voxels} voxels',
             iou_rows(metrics, 'visible_mIoU', self.spec),
         )
-        return metrics
 
 
 def seen_by_cameras(
@@ -135,8 +121,4 @@ def seen_by_cameras(
     Raises:
         ValueError: when shapes disagree.
     """
-    origins, directions = pixel_rays(rig, stride)
-    starts = origins[:, None, None].expand_as(directions)
-    return visible_voxels(
-        occupied, starts.reshape(-1, 3), directions.reshape(-1, 3), grid
-    )
+    return visible_voxels(occupied, *single_rays(rig, stride), grid)

@@ -15,6 +15,7 @@ Shape letters: X Y Z voxels, M movable voxels, s stride of cells.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import torch
@@ -62,8 +63,10 @@ def write_volumes(
         arrays['flow'] = dense[movable] if short else dense
     if offsets is not None:
         arrays['offsets'] = offsets.float().cpu().numpy()
+    # numpy's stubs take the arrays for its option, allow_pickle
+    save: Callable[..., None] = np.savez_compressed
     with whole_file(path) as part, open(part, 'wb') as file:
-        np.savez_compressed(file, **arrays)
+        save(file, **arrays)
 
 
 def read_volumes(
@@ -98,28 +101,28 @@ def read_volumes(
             f'{path} is damaged ({type(error).__name__}: {error}): expected '
             'an .npz archive with semantics and perhaps flow and offsets'
         ) from error
-    occ = _checked(path, arrays, 'semantics', 'iu', [grid.shape])
+    semantics = _checked(path, arrays, 'semantics', 'iu', [grid.shape])
     # before it may lose digits: a uint8 makes 44 of 300
-    occ = torch.from_numpy(occ.astype(np.int64))
+    occ = torch.from_numpy(semantics.astype(np.int64))
     flow = offsets = None
     if 'flow' in arrays:
         movable = np.isin(occ.numpy(), spec.movable)
         whole = (*grid.shape, 2)
-        shapes = [(int(movable.sum()), 2), whole]
-        flow = _checked(path, arrays, 'flow', 'f', shapes)
-        if flow.shape != whole:
-            dense = np.zeros(whole, flow.dtype)
-            dense[movable] = flow
-            flow = dense
-        flow = torch.from_numpy(flow)
+        options = [(int(movable.sum()), 2), whole]
+        dense = stored = _checked(path, arrays, 'flow', 'f', options)
+        if stored.shape != whole:
+            dense = np.zeros(whole, stored.dtype)
+            dense[movable] = stored
+        flow = torch.from_numpy(dense)
     if 'offsets' in arrays:
         shapes = [
             (6, *grid.pooled(s).shape)
             for s in range(1, min(grid.shape) + 1)
             if not any(n % s for n in grid.shape)
         ]
-        offsets = _checked(path, arrays, 'offsets', 'f', shapes)
-        offsets = torch.from_numpy(offsets)
+        offsets = torch.from_numpy(
+            _checked(path, arrays, 'offsets', 'f', shapes)
+        )
     _check_values(path, spec, occ, flow, offsets)
     return occ.to(torch.uint8), flow, offsets
 

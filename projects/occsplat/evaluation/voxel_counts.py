@@ -5,7 +5,7 @@ Shape letters: K classes, X Y Z voxels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from occsplat.structures import LabelSpec, same_shape
 
-from .count_metric import mean_of_defined, ratio
+from .counts import Counts, NumberByClass, mean_of_defined, of_classes, ratio
 from .fields import check_ids
 
 
 @dataclass
-class VoxelCounts:
+class VoxelCounts(Counts):
     """All that voxel IoUs need to know of any number of frames.
 
     What is said of voxels goes for anything that has a true and a
@@ -36,23 +36,11 @@ class VoxelCounts:
 
     frames: int
     voxels: int
-    truth: np.ndarray
-    predicted: np.ndarray
-    matched: np.ndarray
+    truth: NumberByClass
+    predicted: NumberByClass
+    matched: NumberByClass
     both: int
     either: int
-
-    @classmethod
-    def zeros(cls, num_classes: int) -> VoxelCounts:
-        """Counts of no frame at all."""
-        ints = [np.zeros(num_classes, np.int64) for _ in range(3)]
-        return cls(0, 0, *ints, 0, 0)
-
-    def __add__(self, other: VoxelCounts) -> VoxelCounts:
-        names = [field.name for field in fields(self)]
-        return VoxelCounts(
-            **{n: getattr(self, n) + getattr(other, n) for n in names}
-        )
 
     def iou(self) -> np.ndarray:
         """IoU by class, (K,); nan for absent classes."""
@@ -79,13 +67,11 @@ class VoxelCounts:
         iou = self.iou()
         if unseen is not None:
             iou = np.where(self.truth > 0, iou, unseen)
-        out = {
+        return {
             f'{lead}mIoU': mean_of_defined(iou[list(spec.occupied)]),
             f'{lead}IoU': float(ratio(self.both, self.either)),
+            **of_classes(f'{lead}mIoU', iou, spec, spec.occupied),
         }
-        for i in spec.occupied:
-            out[f'{lead}mIoU_{spec.classes[i]}'] = float(iou[i])
-        return out
 
 
 def count_voxels(
@@ -133,6 +119,19 @@ def count_voxels(
         both=int(confusion[np.ix_(solid, solid)].sum()),
         either=len(truth) - int(confusion[spec.free, spec.free]),
     )
+
+
+def occupied_voxels(occ: Tensor, spec: LabelSpec) -> Tensor:
+    """Where something is known to be: neither free nor ignored.
+
+    Args:
+        occ (Tensor): class ids, of any shape.
+        spec (LabelSpec): meaning of the ids.
+
+    Returns:
+        Tensor: bool, of the same shape.
+    """
+    return (occ != spec.free) & (occ != spec.ignore)
 
 
 def without_ignored(
