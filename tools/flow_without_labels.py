@@ -6,7 +6,7 @@ VoxelSplat (CVPR 2025) says that flow can be learned from the labels of
 adjacent frames. Apart from perception: a small network sees the labelled
 occupancy of movable classes, now and half a second ago, from above, and
 predicts a flow for each column. It is trained on the training scenes by
-VoxelSplatHead(motion='adjacent') alone, without a flow label, and scored
+VoxelSplatHead with AdjacentMotion alone, without a flow label, and scored
 on the validation scenes, whose occupancy it is given: mAVE_TP. With it go a
 network trained on flow labels, one for which time runs backwards, and no
 flow at all.
@@ -153,11 +153,13 @@ def adjacent_loss(sign: int) -> Loss:
     head = VoxelSplatHead(
         SPEC.name,
         GRID,
-        motion='adjacent',
+        motion=dict(
+            type='AdjacentMotion',
+            in_channels=1,
+            above=[dict(type='PlaneView')],
+        ),
         num_samples=4_000,
         scale=0.3,
-        in_channels=1,
-        above=[dict(type='PlaneView')],
         views_per_step=1,
         semantic_weight=0.0,
         depth_weight=0.0,

@@ -17,16 +17,18 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            motion='adjacent',
+            motion=dict(
+                type='AdjacentMotion',
+                in_channels=128,  # of the occupancy head's features
+                sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
+                above=[dict(type='PlaneView')],  # moved things from above
+                border=5.0,  # metres: nearer to the edge, labels may be new
+            ),
             # occupied voxels drawn per sample; to balance them by counts of
             # the training split instead of the frame's own, add
             # statistics='data/nuscenes/openocc_statistics_train.json'
             num_samples=40_000,
-            sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
             scale=0.12,  # metres, standard deviation of a Gaussian
-            in_channels=128,  # of the occupancy head's features
-            above=[dict(type='PlaneView')],  # moved things seen from above
-            border=5.0,  # metres: nearer to the edge, labels may be new
             views_per_step=12,  # cameras a state, of 36 now and 6 then
             semantic_weight=0.5,
             depth_weight=1.0,

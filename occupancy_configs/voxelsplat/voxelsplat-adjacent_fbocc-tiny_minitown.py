@@ -17,12 +17,14 @@ model = dict(
     render_heads=[
         dict(
             type='VoxelSplatHead',
-            motion='adjacent',
+            motion=dict(
+                type='AdjacentMotion',
+                in_channels=24,  # of the occupancy head's features
+                sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
+                above=[dict(type='PlaneView')],  # moved things from above
+            ),
             num_samples=6_000,  # occupied voxels drawn per sample
-            sampling_exponent=1.0,  # t: 0 every voxel, 1 every group alike
             scale=0.3,  # metres, standard deviation of a Gaussian
-            in_channels=24,  # of the occupancy head's features
-            above=[dict(type='PlaneView')],  # moved things seen from above
             semantic_weight=0.5,
             # opacities in place of depths: flow follows them better here
             depth_weight=0.0,

@@ -1,4 +1,4 @@
-"""VoxelSplatHead(motion='adjacent'): flow from other frames' labels.
+"""VoxelSplatHead with AdjacentMotion: flow from other frames' labels.
 
 That a network learns from it is shown in test_flow_without_labels.py.
 """
@@ -26,23 +26,20 @@ FEATURES = 4
 SPEED = 2.0
 
 
-def make_head(grid=GRID, **kwargs):
+def make_head(grid=GRID, above=(dict(type='PlaneView'),), border=0.8):
     return VoxelSplatHead(
         'openocc',
         grid,
-        motion='adjacent',
-        in_channels=FEATURES,
-        **dict(
-            dict(
-                scale=0.25,
-                above=[dict(type='PlaneView')],
-                border=0.8,
-                depth_weight=0.0,
-                alpha_weight=1.0,
-                flow_weight=1.0,
-            ),
-            **kwargs,
+        motion=dict(
+            type='AdjacentMotion',
+            in_channels=FEATURES,
+            above=above,
+            border=border,
         ),
+        scale=0.25,
+        depth_weight=0.0,
+        alpha_weight=1.0,
+        flow_weight=1.0,
     )
 
 
@@ -310,7 +307,16 @@ def test_what_is_missing_is_named(missing):
 
 
 def test_options_of_the_other_motion_are_refused():
-    with pytest.raises(ValueError, match="motion='adjacent'"):
-        VoxelSplatHead('openocc', GRID, above=[dict(type='PlaneView')])
-    with pytest.raises(ValueError, match='in_channels'):
+    for motion in (
+        dict(type='LabelMotion', above=[dict(type='PlaneView')]),
+        dict(type='AdjacentMotion', in_channels=4, move_seconds=1.0),
+    ):
+        with pytest.raises(TypeError, match='above|move_seconds'):
+            VoxelSplatHead('openocc', GRID, motion=motion)
+    with pytest.raises(TypeError, match='in_channels'):
+        VoxelSplatHead('openocc', GRID, motion=dict(type='AdjacentMotion'))
+
+
+def test_the_old_way_to_name_a_motion_says_the_new_one():
+    with pytest.raises(ValueError, match=r"type='AdjacentMotion'.*'adjacent'"):
         VoxelSplatHead('openocc', GRID, motion='adjacent')

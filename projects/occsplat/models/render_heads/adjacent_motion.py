@@ -17,18 +17,26 @@ from dataclasses import replace
 from typing import Iterator, Sequence
 
 import torch
+from mmdet3d.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from occsplat.structures import (
     AdjacentFrames,
     Gaussians,
     LabelSpec,
+    LabelStatistics,
     OccBatch,
     OccPrediction,
     VoxelGrid,
     inverse,
     same_shape,
     transform_points,
+)
+from occsplat.structures.checks import (
+    Count,
+    NonNegative,
+    Positive,
+    checked,
 )
 
 from .gaussian_decoder import GaussianDecoder
@@ -40,9 +48,10 @@ from .render_state import (
     seen_voxels,
 )
 from .virtual_views import PlaneView, Scene
-from .voxel_sampling import Balance, draw_voxels
+from .voxel_sampling import GroupBalance, draw_voxels
 
 
+@MODELS.register_module()
 class AdjacentMotion(nn.Module):
     """The paper's states: what moves is looked for in adjacent frames.
 
@@ -70,39 +79,54 @@ class AdjacentMotion(nn.Module):
         num_samples (int): voxels drawn per sample, all if there are fewer.
             The labels of adjacent frames are not drawn from: where this
             leaves many movable voxels out, what moves looks thinner.
-        balance (Balance): how they are drawn.
-        in_channels (int): F, of the occupancy head's features.
-        above (sequence of PlaneView): views for the moved state, beside
-            the cameras; only where they look from counts.
+        in_channels (int): F, of the occupancy head's features, which the
+            Gaussian decoder reads.
+        statistics (LabelStatistics, optional): balances the drawing;
+            counts of the frame at hand by default.
+        sampling_exponent (float): t of 1 / (N^t + 1).
+        above (sequence of dict): PlaneViews for the moved state, beside the
+            cameras, each with a name of its own; only where they look from
+            counts. A coarse one lets things find each other that are
+            farther apart.
         border (float): metres from the edge of the known volume within
             which labels of an adjacent frame may have come from outside.
+
+    The label set, the grid, scale, num_samples and statistics come from
+    VoxelSplatHead.
+
+    Raises:
+        ValueError: for views of the same name.
     """
 
+    @checked
     def __init__(
         self,
         spec: LabelSpec,
         grid: VoxelGrid,
-        scale: float,
-        num_samples: int,
-        balance: Balance,
-        in_channels: int,
-        above: Sequence[PlaneView],
-        border: float,
+        scale: Positive,
+        num_samples: Count,
+        in_channels: Count,
+        statistics: LabelStatistics | None = None,
+        sampling_exponent: NonNegative = 1.0,
+        above: Sequence[dict] = (),
+        border: NonNegative = 5.0,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.grid = grid
         self.scale = scale
         self.num_samples = num_samples
-        self.balance = balance
+        self.balance = GroupBalance(spec, statistics, sampling_exponent)
         self.decoder = GaussianDecoder(in_channels, grid, scale)
-        names = ['moved', *(view.name for view in above)]
+        self.above: list[PlaneView] = [
+            TASK_UTILS.build(dict(view)) for view in above
+        ]
+        names = ['moved', *(view.name for view in self.above)]
         if len(set(names)) < len(names):
             raise ValueError(
                 "above: views need names of their own, other than 'moved', "
                 f'got {names[1:]}'
             )
-        self.above = list(above)
         self.border = border
         movable = torch.zeros(256, dtype=torch.bool)
         movable[list(spec.movable)] = True
@@ -247,7 +271,7 @@ class AdjacentMotion(nn.Module):
     def _check(self, prediction: OccPrediction, batch: OccBatch) -> None:
         if batch.adjacent is None:
             raise ValueError(
-                "motion='adjacent' needs the labels of adjacent frames: add "
+                'AdjacentMotion needs the labels of adjacent frames: add '
                 'LoadAdjacentFrames to the training pipeline'
             )
         for frames in batch.adjacent:
@@ -256,6 +280,6 @@ class AdjacentMotion(nn.Module):
             )
         if prediction.features is None:
             raise ValueError(
-                "motion='adjacent' decodes Gaussians from voxel features, "
+                'AdjacentMotion decodes Gaussians from voxel features, '
                 'and the occupancy head gives none'
             )

@@ -10,15 +10,18 @@ from dataclasses import replace
 from typing import Iterator
 
 import torch
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from occsplat.structures import (
     Gaussians,
     LabelSpec,
+    LabelStatistics,
     OccBatch,
     OccPrediction,
     VoxelGrid,
 )
+from occsplat.structures.checks import Count, Positive, checked
 
 from .render_state import (
     State,
@@ -26,9 +29,10 @@ from .render_state import (
     class_logits,
     seen_voxels,
 )
-from .voxel_sampling import Balance, draw_voxels
+from .voxel_sampling import MarginalBalance, draw_voxels
 
 
+@MODELS.register_module()
 class LabelMotion(nn.Module):
     """The released code's states: labels of the current frame alone.
 
@@ -42,26 +46,30 @@ class LabelMotion(nn.Module):
         grid (VoxelGrid): of the labels.
         scale (float): standard deviation of a Gaussian in metres.
         num_samples (int): voxels drawn per sample, all if there are fewer.
-        balance (Balance): how they are drawn. Free voxels are candidates:
-            their opacity has to be learned, too.
+            Free voxels are candidates: their opacity has to be learned,
+            too.
+        statistics (LabelStatistics, optional): balances the drawing; the
+            label set's published counts by default. These five come from
+            VoxelSplatHead.
         move_seconds (float): how far the moved state looks ahead.
     """
 
+    @checked
     def __init__(
         self,
         spec: LabelSpec,
         grid: VoxelGrid,
-        scale: float,
-        num_samples: int,
-        balance: Balance,
-        move_seconds: float,
+        scale: Positive,
+        num_samples: Count,
+        statistics: LabelStatistics | None = None,
+        move_seconds: float = 1.0,
     ) -> None:
         super().__init__()
         self.spec = spec
         self.grid = grid
         self.scale = scale
         self.num_samples = num_samples
-        self.balance = balance
+        self.balance = MarginalBalance(spec, statistics)
         self.move_seconds = move_seconds
 
     def states(

@@ -19,10 +19,9 @@ semantic classes (free excluded), X Y Z voxels, H W pixels.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
 
 import torch
-from mmdet3d.registry import MODELS, TASK_UTILS
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from occsplat.rendering import (
@@ -49,13 +48,10 @@ from occsplat.structures.checks import (
     checked,
 )
 
-from .adjacent_motion import AdjacentMotion
-from .label_motion import LabelMotion
+from . import adjacent_motion, label_motion  # noqa: F401  registers both
 from .render_state import State
 from .render_terms import RenderTerms
-from .voxel_sampling import GroupBalance, MarginalBalance
 
-MOTIONS = ('label', 'adjacent')
 DEPTHS = ('accumulated', 'expected')
 #: share of what a pixel sees that may be unknown
 MAX_UNKNOWN = 0.01
@@ -65,33 +61,24 @@ MAX_UNKNOWN = 0.01
 class VoxelSplatHead(nn.Module):
     """Semantic, depth and flow losses on Gaussian renders.
 
-    ``motion`` chooses between two losses. 'label' is that of the released
-    code: the prediction moved by its flow against the labels moved by
-    theirs, in the current frame, see LabelMotion. 'adjacent' is that of
-    the paper: what moves, moved by flow * dt, against the labels of
-    adjacent frames, see AdjacentMotion; it needs no flow label.
+    ``motion`` chooses between two losses. LabelMotion is that of the
+    released code: the prediction moved by its flow against the labels moved
+    by theirs, in the current frame. AdjacentMotion is that of the paper:
+    what moves, moved by flow * dt, against the labels of adjacent frames;
+    it needs no flow label.
 
     Args:
         label_spec (str): label set, see LabelSpec.named.
         grid (dict | VoxelGrid, optional): the labels' grid, default the
             label set's own.
-        motion (str): 'label' or 'adjacent'.
+        motion (dict, optional): LabelMotion (the default) or
+            AdjacentMotion, with the options that it reads alone.
         num_samples (int): voxels drawn per sample, all if there are fewer.
         statistics (str, optional): file of ``tools/create_data.py stats``
             to balance the drawing with. Default: published counts of
-            classes and of speeds ('label'), or counts of the frame at
-            hand ('adjacent').
-        sampling_exponent (float): t of 1 / (N^t + 1), 'adjacent' only.
+            classes and of speeds (LabelMotion), or counts of the frame at
+            hand (AdjacentMotion).
         scale (float): standard deviation of a Gaussian in metres.
-        move_seconds (float): how far the moved state looks ahead, 'label'
-            only.
-        in_channels (int, optional): channels of the occupancy head's
-            features, which the Gaussian decoder reads; 'adjacent' only,
-            and needed there.
-        above (sequence of dict): PlaneViews of the moved state, beside the
-            cameras, each with a name of its own; 'adjacent' only. A coarse
-            one lets things find each other that are farther apart.
-        border (float): metres, see AdjacentMotion.
         near, far (float): depth range of the renders in metres.
         views_per_step (int, optional): cameras drawn in each state of a
             step, all by default. The mean over all draws is the loss of
@@ -100,15 +87,13 @@ class VoxelSplatHead(nn.Module):
             depth of what a pixel sees.
         semantic_weight, depth_weight, alpha_weight (float): weights of the
             terms; a term of weight 0 is not reported.
-        flow_weight (float): weight of the rendered flow ('label'), or of
-            all terms of the moved states ('adjacent'). Flow starts after
-            the warm-up.
+        flow_weight (float): weight of the rendered flow (LabelMotion), or
+            of all terms of the moved states (AdjacentMotion). Flow starts
+            after the warm-up.
         backend (str): see rasterize.
 
     Raises:
-        ValueError: for an unknown motion or depth, for above or in_channels
-            with 'label', for 'adjacent' without in_channels, or for views
-            of the same name.
+        ValueError: for an unknown depth, or a motion that is no dict.
     """
 
     @checked
@@ -116,15 +101,11 @@ class VoxelSplatHead(nn.Module):
         self,
         label_spec: str | LabelSpec,
         grid: dict | VoxelGrid | None = None,
-        motion: str = 'label',
+        # a name of older configs gets an error of its own
+        motion: dict | str | None = None,
         num_samples: Count = 100_000,
         statistics: str | Path | None = None,
-        sampling_exponent: NonNegative = 1.0,
         scale: Positive = 0.12,
-        move_seconds: float = 1.0,
-        in_channels: Count | None = None,
-        above: Sequence[dict] = (),
-        border: NonNegative = 5.0,
         near: Positive = 0.1,
         far: Positive = 100.0,
         views_per_step: Count | None = None,
@@ -137,50 +118,29 @@ class VoxelSplatHead(nn.Module):
     ) -> None:
         super().__init__()
         check_order(near=near, far=far)
-        for name, value, known in (
-            ('motion', motion, MOTIONS),
-            ('depth', depth, DEPTHS),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f'{name} must be one of {known}, got {value!r}'
-                )
+        if depth not in DEPTHS:
+            raise ValueError(f'depth must be one of {DEPTHS}, got {depth!r}')
+        if isinstance(motion, str):
+            raise ValueError(
+                "motion must be dict(type='LabelMotion', ...) or "
+                f"dict(type='AdjacentMotion', ...), got {motion!r}"
+            )
         self.spec = LabelSpec.named(label_spec)
         self.grid = as_grid(grid or self.spec.grid)
         counted = None
         if statistics is not None:
             counted = LabelStatistics.load(statistics)
             counted.check(self.spec)
-        common = dict(
-            spec=self.spec,
-            grid=self.grid,
-            scale=scale,
-            num_samples=num_samples,
+        self.motion = MODELS.build(
+            dict(
+                motion or dict(type='LabelMotion'),
+                spec=self.spec,
+                grid=self.grid,
+                scale=scale,
+                num_samples=num_samples,
+                statistics=counted,
+            )
         )
-        if motion == 'label':
-            if above or in_channels is not None:
-                raise ValueError(
-                    "above and in_channels belong to motion='adjacent', got "
-                    "motion='label'"
-                )
-            self.motion = LabelMotion(
-                **common,
-                balance=MarginalBalance(self.spec, counted),
-                move_seconds=move_seconds,
-            )
-        else:
-            if in_channels is None:
-                raise ValueError(
-                    "motion='adjacent' needs in_channels, the number of the "
-                    "occupancy head's feature channels"
-                )
-            self.motion = AdjacentMotion(
-                **common,
-                balance=GroupBalance(self.spec, counted, sampling_exponent),
-                in_channels=in_channels,
-                above=[TASK_UTILS.build(dict(view)) for view in above],
-                border=border,
-            )
         self.options = dict(near=near, far=far, backend=backend)
         self.views_per_step = views_per_step
         self.expected_depth = depth == 'expected'
@@ -198,16 +158,16 @@ class VoxelSplatHead(nn.Module):
         Args:
             volume (Tensor): not read; the method works on the output.
             prediction (OccPrediction): logits (B, K, X, Y, Z), flow, and
-                features for 'adjacent'.
+                features for AdjacentMotion.
             batch (OccBatch): needs gt_occ and render_rig, and adjacent
-                for 'adjacent'; gt_visible restricts the drawing.
+                for AdjacentMotion; gt_visible restricts the drawing.
 
         Returns:
-            dict: loss_voxelsplat_<term> with 'label', where the terms are
+            dict: loss_voxelsplat_<term> with LabelMotion, where the terms are
             semantic, depth, alpha and, where flow is predicted, flow.
-            loss_voxelsplat_<group>_<term> with 'adjacent', where the groups
-            are static, dynamic, moved and the names of the views from
-            above; its flow term is 0, there for distributed training.
+            loss_voxelsplat_<group>_<term> with AdjacentMotion, where the
+            groups are static, dynamic, moved and the names of the views
+            from above; its flow term is 0, there for distributed training.
 
         Raises:
             ValueError: when the batch lacks what the loss needs, or when
