@@ -155,7 +155,7 @@ class OccDetector(MultiCameraModel):
             ValueError: for any other mode.
         """
         steps = dict(
-            loss=self.loss, predict=self.predict, tensor=self._predict
+            loss=self.loss, predict=self.predict, tensor=self._forward
         )
         if mode not in steps:
             raise ValueError(
@@ -189,7 +189,7 @@ class OccDetector(MultiCameraModel):
         ``pred_offsets`` (6, x, y, z), those that the heads predict, and
         ``pred_opacity`` where the head goes by an opacity threshold.
         """
-        prediction = self._predict(inputs, data_samples)
+        prediction = self._forward(inputs, data_samples)
         threshold = getattr(self.occ_head, 'opacity_threshold', None)
         opacity = None
         if threshold is None:
@@ -207,9 +207,10 @@ class OccDetector(MultiCameraModel):
                 sample.pred_offsets = prediction.offsets[i]
         return data_samples
 
-    def _predict(
+    def _forward(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> OccPrediction:
+        """What mode 'tensor' gives; mmdet3d's tools call it by this name."""
         batch = OccBatch.collate(data_samples)
         prediction = self._predict_volume(inputs['imgs'], batch)[1]
         require_finite(prediction)

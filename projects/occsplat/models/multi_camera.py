@@ -62,6 +62,14 @@ class MultiCameraModel(BaseModel):
         self.lifter = MODELS.build(lifter)
         _check_stereo_map(self.img_backbone, self.lifter)
 
+    def extract_feat(self, inputs: dict[str, Tensor]) -> list[ImageFeatures]:
+        """Image features under mmdet3d's name: see ``image_encoder``.
+
+        Args:
+            inputs (dict): of a batch, behind the data preprocessor.
+        """
+        return self.image_encoder(inputs['imgs'])
+
     def image_encoder(self, imgs: Tensor) -> list[ImageFeatures]:
         """Features of all frames, as far as the lifter needs them.
 

@@ -125,7 +125,7 @@ class DepthSemanticPretraining(MultiCameraModel):
                 the lifter reads.
         """
         steps = dict(
-            loss=self.loss, predict=self.predict, tensor=self._predict
+            loss=self.loss, predict=self.predict, tensor=self._forward
         )
         if mode not in steps:
             raise ValueError(
@@ -178,7 +178,7 @@ class DepthSemanticPretraining(MultiCameraModel):
         where nothing is in the many cells that see an edge: between the
         object and what is behind it.
         """
-        logits = self._predict(inputs, data_samples)
+        logits = self._forward(inputs, data_samples)
         depth = self.bins.centers(logits.depth.device)
         depth = depth[logits.depth.argmax(dim=2)]
         classes = self.occupied[logits.semantics.argmax(dim=2)]
@@ -187,9 +187,10 @@ class DepthSemanticPretraining(MultiCameraModel):
             sample.pred_pixel_semantics = classes[i].to(torch.uint8)
         return data_samples
 
-    def _predict(
+    def _forward(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> CellLogits:
+        """What mode 'tensor' gives; mmdet3d's tools call it by this name."""
         logits = self._cells(inputs['imgs'], OccBatch.collate(data_samples))
         require_finite_values(logits._asdict())
         return logits
