@@ -11,12 +11,19 @@ documented and what is inferred, and enter both below. Configs then say
 ``init_cfg=dict(type='PublicWeights', checkpoint=..., key_map='<name>')``.
 """
 
-from . import eva02_det, intern_det, r50_depth, swin_imagenet
+from . import (
+    eva02_det,
+    fbocc_r50,
+    intern_det,
+    r50_depth,
+    swin_imagenet,
+)
 from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
 
 #: by the name that configs use
 KEY_MAPS: dict[str, KeyMap] = {
     'eva02_det': eva02_det.eva02_det,
+    'fbocc_r50': fbocc_r50.fbocc_r50,
     'intern_det': intern_det.intern_det,
     'r50_depth': r50_depth.r50_depth,
     'swin_imagenet': swin_imagenet.swin_imagenet,
@@ -24,6 +31,7 @@ KEY_MAPS: dict[str, KeyMap] = {
 #: where each one's checkpoint is published
 ADDRESSES: dict[str, str] = {
     'eva02_det': eva02_det.ADDRESS,
+    'fbocc_r50': fbocc_r50.ADDRESS,
     'intern_det': intern_det.ADDRESS,
     'r50_depth': r50_depth.ADDRESS,
     'swin_imagenet': swin_imagenet.ADDRESS,
