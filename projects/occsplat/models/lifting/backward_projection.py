@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,11 @@ class BackwardProjection(nn.Module):
         num_heads (int): M.
         points_per_anchor (int): samples that each head takes around an anchor.
         feedforward_channels (int): width of the feed-forward network.
+        unseen_anchors (str): what anchors beyond the image, of a pillar
+            that has others in it, do: 'skip' them, or 'count' them as FB-Occ
+            was published with.
+        depth_padding (str): see ``depth_belief``; FB-Occ was published with
+            'zeros'.
     """
 
     @checked
@@ -47,9 +53,13 @@ class BackwardProjection(nn.Module):
         num_heads: Count = 8,
         points_per_anchor: Count = 2,
         feedforward_channels: Count = 320,
+        unseen_anchors: Literal['skip', 'count'] = 'skip',
+        depth_padding: Literal['border', 'zeros'] = 'border',
     ) -> None:
         super().__init__()
         self.grid = as_grid(grid)
+        self.unseen_anchors = unseen_anchors
+        self.depth_padding = depth_padding
         size_x, size_y, _ = self.grid.shape
         self.query = nn.Parameter(torch.randn(channels, size_x, size_y))
         half = channels // 2
@@ -96,8 +106,14 @@ class BackwardProjection(nn.Module):
         shape = bev.shape[2:]
         query = self.norms[0](self.self_attention(query, position, shape))
         views = find_views(rig, self._anchors(rig))
+        belief = depth_belief(depth, views, bins, self.depth_padding)
+        visible = views.visible
+        if self.unseen_anchors == 'count':
+            # all of a pillar that the camera sees somewhere
+            visible = visible.any(dim=-1, keepdim=True)
+        belief = belief * visible
         attended = self.cross_attention(
-            query, position, views, context, depth, bins
+            query, position, views, context, belief
         )
         query = self.norms[2](self.feedforward(self.norms[1](attended)))
         return query.transpose(1, 2).reshape(bev.shape)
@@ -293,8 +309,7 @@ class DepthAwareCrossAttention(StarAttention):
         position: Tensor,
         views: SeenPillars,
         context: Tensor,
-        depth: Tensor,
-        bins: DepthBins,
+        belief: Tensor,
     ) -> Tensor:
         """(B, Q, C) to the same: the mean over the cameras that see a
         pillar of what it reads there, FB-BEV equation 3.
@@ -304,14 +319,13 @@ class DepthAwareCrossAttention(StarAttention):
             position (Tensor): (Q, C).
             views (SeenPillars): which camera sees which pillar.
             context (Tensor): (B, N, C, H, W).
-            depth (Tensor): probabilities, (B, N, D, H, W).
-            bins (DepthBins): what the D probabilities belong to.
+            belief (Tensor): that a surface stands at each anchor, (B, N,
+                q, A).
         """
         batch, count, channels = query.shape
         sample = torch.arange(batch, device=query.device).view(-1, 1, 1)
         rows = (sample * count + views.pillar).flatten()
         located = (query + position).flatten(0, 1).index_select(0, rows)
-        belief = depth_belief(depth, views, bins) * views.visible
         read = self.read(
             located.view(-1, views.pillar.shape[2], channels),
             views.uv.flatten(0, 1),
@@ -324,7 +338,9 @@ class DepthAwareCrossAttention(StarAttention):
         return query + self.output(mean)
 
 
-def depth_belief(depth: Tensor, views: SeenPillars, bins: DepthBins) -> Tensor:
+def depth_belief(
+    depth: Tensor, views: SeenPillars, bins: DepthBins, padding: str = 'border'
+) -> Tensor:
     """Probability that a surface stands at each anchor, (B, N, q, A).
 
     The depth distribution at the anchor's pixel, bilinear in the image,
@@ -334,6 +350,8 @@ def depth_belief(depth: Tensor, views: SeenPillars, bins: DepthBins) -> Tensor:
         depth (Tensor): probabilities, (B, N, D, H, W).
         views (SeenPillars): where anchors project.
         bins (DepthBins): what the D probabilities belong to.
+        padding (str): what lies around the map, 'border': the outer half of
+            a border cell believes what the cell believes; 'zeros': nothing.
     """
     # at a bin's very centre, so that no other bin has a share
     level = (bins.index(views.depth) + 0.5) / bins.count
@@ -341,8 +359,7 @@ def depth_belief(depth: Tensor, views: SeenPillars, bins: DepthBins) -> Tensor:
     read = F.grid_sample(
         depth.flatten(0, 1).unsqueeze(1),
         points.flatten(0, 1).unsqueeze(3),
-        # the outer half of a border cell believes what the cell believes
-        padding_mode='border',
+        padding_mode=padding,
         align_corners=False,
     )
     return read.view(views.depth.shape)

@@ -24,7 +24,7 @@ from ..image_features import ImageFeatures
 from .backward_projection import BackwardProjection
 from .depth_loss import depth_loss
 from .depth_net import DepthNet
-from .forward_projection import DepthBins, projection
+from .forward_projection import DepthBins, Landing, projection
 
 
 @MODELS.register_module()
@@ -42,6 +42,8 @@ class FBOccLifter(nn.Module):
             leaves the forward projection alone.
         pooling (str): 'sum' as published, or 'mean'. In a short training
             from scratch a sum teaches next to nothing about the images.
+        landing (dict, optional): arguments of Landing, for networks that
+            learned by other conventions.
         depth_weight (float): weight of the depth loss; with 0 it is not
             computed, and no depth target is needed.
         norm_cfg (dict, optional): normalisation in the depth net,
@@ -71,6 +73,7 @@ class FBOccLifter(nn.Module):
         depth_bins: Annotated[dict, DepthBins] | None = None,
         backward: Annotated[dict, BackwardProjection] | None = None,
         pooling: Literal['sum', 'mean'] = 'sum',
+        landing: Annotated[dict, Landing] | None = None,
         depth_weight: NonNegative = 1.0,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
@@ -78,6 +81,7 @@ class FBOccLifter(nn.Module):
         super().__init__()
         self.grid = as_grid(grid)
         self.bins = DepthBins(**(depth_bins or {}))
+        self.landing = Landing(**(landing or {}))
         self.project, context_channels = projection(pooling, channels)
         if pooling != 'sum' and backward is not None:
             raise ValueError(
@@ -118,7 +122,9 @@ class FBOccLifter(nn.Module):
         """
         context, logits = self.look(features, rig)
         depth, rig = logits.softmax(dim=2), rig[:, 0]
-        volume = self.project(context, depth, rig, self.bins, self.grid)
+        volume = self.project(
+            context, depth, rig, self.bins, self.grid, self.landing
+        )
         if self.backward_projection is not None:
             bev = self.backward_projection(
                 volume, context, depth, rig, self.bins

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Literal
 
 import torch
 from torch import Tensor
@@ -61,8 +61,56 @@ class DepthBins:
         return index.clamp(0, self.count - 1)
 
 
+@dataclass(frozen=True)
+class Landing:
+    """By which conventions feature cells land in voxels.
+
+    The defaults are right: a cell stands for the pixels that it covers, a
+    bin for its depths. The others are those of published networks of
+    BEVDet's family, which have learned to live with them.
+
+    Attributes:
+        cells: where a cell of the feature map stands, at the 'centers' of
+            the even parts that divide the image, or at 'edges': the first
+            cell at pixel 0, the last one at the last pixel.
+        depths: whether a bin stands at the 'centers' of its depths or at
+            their 'starts'.
+        voxels: whether a point belongs to the voxel around it ('floor'),
+            or an index is cut towards zero ('truncate'): points up to one
+            voxel below the grid fall into its first layer.
+    """
+
+    cells: Literal['centers', 'edges'] = 'centers'
+    depths: Literal['centers', 'starts'] = 'centers'
+    voxels: Literal['floor', 'truncate'] = 'floor'
+
+    def pixels(self, count: int, size: int, device: torch.device) -> Tensor:
+        """Where ``count`` cells along an image of ``size`` pixels stand."""
+        if self.cells == 'edges':
+            return torch.linspace(0, size - 1, count, device=device)
+        return (torch.arange(count, device=device) + 0.5) * size / count
+
+    def metres(self, bins: DepthBins, device: torch.device) -> Tensor:
+        """Where the bins stand, (D,)."""
+        depth = bins.centers(device)
+        return depth - bins.step / 2 if self.depths == 'starts' else depth
+
+    def locate(self, points: Tensor, grid: VoxelGrid) -> tuple[Tensor, Tensor]:
+        """As ``VoxelGrid.locate``."""
+        if self.voxels == 'floor':
+            return grid.locate(points)
+        low, size = points.new_tensor(grid.min), points.new_tensor(grid.size)
+        index = ((points - low) / size).long()
+        limit = index.new_tensor(grid.shape)
+        return index, ((index >= 0) & (index < limit)).all(dim=-1)
+
+
 def frustum_points(
-    rig: CameraRig, bins: DepthBins, height: int, width: int
+    rig: CameraRig,
+    bins: DepthBins,
+    height: int,
+    width: int,
+    landing: Landing | None = None,
 ) -> Tensor:
     """Where each feature cell lies at each depth.
 
@@ -70,15 +118,18 @@ def frustum_points(
         rig (CameraRig): (B, N).
         bins (DepthBins): depths to place cells at.
         height, width (int): feature map size; cells divide the image
-            evenly and stand at their centre.
+            evenly.
+        landing (Landing, optional): where cells and bins stand, at their
+            centres by default.
 
     Returns:
         Tensor: metres in the reference frame, (B, N, D, H, W, 3).
     """
     device = rig.K.device
-    u = (torch.arange(width, device=device) + 0.5) * rig.width / width
-    v = (torch.arange(height, device=device) + 0.5) * rig.height / height
-    depth = bins.centers(device)
+    landing = landing or Landing()
+    u = landing.pixels(width, rig.width, device)
+    v = landing.pixels(height, rig.height, device)
+    depth = landing.metres(bins, device)
     d, v, u = torch.meshgrid(depth, v, u, indexing='ij')
     pixels = torch.stack([u * d, v * d, d], dim=-1)  # (D, H, W, 3)
     # camera = K^-1 pixels, then reference = R camera + t
@@ -94,6 +145,7 @@ def forward_projection(
     rig: CameraRig,
     bins: DepthBins,
     grid: VoxelGrid,
+    landing: Landing | None = None,
 ) -> Tensor:
     """Lift-splat: context weighted by depth probability, summed in voxels.
 
@@ -103,11 +155,12 @@ def forward_projection(
         rig (CameraRig): (B, N).
         bins (DepthBins): what the D probabilities belong to.
         grid (VoxelGrid): the volume.
+        landing (Landing, optional): other conventions than the default's.
 
     Returns:
         Tensor: (B, C, X, Y, Z).
     """
-    inside, voxel = _landing(depth, rig, bins, grid)
+    inside, voxel = _landed(depth, rig, bins, grid, landing or Landing())
     return _splat(context, depth, inside, voxel, grid)
 
 
@@ -117,6 +170,7 @@ def mean_projection(
     rig: CameraRig,
     bins: DepthBins,
     grid: VoxelGrid,
+    landing: Landing | None = None,
 ) -> Tensor:
     """Lift-splat with a mean in place of the sum, and what a mean forgets.
 
@@ -129,12 +183,13 @@ def mean_projection(
     the logarithm of one plus the number of points.
 
     Args:
-        context, depth, rig, bins, grid: as for ``forward_projection``.
+        context, depth, rig, bins, grid, landing: as for
+            ``forward_projection``.
 
     Returns:
         Tensor: (B, C + 2, X, Y, Z).
     """
-    inside, voxel = _landing(depth, rig, bins, grid)
+    inside, voxel = _landed(depth, rig, bins, grid, landing or Landing())
     ones = torch.ones_like(context[:, :, :1])
     volume = _splat(
         torch.cat([context, ones], dim=2), depth, inside, voxel, grid
@@ -147,7 +202,8 @@ def mean_projection(
 
 #: of one frame's pixels; ``pooling`` of the lifters
 Projection = Callable[
-    [Tensor, Tensor, CameraRig, DepthBins, VoxelGrid], Tensor
+    [Tensor, Tensor, CameraRig, DepthBins, VoxelGrid, 'Landing | None'],
+    Tensor,
 ]
 POOLING: dict[str, tuple[Projection, int]] = dict(
     # and how many channels it adds to the context's
@@ -175,8 +231,12 @@ def projection(pooling: str, channels: int) -> tuple[Projection, int]:
     return project, channels - added
 
 
-def _landing(
-    depth: Tensor, rig: CameraRig, bins: DepthBins, grid: VoxelGrid
+def _landed(
+    depth: Tensor,
+    rig: CameraRig,
+    bins: DepthBins,
+    grid: VoxelGrid,
+    landing: Landing,
 ) -> tuple[Tensor, Tensor]:
     """Where the frustum points fall.
 
@@ -185,8 +245,8 @@ def _landing(
         the voxel of those that are, counted on from sample to sample, (P,).
     """
     with torch.no_grad():  # geometry has nothing to learn
-        points = frustum_points(rig, bins, *depth.shape[-2:])
-        index, inside = grid.locate(points)
+        points = frustum_points(rig, bins, *depth.shape[-2:], landing)
+        index, inside = landing.locate(points, grid)
         sample = torch.arange(len(depth), device=points.device)
         voxel = sample.view(-1, 1, 1, 1, 1)
         for axis, count in enumerate(grid.shape):

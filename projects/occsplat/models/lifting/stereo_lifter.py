@@ -30,7 +30,7 @@ from ..volume.resnet3d import BasicBlock3D
 from .cost_volume import cost_volume
 from .depth_loss import depth_loss
 from .depth_net import DepthNet
-from .forward_projection import DepthBins, projection
+from .forward_projection import DepthBins, Landing, projection
 
 
 @MODELS.register_module()
@@ -57,6 +57,8 @@ class StereoLifter(nn.Module):
             the image features, see DepthNet.
         pooling (str): 'sum' as published, or 'mean', of which two channels
             are not the images', see ``mean_projection``.
+        landing (dict, optional): arguments of Landing, for networks that
+            learned by other conventions.
         pre_process (bool): whether each frame's volume passes a residual
             block, as published. Not where the lifter is frozen.
         depth_weight (float): weight of the depth loss; with 0 it is not
@@ -83,6 +85,7 @@ class StereoLifter(nn.Module):
         stereo: bool = True,
         cost_strides: Sequence[Count] = (2, 2),
         pooling: Literal['sum', 'mean'] = 'sum',
+        landing: Annotated[dict, Landing] | None = None,
         pre_process: bool = True,
         depth_weight: NonNegative = 0.05,
         norm_cfg: dict | None = None,
@@ -95,6 +98,7 @@ class StereoLifter(nn.Module):
         )
         self.num_frames = num_frames
         self.stereo = stereo
+        self.landing = Landing(**(landing or {}))
         self.project, context_channels = projection(pooling, channels)
         self.depth_net = DepthNet(
             in_channels,
@@ -175,8 +179,9 @@ class StereoLifter(nn.Module):
         """One frame's volume (B, C, X, Y, Z), and its depth logits."""
         context, logits = self.look(features, rig, age)
         volume = self.project(
-            context, logits.softmax(dim=2), rig[:, age], self.bins, self.grid
-        )
+            context, logits.softmax(dim=2), rig[:, age], self.bins, self.grid,
+            self.landing,
+        )  # fmt: skip
         return self.pre_process(volume), logits
 
     def loss(self, logits: Tensor, batch: OccBatch) -> dict[str, Tensor]:

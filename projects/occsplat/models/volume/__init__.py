@@ -3,7 +3,7 @@
 from .bev_encoder import BEVEncoder
 from .decoupled_encoder import SpatiallyDecoupledEncoder
 from .fpn3d import FPN3D
-from .history import StreamingHistory
+from .history import RewarpedHistory, StreamingHistory
 from .lss_fpn3d import LSSFPN3D
 from .resnet3d import ResNet3D
 from .volume_encoder import VolumeEncoder
@@ -14,6 +14,7 @@ __all__ = [
     'LSSFPN3D',
     'ResNet3D',
     'SpatiallyDecoupledEncoder',
+    'RewarpedHistory',
     'StreamingHistory',
     'VolumeEncoder',
 ]

@@ -142,7 +142,7 @@ class StreamingHistory(nn.Module):
         """
         pasts = [self._past(meta) for meta in metas]
         frames, ages = self._align(volume, metas, pasts)
-        self._remember(volume, metas, pasts)
+        self._remember(frames, metas, pasts)
         aged = _with_age(frames.flatten(0, 1), ages.flatten())
         fused = self.time_conv(aged).view_as(frames)
         return self.fuse_conv(fused.flatten(1, 2))
@@ -200,23 +200,98 @@ class StreamingHistory(nn.Module):
 
     def _remember(
         self,
-        volume: Tensor,
+        frames: Tensor,
         metas: Sequence[dict[str, Any]],
         pasts: list[list[_PastVolume]],
     ) -> None:
+        """Keep the sequences that frames (B, T + 1, ...) end."""
         if self._without_past:
             return
         streams = self._streams[self.training]
-        for current, meta, past in zip(volume, metas, pasts):
-            now = _PastVolume(
-                current.detach().clone(),
-                np.asarray(meta['ref2global'], dtype=np.float64),
-                meta['timestamp'],
-            )
-            streams[meta['token']] = (past + [now])[-self.num_frames :]
+        for aligned, meta, past in zip(frames, metas, pasts):
+            streams[meta['token']] = self._continued(aligned, meta, past)
         # sequences that have ended are never asked for again
         while len(streams) > 2 * self.turns * len(metas):
             streams.popitem(last=False)
+
+    def _continued(
+        self, aligned: Tensor, meta: dict[str, Any], past: list[_PastVolume]
+    ) -> list[_PastVolume]:
+        """The sequence that goes on with frame ``aligned[0]``."""
+        now = _PastVolume(
+            aligned[0].detach().clone(),
+            np.asarray(meta['ref2global'], dtype=np.float64),
+            meta['timestamp'],
+        )
+        return (past + [now])[-self.num_frames :]
+
+
+@MODELS.register_module()
+class RewarpedHistory(StreamingHistory):
+    """The history that FB-Occ was published with, for its weights.
+
+    It differs from StreamingHistory where that one is exact:
+
+    - Past volumes are warped from frame to frame and replaced by what the
+      warp made of them: interpolated again and again, and 0 for good where
+      they once left the volume.
+    - Warps take a voxel's lowest corner for its centre.
+    - A sequence begins with T copies of its first volume. They are warped
+      along and grow as old as that frame, until real ones have replaced
+      them.
+    - A key frame is half a second old per step, whatever its time stamp.
+
+    Args:
+        channels, grid, num_frames, turns, norm_cfg: see StreamingHistory.
+    """
+
+    #: between key frames
+    SECONDS = 0.5
+
+    def _align(
+        self,
+        volume: Tensor,
+        metas: Sequence[dict[str, Any]],
+        pasts: list[list[_PastVolume]],
+    ) -> tuple[Tensor, Tensor]:
+        """As in StreamingHistory, by the published rules."""
+        half = volume.new_tensor(self.grid.size) / 2
+        corners = self.grid.centers(volume.device, volume.dtype) - half
+        ages = np.zeros((len(metas), self.num_frames + 1))
+        frames = []
+        for b, (past, meta) in enumerate(zip(pasts, metas)):
+            aligned = [volume[b]]
+            if past:
+                # all of them stand in the frame before this one
+                before = np.linalg.inv(past[0].ref2global)
+                now2past = volume.new_tensor(before @ meta['ref2global'])
+                points = corners @ now2past[:3, :3].T + now2past[:3, 3] + half
+                stored = torch.cat([frame.volume for frame in past])
+                aligned += self.grid.sample(stored[None], points[None])[
+                    0
+                ].unflatten(0, (len(past), -1))
+                clock = past[0].timestamp + self.SECONDS
+                ages[b, 1:] = [clock - frame.timestamp for frame in past]
+            else:
+                aligned += [volume[b]] * self.num_frames
+            frames.append(torch.stack(aligned))
+        return torch.stack(frames), volume.new_tensor(ages)
+
+    def _continued(
+        self, aligned: Tensor, meta: dict[str, Any], past: list[_PastVolume]
+    ) -> list[_PastVolume]:
+        """T volumes, newest first, that stand in the current frame.
+
+        Their time stamps count half seconds from the first frame on.
+        """
+        pose = np.asarray(meta['ref2global'], dtype=np.float64)
+        times = [past[0].timestamp + self.SECONDS] if past else [0.0]
+        times += [frame.timestamp for frame in past]
+        times += [times[0]] * (self.num_frames - len(times))
+        return [
+            _PastVolume(volume.detach().clone(), pose, time)
+            for volume, time in zip(aligned, times[: self.num_frames])
+        ]
 
 
 def _with_age(frames: Tensor, ages: Tensor) -> Tensor:
