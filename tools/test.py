@@ -3,6 +3,7 @@
 python tools/test.py CONFIG CHECKPOINT [--show-dir outputs/sheets]
 python tools/test.py CONFIG CHECKPOINT --save-predictions outputs/predictions
 python tools/test.py CONFIG CHECKPOINT --save-boxes outputs/boxes.json
+python tools/test.py CONFIG CHECKPOINT --expect mIoU=39.1 --tolerance 0.3
 
 Prints the tables and writes metrics.json to the work dir: --work-dir, else
 the config's work_dir, else work_dirs/<name of the config>.
@@ -11,10 +12,12 @@ the config's work_dir, else work_dirs/<name of the config>.
 from __future__ import annotations
 
 import argparse
+import math
 import os
+import re
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -82,8 +85,75 @@ def make_parser() -> argparse.ArgumentParser:
         help='write the objects in them to this file, as boxes in '
         "nuScenes' format for detection results",
     )
+    parser.add_argument(
+        '--expect',
+        metavar='METRIC=VALUE',
+        type=expectation,
+        nargs='+',
+        default=[],
+        help='figures to compare with, as papers print them: shares in per '
+        'cent; the exit status is 1 when one is missed',
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=0.3,
+        help='how far off they may be (default: %(default)s)',
+    )
     add_launcher_options(parser)
     return parser
+
+
+#: metrics that papers print in per cent
+SHARES = re.compile('IoU|Score|Recall|Precision')
+
+
+def expectation(text: str) -> tuple[str, float]:
+    """METRIC=VALUE of the command line."""
+    name, _, value = text.partition('=')
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f'expected METRIC=VALUE such as mIoU=39.1, got {text!r}'
+        ) from None
+
+
+def compare(
+    metrics: Mapping[str, float],
+    expected: Sequence[tuple[str, float]],
+    tolerance: float,
+) -> tuple[list[str], bool]:
+    """Scores beside those that were expected.
+
+    Args:
+        metrics: what was found, shares from 0 to 1.
+        expected: names and values, shares in per cent.
+        tolerance: how far off a value may be.
+
+    Returns:
+        tuple: a line for each, and whether all were met.
+
+    Raises:
+        ConfigError: for a metric that the config does not compute.
+    """
+    lines, all_met = [], True
+    for name, value in expected:
+        if name not in metrics:
+            known = ', '.join(sorted(k for k in metrics if '_' not in k))
+            raise ConfigError(
+                f'--expect {name}: the config computes no such metric, '
+                f'expected one of {known}, or of a class'
+            )
+        found = metrics[name] * (100 if SHARES.search(name) else 1)
+        # not a number is never met
+        met = math.isclose(found, value, abs_tol=tolerance, rel_tol=0)
+        all_met &= met
+        lines.append(
+            f'{name} {found:.2f}, expected {value:g} +- {tolerance:g}: '
+            + ('met' if met else 'MISSED')
+        )
+    return lines, all_met
 
 
 def label_spec(cfg: Config) -> str:
@@ -171,6 +241,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             write_metrics(path, metrics, about)
             print(f'metrics are in {path}')
         leave_processes()
+        lines, met = compare(metrics, args.expect, args.tolerance)
+    print(*lines, sep='\n', end='\n' if lines else '')
+    if not met:
+        raise SystemExit(1)
     return metrics
 
 

@@ -264,6 +264,39 @@ def test_images_that_were_resized_on_disk(tmp_path, said):
         data[0]
 
 
+def test_the_frame_of_a_camera_is_where_its_image_was_taken(tmp_path):
+    """0.3 m before the LiDAR fired the car was 0.3 m further back."""
+    infos = write_drive(tmp_path, (('a', 1),))
+    back = np.eye(4)
+    back[0, 3] = -0.3
+    lidar2ego = np.array(infos[0]['lidar_points']['lidar2ego'])
+    for camera in infos[0]['images'].values():
+        mount = np.array(camera['cam2ego'])
+        lidar2cam = np.linalg.inv(back @ mount) @ lidar2ego
+        camera['lidar2cam'] = lidar2cam.tolist()
+        camera.pop('ego2global', None)
+    write_infos(tmp_path, infos)
+
+    def cameras(**options):
+        steps = [dict(type='LoadMultiViewImages', **options)]
+        data = NuScenesOccDataset(
+            str(tmp_path), 'infos.json', pipeline=steps, label_spec='openocc'
+        )
+        return data[0]['rig'].cam2ref[0].numpy()
+
+    mounts = [c['cam2ego'] for c in infos[0]['images'].values()]
+    found = cameras(pose_of='CAM_FRONT')
+    np.testing.assert_allclose(found, mounts, atol=1e-9)
+    np.testing.assert_allclose(cameras(), back @ np.array(mounts), atol=1e-9)
+    with pytest.raises(ValueError, match="pose_of must be one of.*'CAM_UP'"):
+        cameras(pose_of='CAM_UP')
+    for camera in infos[0]['images'].values():
+        del camera['cam2ego']
+    write_infos(tmp_path, infos)
+    with pytest.raises(DataError, match=r"CAM_FRONT\['cam2ego'\]"):
+        cameras(pose_of='CAM_FRONT')
+
+
 def test_images_of_unequal_size_are_named(tmp_path):
     write_drive(tmp_path, (('a', 1),))
     path = tmp_path / 'samples/CAM_BACK/a_0_CAM_BACK.png'

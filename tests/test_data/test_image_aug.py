@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from occsplat.data.transforms import ImageAug
 from occsplat.structures import CameraRig
@@ -151,3 +152,14 @@ def test_order_of_the_pipeline():
     results = dict(imgs=[], rig=SimpleNamespace(), gt_depth=0)
     with pytest.raises(ValueError, match='LidarDepth or LidarSemantics after'):
         ImageAug((4, 4))(results)
+
+
+def test_pillow_resamples_by_its_own_filter():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (45, 80, 3), np.uint8)
+    results = dict(imgs=[[image]], rig=camera(np.eye(3)))
+    results['rig'].width, results['rig'].height = 80, 45
+    out = ImageAug((40, 16), resampling='pillow').transform(results)
+    # 40 x 22, and the lower 16 rows of it
+    expected = Image.fromarray(image).resize((40, 22), Image.BICUBIC)
+    np.testing.assert_array_equal(out['imgs'][0][0], np.array(expected)[6:])

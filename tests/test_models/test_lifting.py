@@ -18,6 +18,7 @@ from occsplat.models.lifting.depth_loss import pool_depth
 from occsplat.models.lifting.depth_net import CAMERA_NUMBERS, camera_vector
 from occsplat.models.lifting.forward_projection import (
     DepthBins,
+    Landing,
     forward_projection,
     frustum_points,
     mean_projection,
@@ -94,6 +95,35 @@ def test_frustum_points_project_back_to_their_cells(kwargs):
         torch.testing.assert_close(
             depth, centers.expand_as(depth), atol=1e-4, rtol=0
         )
+
+
+def test_cells_at_the_edges_and_bins_at_their_starts():
+    landing = Landing(cells='edges', depths='starts')
+    rig = make_rig()
+    points = frustum_points(rig, BINS, 4, 8, landing)
+    for n in range(3):
+        uv, depth = rig[0].project(points[0, n].reshape(-1, 3))
+        uv = uv[n].view(-1, 4, 8, 2)
+        low, high = uv.amin(dim=(0, 1, 2)), uv.amax(dim=(0, 1, 2))
+        torch.testing.assert_close(low, torch.zeros(2), atol=2e-3, rtol=0)
+        size = torch.tensor([rig.width - 1.0, rig.height - 1.0])
+        torch.testing.assert_close(high, size, atol=2e-3, rtol=0)
+        starts = BINS.centers('cpu') - BINS.step / 2
+        found = depth[n].view(-1, 4, 8)[:, 0, 0]
+        torch.testing.assert_close(found, starts, atol=1e-4, rtol=0)
+
+
+def test_truncation_lifts_what_is_just_below_the_floor():
+    low, size = torch.tensor(GRID.min), torch.tensor(GRID.size)
+    inside = low + 0.5 * size
+    below, far_below = inside.clone(), inside.clone()
+    below[2] -= 0.9 * size[2]
+    far_below[2] -= 1.6 * size[2]
+    points = torch.stack((inside, below, far_below))
+    assert GRID.locate(points)[1].tolist() == [True, False, False]
+    index, kept = Landing(voxels='truncate').locate(points, GRID)
+    assert kept.tolist() == [True, True, False]
+    assert index[0].tolist() == index[1].tolist() == [0, 0, 0]
 
 
 def test_a_lit_cell_lands_in_the_voxel_at_its_depth():
@@ -308,6 +338,12 @@ def test_a_camera_that_sees_no_pillar_adds_nothing():
 ANCHORS = VoxelGrid(GRID.range, (12, 8, 3)).centers().flatten(0, 1)
 
 
+def attend(attention, query, position, views, context, depth):
+    """As BackwardProjection calls it."""
+    belief = depth_belief(depth, views, BINS) * views.visible
+    return attention(query, position, views, context, belief)
+
+
 def make_attention():
     torch.manual_seed(0)
     return DepthAwareCrossAttention(8, 2, 3, 2).eval()
@@ -336,12 +372,12 @@ def test_attention_reads_nothing_where_no_surface_is_believed():
     position = torch.zeros(12 * 8, 8)
     views = find_views(rig, ANCHORS)
 
-    def attend(depth):
-        return attention(query, position, views, context, depth, BINS)
+    def read(depth):
+        return attend(attention, query, position, views, context, depth)
 
     with torch.no_grad():
-        none = attend(torch.zeros(1, 3, 10, 4, 8))
-        all_over = attend(torch.full((1, 3, 10, 4, 8), 0.1))
+        none = read(torch.zeros(1, 3, 10, 4, 8))
+        all_over = read(torch.full((1, 3, 10, 4, 8), 0.1))
     # what is left is the residual and the output layer's bias
     torch.testing.assert_close(none, query + attention.output.bias)
     seen = seen_anchors(rig).any(-1).any(0)
@@ -387,8 +423,8 @@ def test_a_pillar_reads_the_pixel_that_it_projects_to():
     views = find_views(rig, ANCHORS)
     query = torch.zeros(1, 12 * 8, 8)
     with torch.no_grad():
-        out = attention(
-            query, query[0], views, u, torch.ones(1, 1, 10, 4, 8), BINS
+        out = attend(
+            attention, query, query[0], views, u, torch.ones(1, 1, 10, 4, 8)
         )
     pixels = views.uv * torch.tensor([WIDTH, HEIGHT])
     # whole pillars away from the rim, where zeros are read
@@ -410,13 +446,13 @@ def test_two_cameras_at_one_place_count_as_one():
     twice = torch.tensor([0, 0])
     with torch.no_grad():
         one, two = (
-            attention(
+            attend(
+                attention,
                 query,
                 position,
                 find_views(rig[:, order], ANCHORS),
                 context[:, order],
                 depth[:, order],
-                BINS,
             )
             for order in (twice[:1], twice)
         )

@@ -50,6 +50,8 @@ class Calibration:
         lidar2cam: LiDAR at its time -> camera at its own, (N, 4, 4).
         lidar2ego: (4, 4).
         ego2global: when the LiDAR fired, (4, 4).
+        cam2ego: where each camera is mounted, if the entry says it, (4, 4)
+            or None, N of them.
         sizes: width and height of the raw images, where the entry says
             them, else None, (N,).
     """
@@ -58,6 +60,7 @@ class Calibration:
     lidar2cam: np.ndarray
     lidar2ego: np.ndarray
     ego2global: np.ndarray
+    cam2ego: list[np.ndarray | None]
     sizes: list[tuple[int, int] | None]
 
 
@@ -83,7 +86,7 @@ def read_calibration(
     }
     for name, camera in zip(names, cameras):
         poses[f"{name}['lidar2cam']"] = camera['lidar2cam']
-        # nothing reads these, but they tell whether the rest is right
+        # hardly read, but they tell whether the rest is right
         for key in ('cam2ego', 'ego2global'):
             if camera.get(key) is not None:
                 poses[f'{name}[{key!r}]'] = camera[key]
@@ -95,6 +98,7 @@ def read_calibration(
         np.array(lidar2cam).reshape(-1, 4, 4),
         found["lidar_points['lidar2ego']"],
         found['ego2global'],
+        [found.get(f"{name}['cam2ego']") for name in names],
         sizes,
     )
     _check_mounts(calibration, names, found)

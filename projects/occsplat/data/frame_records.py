@@ -55,7 +55,7 @@ def frame_record(
         ``next``, ``timestamp`` (s), names of the ``cameras`` (N,) and of
         ``all_cameras`` of the entry, ``img_paths`` (N,),
         ``image_sizes`` (N,), (width, height) or None where the entry
-        does not say it, ``lidar_path``,
+        does not say it, their mounts ``cam2ego`` (N,), (4, 4), likewise, ``lidar_path``,
         ``num_pts_feats``, label paths (None where absent), and in float64
         ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
         ``ref2global`` (4, 4), and the name of the ``ref_frame``. Cameras
@@ -150,6 +150,7 @@ def _record(
             for name in names
         ],
         image_sizes=matrices.sizes,
+        cam2ego=matrices.cam2ego,
         lidar_path=sensor_file('LIDAR_TOP', lidar['lidar_path']),
         num_pts_feats=_point_features(lidar['num_pts_feats']),
         cam2img=matrices.cam2img,

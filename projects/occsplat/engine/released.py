@@ -41,7 +41,7 @@ class Released:
 
 RELEASED = {
     'fbocc-r50': Released(
-        config='fbocc/fbocc-r50_16xb4-20e_occ3d.py',
+        config='fbocc/fbocc-r50_16xb4-20e_occ3d_released.py',
         key_map='fbocc_r50',
         licence='CC BY-NC-SA 4.0: research only, share alike',
     ),
@@ -53,14 +53,16 @@ class Converted:
     """A checkpoint in our names.
 
     Attributes:
-        state: tensors of our network.
-        total: tensors that it has, counters left out.
+        state: tensors of our network, counters at 0 among them.
+        taken: those that came from the file, counters left out.
+        total: those that the network has, likewise.
         missing: its names that got nothing.
         unused: the file's names that nothing was made of.
         dropped: those that are left out on purpose, and why.
     """
 
     state: dict[str, Tensor]
+    taken: int
     total: int
     missing: tuple[str, ...]
     unused: tuple[str, ...]
@@ -72,7 +74,7 @@ class Converted:
         return not self.missing and not self.unused
 
     def __str__(self) -> str:
-        lines = [f'{len(self.state)} of {self.total} tensors']
+        lines = [f'{self.taken} of {self.total} tensors']
         lines.append(f'unused: {_first(self.unused)}')
         lines.append(f'missing: {_first(self.missing)}')
         for item in self.dropped:
@@ -98,11 +100,11 @@ def convert(
     state = _without_counters(read_weights(path)['state_dict'])
     model = MODELS.build({**cfg.model, 'init_cfg': None})
     converted = _apply(RELEASED[name].key_map, state, model, path, name)
-    if not converted.state or not (converted.whole or partial):
+    if not converted.taken or not (converted.whole or partial):
         raise CheckpointError(
             f'{path} is not the whole of {name}: {converted}. '
             f'{_nearest(state, model)}'
-            + ('' if not converted.state else '; --partial takes what fits')
+            + ('' if not converted.taken else '; --partial takes what fits')
         )
     tell_not_finite(converted.state, path)
     return converted
@@ -115,7 +117,8 @@ def _apply(
     path: str | Path,
     name: str,
 ) -> Converted:
-    own = _without_counters(model.state_dict())
+    every = model.state_dict()
+    own = _without_counters(every)
     found: dict[str, Tensor] = {}
     used: set[str] = set()
     dropped = []
@@ -143,8 +146,10 @@ def _apply(
         raise CheckpointError(
             f'{path} is not {name}: of another shape are {_first(wrong)}'
         )
+    counters = {k: v for k, v in every.items() if k not in own}
     return Converted(
-        found,
+        found | counters,
+        len(found),
         len(own),
         tuple(key for key in own if key not in found),
         tuple(key for key in state if key not in used),

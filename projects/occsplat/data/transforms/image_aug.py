@@ -6,13 +6,14 @@ Shape letters: T frames, N cameras, H W image.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
+from PIL import Image
 
 from occsplat.structures.checks import Count, NonNegative, Range, checked
 
@@ -38,6 +39,9 @@ class ImageAug(BaseTransform):
             factor, e.g. (-0.06, 0.11).
         rotate (float): largest rotation, degrees, either way.
         flip (bool): mirror left and right half of the time.
+        resampling (str): 'area', the mean of what a pixel covers, or
+            'pillow': Pillow's bicubic filter, which BEVDet's family resizes
+            by; some grey levels apart.
 
     Raises:
         ValueError: when there are no images, or depth maps made for
@@ -51,11 +55,13 @@ class ImageAug(BaseTransform):
         resize: Range | None = None,
         rotate: NonNegative = 0.0,
         flip: bool = False,
+        resampling: Literal['area', 'pillow'] = 'area',
     ) -> None:
         self.width, self.height = size
         self.resize = resize
         self.rotate = rotate
         self.flip = flip
+        self.resampling = resampling
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Warp images and fold the warp into the cameras."""
@@ -112,13 +118,7 @@ class ImageAug(BaseTransform):
     def _apply(
         self, image: np.ndarray, new_size: tuple[int, int], warp: np.ndarray
     ) -> np.ndarray:
-        # averaging over areas keeps a strong reduction free of aliases
-        smaller = new_size[0] < image.shape[1]
-        resized = cv2.resize(
-            image,
-            new_size,
-            interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
-        )
+        resized = self._resized(image, new_size)
         # OpenCV counts from pixel centres, we from the image's corner
         matrix = _translation(-0.5, -0.5) @ warp @ _translation(0.5, 0.5)
         return cv2.warpAffine(
@@ -127,6 +127,20 @@ class ImageAug(BaseTransform):
             (self.width, self.height),
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
+        )
+
+    def _resized(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        if self.resampling == 'pillow':
+            filtered = Image.fromarray(image).resize(
+                size, Image.Resampling.BICUBIC
+            )
+            return np.asarray(filtered)
+        # averaging over areas keeps a strong reduction free of aliases
+        smaller = size[0] < image.shape[1]
+        return cv2.resize(
+            image,
+            size,
+            interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR,
         )
 
 

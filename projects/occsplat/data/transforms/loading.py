@@ -32,6 +32,9 @@ class LoadMultiViewImages(BaseTransform):
         frames (sequence): offsets in key frames, 0 first; (0, -1) adds
             the one before. Past the end of a scene the current frame
             stands in.
+        pose_of (str, optional): a camera at whose time the reference frame
+            is taken to be, instead of the LiDAR's: up to 50 ms of driving
+            beside the labels. BEVDet's family learned so.
 
     Raises:
         ValueError: when the first offset is not 0.
@@ -41,20 +44,26 @@ class LoadMultiViewImages(BaseTransform):
     """
 
     @checked
-    def __init__(self, frames: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self, frames: Sequence[int] = (0,), pose_of: str | None = None
+    ) -> None:
         if not frames or frames[0] != 0:
             raise ValueError(
                 'frames must start with 0, the current key frame, got '
                 f'{tuple(frames)}'
             )
         self.frames = tuple(frames)
+        self.pose_of = pose_of
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add images and cameras."""
         records = [key_frame(results, offset) for offset in self.frames]
         imgs = [[read_image(p) for p in r['img_paths']] for r in records]
         width, height = _common_size(records, imgs)
-        ref2cam = [ref2cam_of(results, record) for record in records]
+        drift = np.eye(4)
+        if self.pose_of is not None:
+            drift = _drift(results, self.pose_of)
+        ref2cam = [ref2cam_of(results, record) @ drift for record in records]
         cam2img = [record['cam2img'] for record in records]
         results['imgs'] = imgs
         results['raw_size'] = (width, height)
@@ -65,6 +74,30 @@ class LoadMultiViewImages(BaseTransform):
             height,
         )
         return results
+
+
+def _drift(record: dict[str, Any], camera: str) -> np.ndarray:
+    """The car when a camera fired -> the car when the LiDAR did, (4, 4)."""
+    if record['ref_frame'] != 'ego':
+        raise ValueError(
+            f'pose_of={camera!r} is for labels in the ego frame, these are '
+            f'in the frame {record["ref_frame"]!r}'
+        )
+    if camera not in record['cameras']:
+        raise ValueError(
+            f'pose_of must be one of {tuple(record["cameras"])}, got '
+            f'{camera!r}'
+        )
+    index = record['cameras'].index(camera)
+    mount = record['cam2ego'][index]
+    if mount is None:
+        raise DataError(
+            f'key frame {record["token"]!r}: pose_of={camera!r} needs '
+            f"{camera}['cam2ego'] in its info entry. Make the info files "
+            'anew with tools/create_data.py'
+        )
+    # ego when the camera fired -> camera -> ego when the LiDAR did
+    return np.linalg.inv(mount @ record['ref2cam'][index])
 
 
 def _common_size(

@@ -1,0 +1,65 @@
+"""Stand-ins for published checkpoints: every number follows from its name.
+
+The published networks' own code computed the golden outputs in
+``tests/data/released`` from these weights and inputs, so that no trained
+number is needed, and none is here.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parent / 'data' / 'released'
+# 27 camera numbers: fx fy cx cy | resize 00 01, shift x | 10 11, shift y |
+# volume augmentation 00 01 10 11 22 | camera to ego, 3 x 4, row by row
+CAMERA = dict(
+    running_mean=[
+        *(1266, 1266, 816, 491, 0.44, 0, 0, 0, 0.44, -140, 1, 0, 0, 1, 1),
+        *[0.0] * 12,
+    ],
+    running_var=[
+        *(400, 400, 900, 100, 4e-2, 1e-3, 4, 1e-3, 4e-2, 9),
+        *[0.5] * 5,
+        *[0.4] * 12,
+    ],
+)
+
+
+def array(name, *shape):
+    """Standard normal numbers, float32, drawn from the name alone."""
+    bits = np.random.PCG64(zlib.crc32(name.encode()))
+    drawn = np.random.Generator(bits).standard_normal(shape, np.float32)
+    return torch.from_numpy(drawn)
+
+
+def weight(name, shape):
+    """The tensor of this name in a published detector's state dict."""
+    last, drawn = name.split('.')[-1], array(name, *shape)
+    if last == 'num_batches_tracked':
+        return torch.zeros(shape, dtype=torch.int64)
+    if name.startswith('forward_projection.'):
+        grid = dict(dx=[0.8] * 3, bx=[-39.6, -39.6, -0.6], nx=[100, 100, 8])
+        return torch.tensor(grid[last], dtype=torch.float32)
+    if name.endswith(f'depth_net.bn.{last}') and last in CAMERA:
+        return torch.tensor(CAMERA[last], dtype=torch.float32)
+    if last == 'running_var':
+        return 0.5 + drawn.abs()
+    if last == 'weight' and len(shape) > 1:
+        return drawn * float(np.prod(shape[1:])) ** -0.5
+    return 1 + 0.1 * drawn if last == 'weight' else 0.1 * drawn
+
+
+def checkpoint(network):
+    """The state dict of a published network, by the rule."""
+    text = (FOLDER / f'{network}_shapes.json').read_text()
+    shapes = json.loads(text)['shapes']
+    return {name: weight(name, shape) for name, shape in shapes.items()}
+
+
+def golden(network):
+    """What the published code computed, tensors by name."""
+    with np.load(FOLDER / f'{network}.npz', allow_pickle=False) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
