@@ -55,7 +55,8 @@ def frame_record(
         ``next``, ``timestamp`` (s), names of the ``cameras`` (N,) and of
         ``all_cameras`` of the entry, ``img_paths`` (N,),
         ``image_sizes`` (N,), (width, height) or None where the entry
-        does not say it, their mounts ``cam2ego`` (N,), (4, 4), likewise, ``lidar_path``,
+        does not say it, their mounts ``cam2ego`` (N,), (4, 4), likewise,
+        ``lidar_path``,
         ``num_pts_feats``, label paths (None where absent), and in float64
         ``cam2img`` (N, 3, 3), ``ref2cam`` (N, 4, 4), ``lidar2ref`` and
         ``ref2global`` (4, 4), and the name of the ``ref_frame``. Cameras

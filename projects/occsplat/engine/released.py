@@ -40,6 +40,13 @@ class Released:
 
 
 RELEASED = {
+    'bevdet-occ-r50-4d-stereo': Released(
+        config=(
+            'bevstereo/bevstereo-r50_8xb4-24e_occ3d-camera-mask_released.py'
+        ),
+        key_map='bevdet_occ_r50',
+        licence='none stated; trained on nuScenes, CC BY-NC-SA 4.0',
+    ),
     'fbocc-r50': Released(
         config='fbocc/fbocc-r50_16xb4-20e_occ3d_released.py',
         key_map='fbocc_r50',

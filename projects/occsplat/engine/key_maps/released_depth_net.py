@@ -30,6 +30,9 @@ def convert_depth_net(tensors: Tensors, prefix: str) -> None:
             'depth_net.'.
     """
     tensors.fold_bias(f'{prefix}reduce_conv.0', f'{prefix}reduce_conv.1')
+    for conv in (0, 2):
+        cost = f'{prefix}cost_volumn_net'
+        tensors.fold_bias(f'{cost}.{conv}', f'{cost}.{conv + 1}')
     pool = f'{prefix}depth_conv.3.global_avg_pool'
     tensors.fold_norm(f'{pool}.1', f'{pool}.2')
     _convert_cameras(tensors, prefix)
@@ -56,6 +59,10 @@ def depth_net_names(prefix: str, ours: str) -> dict[str, str]:
         r'(context|depth)_se\.conv_reduce\.': r'\1_gate.excite.0.',
         r'(context|depth)_se\.conv_expand\.': r'\1_gate.excite.2.',
         r'context_conv\.': 'context.',
+        r'cost_volumn_net\.0\.': 'cost.0.conv.',
+        r'cost_volumn_net\.1\.': 'cost.0.bn.',
+        r'cost_volumn_net\.2\.': 'cost.1.conv.',
+        r'cost_volumn_net\.3\.': 'cost.1.bn.',
         r'depth_conv\.([0-2])\.': r'depth.\1.',
         r'depth_conv\.3\.aspp1\.atrous_conv\.': 'depth.3.branches.0.conv.',
         r'depth_conv\.3\.aspp2\.atrous_conv\.': 'depth.3.branches.1.conv.',

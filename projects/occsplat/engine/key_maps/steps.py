@@ -114,6 +114,16 @@ def yxz_to_xyz(kernel: Tensor) -> Tensor:
     return kernel.transpose(2, 3)
 
 
+def zyx_to_xyz(kernel: Tensor) -> Tensor:
+    """A 3D kernel over (Z, Y, X), (O, I, kZ, kY, kX), over (X, Y, Z)."""
+    return kernel.transpose(2, 4)
+
+
+def linear_to_conv3d(weight: Tensor) -> Tensor:
+    """A perceptron's layer (O, I) as a 1x1x1 convolution."""
+    return weight[:, :, None, None, None]
+
+
 def swap_uv(offsets: Tensor) -> Tensor:
     """Rows (..., 2) of sampling offsets, of a map whose axes are swapped."""
     return offsets.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)

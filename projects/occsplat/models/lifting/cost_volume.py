@@ -6,16 +6,20 @@ stereo map, P cells (= H * W).
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from occsplat.structures import CameraRig
 
-from .forward_projection import DepthBins, frustum_points
+from .forward_projection import DepthBins, Landing, frustum_points
 
 #: on top of the cost where the other frame doesn't show the point
 UNSEEN_COST = 5.0
+#: of BEVDet, counted from the last one
+ZERO_CHANNEL = 4
 #: metres; what is nearer to the other camera is behind it or inside it
 NEAREST = 1e-3
 
@@ -27,6 +31,8 @@ def cost_volume(
     rig: CameraRig,
     previous_rig: CameraRig,
     bins: DepthBins,
+    landing: Landing | None = None,
+    unseen_where: Literal['outside', 'zero'] = 'outside',
 ) -> Tensor:
     """L1 distance between a frame and the one before, at every depth.
 
@@ -45,6 +51,12 @@ def cost_volume(
         previous_rig (CameraRig): cameras of the frame before, in the same
             reference frame, (B, N).
         bins (DepthBins): depths to try.
+        landing (Landing, optional): where cells and bins stand; with cells
+            at the edges the map ends there, and zeros lie around.
+        unseen_where (str): which points the earlier frame doesn't show:
+            those 'outside' its image, or those where a channel of what is
+            read there is 'zero', as BEVDet has it: after a ReLU also
+            inside.
 
     Returns:
         Tensor: costs, small where the depth is right, (B, N, D, H, W).
@@ -53,23 +65,38 @@ def cost_volume(
     here, there = stereo.flatten(0, 1), previous.flatten(0, 1)
     unseen = here.abs().sum(dim=1) + UNSEEN_COST
     # a cell's points lie on a ray: where it is after one metre, and whence
+    landing = landing or Landing()
     metre = DepthBins(start=0.5, stop=1.5, step=1.0)
     origin = rig.cam2ref[..., None, :3, 3]  # (B, N, 1, 3)
-    ray = frustum_points(rig, metre, height, width).flatten(2, 4) - origin
+    at_edges = landing.cells == 'edges'
+    cells = Landing(cells=landing.cells)
+    ray = frustum_points(rig, metre, height, width, cells)
+    ray = ray.flatten(2, 4) - origin
     cameras = previous_rig[:, :, None]  # each sees its own points alone
-    size = ray.new_tensor([rig.width, rig.height])
+    size = ray.new_tensor([rig.width, rig.height]) - int(at_edges)
     costs = []
     # plane by plane: a warped map alone has a hundred megabytes
-    for depth in bins.centers(ray.device):
+    for depth in landing.metres(bins, ray.device):
         uv, z = cameras.project(origin + depth * ray)  # (B, N, 1, P, 2)
         place = (2 * uv / size - 1).view(-1, height, width, 2)
         shown = (z.view(-1, height, width) > NEAREST) & (place.abs() <= 1).all(
             dim=-1
         )
-        # 'border': half a cell at the rim is image, but beyond cell centres
+        if at_edges:
+            # what is behind the camera is nowhere in the image
+            behind = z.view(-1, height, width, 1) <= NEAREST
+            place = torch.where(behind, -2.0, place)
         found = F.grid_sample(
-            there, place, padding_mode='border', align_corners=False
+            there,
+            place,
+            # half a cell at the rim is image, but beyond cell centres
+            padding_mode='zeros' if at_edges else 'border',
+            align_corners=at_edges,
         )
         distance = (here - found).abs().sum(dim=1)
-        costs.append(torch.where(shown, distance, unseen))
+        if unseen_where == 'zero':
+            zero = found[:, -ZERO_CHANNEL] == 0
+            costs.append(distance + UNSEEN_COST * zero)
+        else:
+            costs.append(torch.where(shown, distance, unseen))
     return torch.stack(costs, dim=1).unflatten(0, views)

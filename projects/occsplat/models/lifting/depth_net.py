@@ -64,6 +64,8 @@ class DepthNet(nn.Module):
             0 without one. What it found joins the depth branch.
         cost_strides (sequence of int): of the two convolutions that bring
             the cost volume to the size of the image features.
+        pyramid_channels (int, optional): width of the branches of the
+            atrous pyramid, mid_channels by default.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class DepthNet(nn.Module):
         with_cp: bool = False,
         cost_channels: int = 0,
         cost_strides: Sequence[int] = (2, 2),
+        pyramid_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
@@ -111,7 +114,7 @@ class DepthNet(nn.Module):
             ),
             BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg),
             BasicBlock(mid_channels, mid_channels, norm_cfg=norm_cfg),
-            AtrousPyramid(mid_channels, norm_cfg),
+            AtrousPyramid(mid_channels, norm_cfg, pyramid_channels),
             nn.Conv2d(mid_channels, depth_bins, 1),
         )
 
@@ -167,27 +170,30 @@ class CameraGate(nn.Module):
 class AtrousPyramid(nn.Module):
     """ASPP (DeepLab v3): dilated convolutions and the image's mean."""
 
-    def __init__(self, channels: int, norm_cfg: dict) -> None:
+    def __init__(
+        self, channels: int, norm_cfg: dict, width: int | None = None
+    ) -> None:
         super().__init__()
+        width = width or channels
         self.branches = nn.ModuleList(
-            _conv(channels, channels, 1 if rate == 1 else 3, norm_cfg, rate)
+            _conv(channels, width, 1 if rate == 1 else 3, norm_cfg, rate)
             for rate in DILATIONS
         )
         # a norm over one pixel an image has no statistics: none here
         self.mean = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, channels, 1),
+            nn.Conv2d(channels, width, 1),
             nn.ReLU(inplace=True),
         )
         self.project = nn.Sequential(
-            _conv(channels * (len(DILATIONS) + 1), channels, 1, norm_cfg),
+            _conv(width * (len(DILATIONS) + 1), channels, 1, norm_cfg),
             nn.Dropout(0.5),
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B * N, C, H, W) to the same."""
         levels = [branch(x) for branch in self.branches]
-        levels.append(self.mean(x).expand_as(x))
+        levels.append(self.mean(x).expand_as(levels[0]))
         return self.project(torch.cat(levels, dim=1))
 
 

@@ -61,6 +61,10 @@ class StereoLifter(nn.Module):
             learned by other conventions.
         pre_process (bool): whether each frame's volume passes a residual
             block, as published. Not where the lifter is frozen.
+        pre_process_shortcut (str): of that block: 'identity', or 'conv', a
+            3x3x3 convolution as BEVDet has it.
+        pyramid_channels (int, optional): see DepthNet; 96 in BEVDet.
+        unseen_where (str): see ``cost_volume``.
         depth_weight (float): weight of the depth loss; with 0 it is not
             computed, and no depth target is needed.
         norm_cfg (dict, optional): normalisation in the depth net and in
@@ -87,6 +91,9 @@ class StereoLifter(nn.Module):
         pooling: Literal['sum', 'mean'] = 'sum',
         landing: Annotated[dict, Landing] | None = None,
         pre_process: bool = True,
+        pre_process_shortcut: Literal['identity', 'conv'] = 'identity',
+        pyramid_channels: Count | None = None,
+        unseen_where: Literal['outside', 'zero'] = 'outside',
         depth_weight: NonNegative = 0.05,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
@@ -98,6 +105,7 @@ class StereoLifter(nn.Module):
         )
         self.num_frames = num_frames
         self.stereo = stereo
+        self.unseen_where = unseen_where
         self.landing = Landing(**(landing or {}))
         self.project, context_channels = projection(pooling, channels)
         self.depth_net = DepthNet(
@@ -109,11 +117,16 @@ class StereoLifter(nn.Module):
             with_cp,
             cost_channels=self.bins.count if stereo else 0,
             cost_strides=cost_strides,
+            pyramid_channels=pyramid_channels,
         )
         self.pre_process: nn.Module = nn.Identity()
         if pre_process:
             self.pre_process = BasicBlock3D(
-                channels, channels, 1, norm_cfg or dict(type='BN3d')
+                channels,
+                channels,
+                1,
+                norm_cfg or dict(type='BN3d'),
+                3 if pre_process_shortcut == 'conv' else None,
             )
         self.depth_weight = depth_weight
 
@@ -167,6 +180,8 @@ class StereoLifter(nn.Module):
                 rig[:, age],
                 rig[:, age + 1],
                 self.bins,
+                self.landing,
+                self.unseen_where,
             )
             matches = (-cost).softmax(dim=2)
         # The depth net knows the current cameras alone, also of the past:

@@ -29,6 +29,8 @@ class LSSFPN3D(nn.Module):
             first.
         out_channels (int): channels of the output.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        align_corners (bool): whether outer voxels of a level stand on those
+            of the finest, as BEVDet's do, or on the same metres.
     """
 
     @checked
@@ -37,8 +39,10 @@ class LSSFPN3D(nn.Module):
         in_channels: Sequence[Count] = (32, 64, 128),
         out_channels: Count = 32,
         norm_cfg: dict | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         self.in_channels = list(in_channels)
         self.mix = nn.Conv3d(sum(in_channels), out_channels, 1, bias=False)
         norm_cfg = norm_cfg or dict(type='BN3d')
@@ -72,6 +76,6 @@ class LSSFPN3D(nn.Module):
                 coarse,
                 size=finest.shape[2:],
                 mode='trilinear',
-                align_corners=False,
+                align_corners=self.align_corners,
             )
         return (F.relu(self.norm(finest)),)

@@ -5,7 +5,7 @@ Shape letters: B batch, C channels, X Y Z voxels.
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Literal, Sequence
 
 from mmcv.cnn import ConvModule
 from mmdet3d.registry import MODELS
@@ -27,6 +27,10 @@ class ResNet3D(nn.Module):
         strides (sequence of int): stride at which each stage starts.
         num_blocks (sequence of int): basic blocks in each stage.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        stem (bool): whether a 1x1x1 convolution comes first; BEVDet's
+            network has none.
+        shortcut_kernel (int): of the shortcut of a stage's first block.
+            With 3, as BEVDet's, it is a convolution in every stage.
 
     Raises:
         ValueError: when the three sequences differ in length.
@@ -40,6 +44,8 @@ class ResNet3D(nn.Module):
         strides: Sequence[Count] = (1, 2, 2),
         num_blocks: Sequence[Count] = (2, 2, 2),
         norm_cfg: dict | None = None,
+        stem: bool = True,
+        shortcut_kernel: Literal[1, 3] = 1,
     ) -> None:
         super().__init__()
         if not len(channels) == len(strides) == len(num_blocks):
@@ -49,11 +55,15 @@ class ResNet3D(nn.Module):
                 f'{len(num_blocks)}'
             )
         norm_cfg = norm_cfg or dict(type='BN3d')
-        self.stem = conv3d(in_channels, channels[0], norm_cfg=norm_cfg)
+        self.stem: nn.Module = nn.Identity()
+        width = in_channels
+        if stem:
+            width = channels[0]
+            self.stem = conv3d(in_channels, width, norm_cfg=norm_cfg)
         self.stages = nn.ModuleList()
-        width = channels[0]
+        shortcut = None if shortcut_kernel == 1 else shortcut_kernel
         for out, stride, depth in zip(channels, strides, num_blocks):
-            blocks = [BasicBlock3D(width, out, stride, norm_cfg)]
+            blocks = [BasicBlock3D(width, out, stride, norm_cfg, shortcut)]
             blocks += [
                 BasicBlock3D(out, out, 1, norm_cfg) for _ in range(depth - 1)
             ]
@@ -86,19 +96,31 @@ class BasicBlock3D(nn.Module):
         channels (int): channels of the output.
         stride (int): stride of the first convolution.
         norm_cfg (dict): normalisation.
+        shortcut_kernel (int, optional): of the shortcut's convolution; by
+            default one of 1x1x1 where the size changes, and none elsewhere.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, stride: int, norm_cfg: dict
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        norm_cfg: dict,
+        shortcut_kernel: int | None = None,
     ) -> None:
         super().__init__()
         self.conv1 = conv3d(in_channels, channels, 3, stride, norm_cfg)
         self.conv2 = conv3d(channels, channels, 3, 1, norm_cfg, act=False)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = nn.Identity()
-        if stride != 1 or in_channels != channels:
+        self.shortcut: nn.Module = nn.Identity()
+        if shortcut_kernel or stride != 1 or in_channels != channels:
             self.shortcut = conv3d(
-                in_channels, channels, 1, stride, norm_cfg, act=False
+                in_channels,
+                channels,
+                shortcut_kernel or 1,
+                stride,
+                norm_cfg,
+                act=False,
             )
 
     def forward(self, volume: Tensor) -> Tensor:
