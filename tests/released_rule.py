@@ -35,11 +35,20 @@ def array(name, *shape):
     return torch.from_numpy(drawn)
 
 
+def window_index(side):
+    """Of a shifted-window attention: int64 (side ** 2, side ** 2)."""
+    y, x = np.divmod(np.arange(side * side), side)
+    dy, dx = (a[:, None] - a[None] + side - 1 for a in (y, x))
+    return torch.from_numpy(dy * (2 * side - 1) + dx)
+
+
 def weight(name, shape):
     """The tensor of this name in a published detector's state dict."""
     last, drawn = name.split('.')[-1], array(name, *shape)
     if last == 'num_batches_tracked':
         return torch.zeros(shape, dtype=torch.int64)
+    if last == 'relative_position_index':
+        return window_index(round(shape[0] ** 0.5))
     if name.startswith('forward_projection.'):
         grid = dict(dx=[0.8] * 3, bx=[-39.6, -39.6, -0.6], nx=[100, 100, 8])
         return torch.tensor(grid[last], dtype=torch.float32)

@@ -39,13 +39,28 @@ class Released:
     licence: str
 
 
+UNSTATED = 'none stated; trained on nuScenes, CC BY-NC-SA 4.0'
 RELEASED = {
     'bevdet-occ-r50-4d-stereo': Released(
         config=(
             'bevstereo/bevstereo-r50_8xb4-24e_occ3d-camera-mask_released.py'
         ),
-        key_map='bevdet_occ_r50',
-        licence='none stated; trained on nuScenes, CC BY-NC-SA 4.0',
+        key_map='bevdet_occ',
+        licence=UNSTATED,
+    ),
+    'bevdet-occ-stbase-4d-stereo': Released(
+        config=(
+            'bevstereo/bevstereo-swin-b_32xb1-24e_occ3d-camera-mask_released.py'
+        ),
+        key_map='bevdet_occ',
+        licence=UNSTATED,
+    ),
+    'renderocc-swin-b': Released(
+        config=(
+            'renderocc/renderocc-7f_bevstereo-swin-b_8xb2-12e_occ3d_released.py'
+        ),
+        key_map='bevdet_occ',
+        licence=UNSTATED,
     ),
     'fbocc-r50': Released(
         config='fbocc/fbocc-r50_16xb4-20e_occ3d_released.py',

@@ -12,7 +12,7 @@ documented and what is inferred, and enter both below. Configs then say
 """
 
 from . import (
-    bevdet_occ_r50,
+    bevdet_occ,
     eva02_det,
     fbocc_r50,
     intern_det,
@@ -23,7 +23,7 @@ from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
 
 #: by the name that configs use
 KEY_MAPS: dict[str, KeyMap] = {
-    'bevdet_occ_r50': bevdet_occ_r50.bevdet_occ_r50,
+    'bevdet_occ': bevdet_occ.bevdet_occ,
     'eva02_det': eva02_det.eva02_det,
     'fbocc_r50': fbocc_r50.fbocc_r50,
     'intern_det': intern_det.intern_det,
@@ -32,7 +32,7 @@ KEY_MAPS: dict[str, KeyMap] = {
 }
 #: where each one's checkpoint is published
 ADDRESSES: dict[str, str] = {
-    'bevdet_occ_r50': bevdet_occ_r50.ADDRESS,
+    'bevdet_occ': bevdet_occ.ADDRESS,
     'eva02_det': eva02_det.ADDRESS,
     'fbocc_r50': fbocc_r50.ADDRESS,
     'intern_det': intern_det.ADDRESS,

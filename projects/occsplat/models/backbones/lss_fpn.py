@@ -24,6 +24,8 @@ class LSSFPN(nn.Module):
         in_channels (sequence of int): of the two maps, finer first.
         out_channels (int): C of the output.
         norm_cfg (dict, optional): normalisation, BatchNorm by default.
+        align_corners (bool): whether the outer cells of all maps stand on
+            one another, as BEVDet's do, or on the same pixels.
     """
 
     @checked
@@ -32,8 +34,10 @@ class LSSFPN(nn.Module):
         in_channels: Sequence[Count],
         out_channels: Count,
         norm_cfg: dict | None = None,
+        align_corners: bool = False,
     ) -> None:
         super().__init__()
+        self.align_corners = align_corners
         layer = dict(
             kernel_size=3, padding=1, norm_cfg=norm_cfg or dict(type='BN')
         )
@@ -60,7 +64,7 @@ class LSSFPN(nn.Module):
                 coarse,
                 size=maps[0].shape[-2:],
                 mode='bilinear',
-                align_corners=False,
+                align_corners=self.align_corners,
             )
             for coarse in maps[1:]
         ]
