@@ -33,6 +33,8 @@ setup(
     extras_require={
         # the CUDA rasteriser; compiles itself on first use (needs nvcc)
         'gsplat': ['gsplat>=1.5.3,<1.6'],
+        # checkpoints by hf://owner/name/file
+        'hub': ['huggingface_hub>=0.23'],
         'dev': requirements('requirements-dev.txt'),
     },
 )

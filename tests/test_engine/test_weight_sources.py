@@ -3,7 +3,9 @@
 import functools
 import http.server
 import os
+import sys
 import threading
+import types
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from occsplat.engine import (
     PublicWeights,
     load_model_weights,
     read_checkpoint,
+    read_weights,
+    write_safetensors,
 )
 from occsplat.engine.weight_sources import cached_file, local_file
 
@@ -197,3 +201,50 @@ def test_pretrained_takes_what_fits_and_not_nothing(tmp_path, monkeypatch):
         init('encoder.')
     with pytest.raises(CheckpointError, match="below prefix 'neck'"):
         init('backbone.', 'neck')
+
+
+# --- the Hugging Face Hub --------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """What stands in for huggingface_hub; has one repository."""
+    weights = Net().state_dict()
+    torch.save(weights, tmp_path / 'good.pth')
+    write_safetensors(tmp_path / 'good.safetensors', weights, {})
+    (tmp_path / 'page.pth').write_text('<html>')
+
+    def hf_hub_download(repo_id, filename):
+        path = tmp_path / filename
+        if repo_id != 'owner/name' or not path.exists():
+            raise OSError('404: no such file')
+        return str(path)
+
+    module = types.ModuleType('huggingface_hub')
+    module.hf_hub_download = hf_hub_download
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', module)
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_a_file_of_the_hub(hub, suffix):
+    found = read_weights(f'hf://owner/name/good.{suffix}')['state_dict']
+    assert found.keys() == Net().state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('owner/name', 'expected hf://owner/name/file'),
+        ('owner/other/good.pth', 'cannot be fetched .*404.*give its path'),
+        ('owner/name/page.pth', 'is not a file of weights'),
+    ],
+)
+def test_what_the_hub_cannot_give(hub, name, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_weights(f'hf://{name}')
+
+
+def test_without_the_hubs_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(CheckpointError, match=r'occsplat\[hub\]'):
+        read_weights('hf://owner/name/good.pth')

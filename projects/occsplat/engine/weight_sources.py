@@ -1,8 +1,9 @@
 """From the name of a checkpoint to a file on this machine.
 
-Names are paths, http(s) addresses, and mmengine's names of published
-weights. Whatever is not on this machine is fetched into torch.hub's cache
-first, so that every checkpoint is read as a file, by one reader.
+Names are paths, http(s) addresses, files of the Hugging Face Hub, and
+mmengine's names of published weights. Whatever is not on this machine is
+fetched into a cache first, torch.hub's or the Hub's, so that every checkpoint
+is read as a file, by one reader.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def local_file(name: str | Path) -> Path:
     To be called by all processes of a run.
 
     Args:
-        name: a path, ``http://`` or ``https://`` and an address, or
-            ``torchvision://``, ``open-mmlab://`` or ``mmcls://`` and the
-            name of a model.
+        name: a path, ``http://`` or ``https://`` and an address,
+            ``hf://owner/name/file``, or ``torchvision://``,
+            ``open-mmlab://`` or ``mmcls://`` and the name of a model.
 
     Returns:
         Path: of the file, which may not be there if a path was given.
@@ -64,8 +65,10 @@ def local_file(name: str | Path) -> Path:
         return Path(name).expanduser()
     if scheme in ('http', 'https'):
         return _fetched(str(name))
+    if scheme == 'hf':
+        return _from_hub(rest)
     if scheme not in _MODELS:
-        known = ', '.join(f'{s}://' for s in ('http', 'https', *_MODELS))
+        known = ', '.join(f'{s}://' for s in ('http', 'https', 'hf', *_MODELS))
         raise CheckpointError(
             f'checkpoint {name}: {scheme}:// cannot be fetched from. Give a '
             f'path, or an address that begins with one of {known}'
@@ -78,6 +81,47 @@ def local_file(name: str | Path) -> Path:
             f'checkpoint {name}: {scheme}:// has no model {rest!r}{meant}'
         )
     return local_file(models[rest])
+
+
+def _from_hub(name: str) -> Path:
+    """A file of the Hugging Face Hub, in the Hub's own cache.
+
+    Args:
+        name: owner/name/file; the file may lie in folders.
+    """
+    parts = name.split('/', 2)
+    if len(parts) < 3 or not all(parts):
+        raise CheckpointError(
+            f'checkpoint hf://{name}: expected hf://owner/name/file'
+        )
+    owner, repository, file = parts
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise CheckpointError(
+            f'checkpoint hf://{name} needs huggingface_hub: run pip install '
+            "'occsplat[hub]', or fetch the file and give its path"
+        ) from error
+    rank, world_size = get_dist_info()
+
+    def fetch() -> Path:
+        try:
+            path = hf_hub_download(f'{owner}/{repository}', file)
+        # no network, no such repository or file, no right to it
+        except Exception as error:
+            raise CheckpointError(
+                f'checkpoint hf://{name} cannot be fetched ({error}). Fetch '
+                'it where there is a network and give its path'
+            ) from error
+        return Path(path)
+
+    try:
+        if rank == 0:
+            read_weight_file(fetch())
+    finally:
+        if world_size > 1:
+            barrier()
+    return fetch()
 
 
 def cached_file(url: str) -> Path:
