@@ -125,7 +125,7 @@ def views_sheet(
     true, predicted = sample.gt_occ, sample.pred_occ
     grid = VoxelGrid(spec.grid.range, true.shape)
     wrong = (true != predicted) & (true != spec.ignore)
-    occupied = (true != spec.free) & (true != spec.ignore)
+    occupied = spec.is_occupied(true)
     scene = Scene(rig, grid, grid.centers()[occupied], wrong.float())
     rows = []
     for strategy in STRATEGIES:
@@ -182,7 +182,7 @@ def _render(
     occ: Tensor, cameras: Cameras, grid: VoxelGrid, spec: LabelSpec
 ) -> RenderOutput:
     """Opaque balls of half a voxel, as the loss renders labels."""
-    there = (occ != spec.free) & (occ != spec.ignore)
+    there = spec.is_occupied(occ)
     means = grid.centers()[there]
     scale = 0.5 * sum(grid.size) / 3
     balls = Gaussians(

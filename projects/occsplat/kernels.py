@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, TypeVar, cast
 
 # by its own file: whatever is imported here is part of every digest
 from occsplat.structures.errors import MissingPackageError
@@ -44,6 +44,8 @@ except ImportError as error:
         'installed numpy: run pip install -r requirements.txt'
     ) from error
 
+_Function = TypeVar('_Function', bound=Callable)
+
 _PACKAGE = Path(__file__).resolve().parent
 #: folders of compiled code are named like this, and a digest
 _PREFIX = 'kernels-'
@@ -56,7 +58,7 @@ _lock = threading.Lock()
 
 def njit(
     *, cache: bool = False, **options: Any
-) -> Callable[[Callable], Callable]:
+) -> Callable[[_Function], _Function]:
     """``numba.njit``, whose cache sees changes of all sources.
 
     Args:
@@ -64,19 +66,21 @@ def njit(
         **options: of ``numba.njit``.
 
     Returns:
-        callable: the decorator.
+        callable: the decorator; what it returns is called like the
+        function.
     """
 
-    def decorate(function: Callable) -> Callable:
+    def decorate(function: _Function) -> _Function:
         folder = _folder(function.__code__.co_filename) if cache else None
         if folder is None:
-            return numba_njit(**options)(function)
+            return cast(_Function, numba_njit(**options)(function))
         with _lock:
             given, config.CACHE_DIR = config.CACHE_DIR, folder
             try:
-                return numba_njit(cache=True, **options)(function)
+                compiled = numba_njit(cache=True, **options)(function)
             finally:
                 config.CACHE_DIR = given
+        return cast(_Function, compiled)
 
     return decorate
 

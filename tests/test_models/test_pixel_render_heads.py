@@ -730,7 +730,7 @@ def test_free_rays_are_drawn_like_the_most_frequent_class():
     for _ in range(1000):
         # columns 8, 7, 6, and 5 of the other frame
         counts[8 - head._drawn(head._placed(labels)).index[0, 3]] += 1
-    rarity = head.rarity[head.channels[ROAD]]
+    rarity = head.rarity[head.spec.occupied.index(ROAD)]
     expected = torch.tensor([rarity, 1, 1, 0.5])
     torch.testing.assert_close(
         counts / counts.sum(), expected / expected.sum(), atol=0.05, rtol=0

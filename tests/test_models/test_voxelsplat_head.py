@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from occsplat.models.render_heads.render_state import class_channels, opaque
+from occsplat.models.render_heads.render_state import opaque
 from occsplat.models.render_heads.voxelsplat_head import VoxelSplatHead
 from occsplat.rendering import render_labels
 from occsplat.structures import (
@@ -56,7 +56,7 @@ def make_batch(batch_size=1, with_flow=True):
 
 def true_gaussians(batch):
     """All labelled voxels of the first sample, their channels and flow."""
-    channels = class_channels(SPEC, batch.gt_occ[0].flatten())
+    channels = SPEC.channels_of(batch.gt_occ[0].flatten())
     voxels = (channels >= 0).nonzero()[:, 0]
     flow = batch.gt_flow[0].flatten(1)[:, voxels].T
     return opaque(GRID, 0.25, voxels), channels[voxels], flow

@@ -38,6 +38,22 @@ def arithmetic(a, b, out):
     return highest(x)
 
 
+@numba.njit(error_model='numpy')
+def as_wide_as_another(a, out):
+    x = load(a, 0, COUNT)
+    store(out, 0, load(a, 1, x))
+    store(out, 8, broadcast(np.float32(len(x)), x))
+    store(out, 16, broadcast_from(a, 3, x))
+
+
+def test_a_vector_tells_its_width():
+    a = np.arange(9, dtype=np.float32)
+    out = np.empty((3, COUNT), np.float32)
+    as_wide_as_another(a, out)
+    expected = (a[1:], [COUNT] * COUNT, [3] * COUNT)
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_arithmetic_lane_by_lane():
     a = np.array([-2.5, -1, -0.5, 0, 0.5, 1, 2.5, 7], np.float32)
     b = np.array([1, -1, 3, -4, 0.5, 2, 2.25, -7], np.float32)

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 import occsplat.data  # noqa: F401  registers label sets
 from occsplat.structures import LabelSpec
@@ -45,6 +47,22 @@ def test_surroundocc_order():
 def test_the_frame_labels_live_in():
     frames = {n: LabelSpec.named(n).frame for n in SETS}
     assert frames == dict(openocc='ego', occ3d='ego', surroundocc='lidar')
+
+
+@pytest.mark.parametrize('name', SETS)
+@pytest.mark.parametrize(
+    'make', [np.array, torch.tensor, lambda x: np.array(x, np.uint8)]
+)
+def test_what_is_occupied_and_its_channel(name, make):
+    spec = LabelSpec.named(name)
+    ids = [*range(spec.num_classes), spec.ignore]
+    occupied = spec.is_occupied(make(ids))
+    channels = spec.channels_of(make(ids))
+    assert type(occupied) is type(channels) is type(make(ids))
+    assert occupied.tolist() == [i in spec.occupied for i in ids]
+    assert channels.tolist() == [
+        spec.occupied.index(i) if i in spec.occupied else -1 for i in ids
+    ]
 
 
 def test_a_name_is_registered_once():

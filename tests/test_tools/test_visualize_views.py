@@ -54,7 +54,7 @@ def has_color(image, label):
 def test_a_row_tells_truth_from_prediction(tool):
     sample, rig = make_sample(), make_rig()
     scene = Scene(rig, GRID, torch.zeros(0, 3), torch.zeros(GRID.shape))
-    views = PlaneView(pixels_per_voxel=2)(scene, None)
+    views = PlaneView(pixels_per_voxel=2)(scene, None).cameras
     truth, guess, depth = tool._row(
         'plane', views, GRID, sample.gt_occ, sample.pred_occ, SPEC
     )

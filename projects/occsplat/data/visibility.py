@@ -118,7 +118,7 @@ def write_mask(record: dict[str, Any]) -> bool:
         except DataError as error:
             print_log(f'making it anew: {error}', logger='current')
     occ = LoadOccLabels(SPEC)({**record, KEY: None})['gt_occ']
-    occupied = (occ != SPEC.free) & (occ != SPEC.ignore)
+    occupied = SPEC.is_occupied(occ)
     seen = seen_by_rigs(
         torch.from_numpy(occupied), record_cameras(record), SPEC.grid
     )

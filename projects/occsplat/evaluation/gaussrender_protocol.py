@@ -24,7 +24,7 @@ from .voxel_counts import VoxelCounts, count_voxels, without_ignored
 #: whose definitions a metric goes by
 PROTOCOLS = ('occsplat', 'gaussrender')
 #: of the rasteriser: metres, and the largest alpha of a splat in a pixel
-RENDER = dict(near=0.2, max_alpha=0.99)
+NEAR, MAX_ALPHA = 0.2, 0.99
 #: metres of accumulated depth from which the truth sees something
 MIN_DEPTH = 0.1
 #: how the summaries differ: the IoU of a class without a true pixel, and
@@ -168,7 +168,8 @@ def _render(
             labels[inside[n]],
             spec.num_classes,
             rig[n : n + 1],
-            **RENDER,
+            near=NEAR,
+            max_alpha=MAX_ALPHA,
         )
         weights = out.features[0]
         weights[..., spec.free] += 1 - out.alpha[0]

@@ -26,7 +26,6 @@ from .counts import (
     ratio,
 )
 from .fields import check_finite, check_ids
-from .voxel_counts import occupied_voxels
 
 #: how far the prediction may lie off along the ray, in metres
 THRESHOLDS = (1, 2, 4)
@@ -350,9 +349,7 @@ def _cast(
     """What single rays see in a volume."""
     same_shape(f'{name}_occ', occ.shape, grid.shape)
     occ = occ.cpu()
-    index, distance, hit = cast_rays(
-        occupied_voxels(occ, spec), starts, rays, grid
-    )
+    index, distance, hit = cast_rays(spec.is_occupied(occ), starts, rays, grid)
     label = occ[tuple(index.T)].long()
     label[~hit] = spec.free
     check_ids(f'{name}_occ', label, spec)

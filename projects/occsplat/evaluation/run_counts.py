@@ -14,7 +14,6 @@ from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .counts import Counts, ratio
 from .fields import check_ids
-from .voxel_counts import occupied_voxels
 
 
 @dataclass
@@ -96,7 +95,7 @@ def count_ray_runs(
     for name, occ in volumes.items():
         same_shape(name, occ.shape, grid.shape)
         check_ids(name, occ[occ != spec.ignore], spec)
-        solid[name] = occupied_voxels(occ, spec)
+        solid[name] = spec.is_occupied(occ)
     rays = starts, directions, grid
     truth = count_runs(solid['gt_occ'], *rays)
     unknown = volumes['gt_occ'] == spec.ignore

@@ -20,7 +20,7 @@ from occsplat.structures.checks import Count, checked
 
 from .count_metric import CountMetric, Rows, iou_rows
 from .sensor_cameras import images_of, sensor_cameras, single_rays
-from .voxel_counts import VoxelCounts, count_voxels, occupied_voxels
+from .voxel_counts import VoxelCounts, count_voxels
 
 
 @METRICS.register_module()
@@ -76,7 +76,7 @@ class VisibleIoUMetric(CountMetric[VoxelCounts]):
             ValueError: when shapes disagree with the grid, or an id is not
                 in the label spec.
         """
-        occupied = occupied_voxels(gt_occ.cpu(), self.spec)
+        occupied = self.spec.is_occupied(gt_occ.cpu())
         cameras = sensor_cameras(rig, self.image_size)
         visible = seen_by_cameras(occupied, cameras, self.grid, self.stride)
         return count_voxels(pred_occ, gt_occ, self.spec, visible)

@@ -121,19 +121,6 @@ def count_voxels(
     )
 
 
-def occupied_voxels(occ: Tensor, spec: LabelSpec) -> Tensor:
-    """Where something is known to be: neither free nor ignored.
-
-    Args:
-        occ (Tensor): class ids, of any shape.
-        spec (LabelSpec): meaning of the ids.
-
-    Returns:
-        Tensor: bool, of the same shape.
-    """
-    return (occ != spec.free) & (occ != spec.ignore)
-
-
 def without_ignored(
     pred_occ: Tensor,  # (X, Y, Z)
     gt_occ: Tensor,  # (X, Y, Z)

@@ -6,20 +6,66 @@ Shape letters: R rays, X Y Z voxels.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from occsplat.kernels import njit
 
 
+class Axis(NamedTuple):
+    """One axis of a ray."""
+
+    start: float  # of the ray, in voxels
+    step: int  # 1 or -1
+    upper: int  # whether it leaves a voxel through the upper face
+    pace: float  # metres per voxel
+    last: int  # the last voxel inside the grid
+
+
+class Ray(NamedTuple):
+    """Three axes: written out, as arrays of three are half as fast."""
+
+    x: Axis
+    y: Axis
+    z: Axis
+
+
+class Place(NamedTuple):
+    """A voxel, and the metres to where the ray crosses its next faces."""
+
+    x: int
+    y: int
+    z: int
+    to_x: float
+    to_y: float
+    to_z: float
+
+
+@njit(cache=True)
+def _scale(
+    starts: np.ndarray,  # (R, 3) metres
+    units: np.ndarray,  # (R, 3) unit vectors
+    r: int,
+    low: np.ndarray,  # (3,) metres
+    size: np.ndarray,  # (3,) metres
+    p: np.ndarray,  # (3,) written: origin in voxels from the lowest corner
+    d: np.ndarray,  # (3,) written: voxels per metre
+) -> None:
+    """Ray r in voxels."""
+    for a in range(3):
+        p[a] = (starts[r, a] - low[a]) / size[a]
+        d[a] = units[r, a] / size[a]
+
+
 @njit(cache=True)
 def _enter(
-    p: np.ndarray,  # (3,) origin in voxels from the lowest corner
-    d: np.ndarray,  # (3,) voxels per metre
+    p: np.ndarray,  # (3,)
+    d: np.ndarray,  # (3,)
     shape: tuple[int, int, int],
     cell: np.ndarray,  # (3,) written: the first voxel inside the grid
 ) -> bool:
-    """Put ``cell`` where the ray is first inside the grid, if ever."""
+    """Put ``cell`` where a ray is first inside the grid, if ever."""
     first, last, face = 0.0, math.inf, -1
     for a in range(3):
         cell[a] = math.floor(p[a])
@@ -48,6 +94,64 @@ def _enter(
 
 
 @njit(cache=True)
+def _axis(p: float, d: float, size: int) -> Axis:
+    """One axis of a ray at p, in voxels, with d voxels per metre.
+
+    A ray that runs along the faces gets an infinite pace and a position
+    below every face, so that it never crosses one.
+    """
+    if d == 0.0:
+        return Axis(-1.0, 1, 1, math.inf, size - 1)
+    if d > 0.0:
+        return Axis(p, 1, 1, 1.0 / d, size - 1)
+    return Axis(p, -1, 0, 1.0 / d, 0)
+
+
+@njit(cache=True)
+def _to_face(cell: int, axis: Axis) -> float:
+    """Metres to where the ray leaves a voxel along an axis."""
+    return (cell + axis.upper - axis.start) * axis.pace
+
+
+@njit(cache=True)
+def _begin(
+    p: np.ndarray,  # (3,) origin in voxels from the lowest corner
+    d: np.ndarray,  # (3,) voxels per metre
+    shape: tuple[int, int, int],
+    cell: np.ndarray,  # (3,) the first voxel inside the grid
+) -> tuple[Ray, Place]:
+    """A ray that enters the grid, and where it first is inside."""
+    ray = Ray(
+        _axis(p[0], d[0], shape[0]),
+        _axis(p[1], d[1], shape[1]),
+        _axis(p[2], d[2], shape[2]),
+    )
+    x, y, z = cell[0], cell[1], cell[2]
+    return ray, Place(
+        x, y, z, _to_face(x, ray.x), _to_face(y, ray.y), _to_face(z, ray.z)
+    )
+
+
+@njit(cache=True)
+def _advance(ray: Ray, place: Place) -> tuple[Place, float, bool]:
+    """The next voxel, the metres to it, and whether it is off the grid."""
+    x, y, z, to_x, to_y, to_z = place
+    if to_x < to_y and to_x < to_z:
+        distance, beyond = to_x, x == ray.x.last
+        x += ray.x.step
+        to_x = _to_face(x, ray.x)
+    elif to_x >= to_y and to_y < to_z:
+        distance, beyond = to_y, y == ray.y.last
+        y += ray.y.step
+        to_y = _to_face(y, ray.y)
+    else:
+        distance, beyond = to_z, z == ray.z.last
+        z += ray.z.step
+        to_z = _to_face(z, ray.z)
+    return Place(x, y, z, to_x, to_y, to_z), distance, beyond
+
+
+@njit(cache=True)
 def cast(
     occupied: np.ndarray,  # (X, Y, Z) bool
     starts: np.ndarray,  # (R, 3) metres
@@ -55,49 +159,24 @@ def cast(
     low: np.ndarray,  # (3,) metres
     size: np.ndarray,  # (3,) metres
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The kernel of cast_rays, in float64.
-
-    The inner loop is written out by axis: arrays of three make it half
-    as fast.
-    """
+    """The kernel of cast_rays, in float64."""
     count, shape = len(starts), occupied.shape
-    last_x, last_y, last_z = shape[0] - 1, shape[1] - 1, shape[2] - 1
     index = np.zeros((count, 3), np.int64)
     distance = np.full(count, -size[0])
     hit = np.zeros(count, np.bool_)
-    cell = np.empty(3, np.int64)
-    p, d = np.empty(3), np.empty(3)
+    p, d, cell = np.empty(3), np.empty(3), np.empty(3, np.int64)
     for r in range(count):
-        for a in range(3):
-            p[a] = (starts[r, a] - low[a]) / size[a]
-            d[a] = units[r, a] / size[a]
+        _scale(starts, units, r, low, size, p, d)
         if not _enter(p, d, shape, cell):
             continue
-        x, y, z = cell[0], cell[1], cell[2]
-        px, step_x, up_x, pace_x = _axis(p[0], d[0])
-        py, step_y, up_y, pace_y = _axis(p[1], d[1])
-        pz, step_z, up_z, pace_z = _axis(p[2], d[2])
-        tx = (x + up_x - px) * pace_x
-        ty = (y + up_y - py) * pace_y
-        tz = (z + up_z - pz) * pace_z
+        ray, place = _begin(p, d, shape, cell)
         while True:
-            found = occupied[x, y, z]
-            i, j, k = x, y, z
-            if tx < ty and tx < tz:
-                leave, beyond = tx, x == last_x * up_x
-                x += step_x
-                tx = (x + up_x - px) * pace_x
-            elif tx >= ty and ty < tz:
-                leave, beyond = ty, y == last_y * up_y
-                y += step_y
-                ty = (y + up_y - py) * pace_y
-            else:
-                leave, beyond = tz, z == last_z * up_z
-                z += step_z
-                tz = (z + up_z - pz) * pace_z
+            found = occupied[place.x, place.y, place.z]
+            here = place
+            place, leave, beyond = _advance(ray, here)
             if found or beyond:
                 break
-        index[r, 0], index[r, 1], index[r, 2] = i, j, k
+        index[r, 0], index[r, 1], index[r, 2] = here.x, here.y, here.z
         distance[r], hit[r] = leave, found
     return index, distance, hit
 
@@ -113,40 +192,19 @@ def mark(
 ) -> None:
     """The kernel of visible_voxels, in float64."""
     shape = occupied.shape
-    cell = np.empty(3, np.int64)
-    p, d = np.empty(3), np.empty(3)
+    p, d, cell = np.empty(3), np.empty(3), np.empty(3, np.int64)
     for r in range(len(starts)):
-        for a in range(3):
-            p[a] = (starts[r, a] - low[a]) / size[a]
-            d[a] = units[r, a] / size[a]
+        _scale(starts, units, r, low, size, p, d)
         if not _enter(p, d, shape, cell):
             continue
-        x, y, z = cell[0], cell[1], cell[2]
-        px, step_x, up_x, pace_x = _axis(p[0], d[0])
-        py, step_y, up_y, pace_y = _axis(p[1], d[1])
-        pz, step_z, up_z, pace_z = _axis(p[2], d[2])
-        tx = (x + up_x - px) * pace_x
-        ty = (y + up_y - py) * pace_y
-        tz = (z + up_z - pz) * pace_z
+        ray, place = _begin(p, d, shape, cell)
         while True:
-            seen[x, y, z] = True
-            if occupied[x, y, z]:
+            seen[place.x, place.y, place.z] = True
+            if occupied[place.x, place.y, place.z]:
                 break
-            if tx < ty and tx < tz:
-                x += step_x
-                tx = (x + up_x - px) * pace_x
-                if x < 0 or x >= shape[0]:
-                    break
-            elif tx >= ty and ty < tz:
-                y += step_y
-                ty = (y + up_y - py) * pace_y
-                if y < 0 or y >= shape[1]:
-                    break
-            else:
-                z += step_z
-                tz = (z + up_z - pz) * pace_z
-                if z < 0 or z >= shape[2]:
-                    break
+            place, _, beyond = _advance(ray, place)
+            if beyond:
+                break
 
 
 @njit(cache=True)
@@ -161,44 +219,37 @@ def runs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The kernel of count_runs, in float64."""
     rays, shape = len(starts), occupied.shape
-    last_x, last_y, last_z = shape[0] - 1, shape[1] - 1, shape[2] - 1
     count = np.zeros(rays, np.int64)
     thickness = np.zeros(rays)
     ghosts = np.zeros(rays, np.int64)
     before, behind = np.zeros(rays), np.zeros(rays)
-    cell = np.empty(3, np.int64)
-    p, d = np.empty(3), np.empty(3)
+    p, d, cell = np.empty(3), np.empty(3), np.empty(3, np.int64)
     for r in range(rays):
-        for a in range(3):
-            p[a] = (starts[r, a] - low[a]) / size[a]
-            d[a] = units[r, a] / size[a]
+        _scale(starts, units, r, low, size, p, d)
         if not _enter(p, d, shape, cell):
             continue
-        x, y, z = cell[0], cell[1], cell[2]
-        px, step_x, up_x, pace_x = _axis(p[0], d[0])
-        py, step_y, up_y, pace_y = _axis(p[1], d[1])
-        pz, step_z, up_z, pace_z = _axis(p[2], d[2])
-        tx = (x + up_x - px) * pace_x
-        ty = (y + up_y - py) * pace_y
-        tz = (z + up_z - pz) * pace_z
+        ray, place = _begin(p, d, shape, cell)
         # where the ray enters the voxel that it is in
         reached = 0.0
-        for t, pace in ((tx, pace_x), (ty, pace_y), (tz, pace_z)):
-            if t < math.inf:
-                reached = max(reached, t - abs(pace))
-        inside, known, begin = False, False, 0.0
+        for to_face, axis in (
+            (place.to_x, ray.x), (place.to_y, ray.y), (place.to_z, ray.z),
+        ):  # fmt: skip
+            if to_face < math.inf:
+                reached = max(reached, to_face - abs(axis.pace))
+        occupies, known, begin = False, False, 0.0
         beyond, false, met = False, False, False
         while True:
+            x, y, z = place.x, place.y, place.z
             if not beyond:
                 met = met or truth[x, y, z]
             if not beyond and occupied[x, y, z]:
-                if not inside:
-                    inside, known, begin = True, False, reached
+                if not occupies:
+                    occupies, known, begin = True, False, reached
                     count[r] += 1
                 false = not (truth[x, y, z] or unknown[x, y, z])
                 known = known or not false
-            elif inside:
-                inside = False
+            elif occupies:
+                occupies = False
                 if count[r] == 1:
                     thickness[r] = reached - begin
                 elif not known:
@@ -206,33 +257,10 @@ def runs(
             if beyond:
                 break
             entered = reached
-            if tx < ty and tx < tz:
-                reached, beyond = tx, x == last_x * up_x
-                x += step_x
-                tx = (x + up_x - px) * pace_x
-            elif tx >= ty and ty < tz:
-                reached, beyond = ty, y == last_y * up_y
-                y += step_y
-                ty = (y + up_y - py) * pace_y
-            else:
-                reached, beyond = tz, z == last_z * up_z
-                z += step_z
-                tz = (z + up_z - pz) * pace_z
-            if inside and false:
+            place, reached, beyond = _advance(ray, place)
+            if occupies and false:
                 if met:
                     behind[r] += reached - entered
                 else:
                     before[r] += reached - entered
     return count, thickness, ghosts, before, behind
-
-
-@njit(cache=True)
-def _axis(p: float, d: float) -> tuple[float, int, int, float]:
-    """One axis of a ray: position, step, upper face or not, metres per voxel.
-
-    A ray that runs along the faces gets an infinite pace and a position
-    below every face, so that it never crosses one.
-    """
-    if d == 0.0:
-        return -1.0, 1, 1, math.inf
-    return (p, 1, 1, 1.0 / d) if d > 0.0 else (p, -1, 0, 1.0 / d)

@@ -188,8 +188,13 @@ def count_runs(
             )
         same_shape(f'count_runs {name}', volume.shape, grid.shape)
         volumes.append(volume)
+    solid, true, open_ = (
+        v.detach().cpu().contiguous().numpy() for v in volumes
+    )
     found = runs(
-        *(v.detach().cpu().contiguous().numpy() for v in volumes),
+        solid,
+        true,
+        open_,
         starts,
         units,
         np.array(grid.min),

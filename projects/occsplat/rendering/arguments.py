@@ -65,7 +65,7 @@ def check_gaussians(gaussians: Gaussians) -> None:
 
 def check_features(name: str, features: Tensor, count: int) -> None:
     """Whether features are (count, C), else a ValueError."""
-    channels = features.shape[1] if features.dim() == 2 else 'C'
+    channels: int | str = features.shape[1] if features.dim() == 2 else 'C'
     same_shape(name, features.shape, (count, channels))
 
 

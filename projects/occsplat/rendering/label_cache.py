@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import Cameras, whole_file
+from occsplat.structures import Cameras, same_shape, whole_file
 
 from .output import RenderOutput
 
@@ -82,6 +82,7 @@ class LabelCache:
                 ``render`` returns another shape.
         """
         folder = self.folder / _digest(labels)
+        shape = (cameras.height, cameras.width)
         size = f'{cameras.width}x{cameras.height}'
         kind = f'{cameras.camera_model} {size}'.encode()
         paths = [
@@ -92,12 +93,9 @@ class LabelCache:
         images: dict[int, RenderOutput] = {}
         if missing:
             made = render(cameras.chosen(missing))
-            shape = (len(missing), cameras.height, cameras.width)
-            if made.alpha.shape != shape:
-                raise ValueError(
-                    f'rendered labels: expected images {shape}, got '
-                    f'{tuple(made.alpha.shape)}'
-                )
+            same_shape(
+                'rendered labels', made.alpha.shape, (len(missing), *shape)
+            )
             for i, n in enumerate(missing):
                 images[n] = RenderOutput(
                     made.features[i].detach(),
@@ -107,7 +105,6 @@ class LabelCache:
                 _save(paths[n], images[n])
         for n, path in enumerate(paths):
             if n not in images:
-                shape = (cameras.height, cameras.width)
                 images[n] = _load(path, shape, labels.device)
         return RenderOutput.stack([images[n] for n in range(len(paths))])
 
@@ -128,15 +125,15 @@ def _save(path: Path, image: RenderOutput) -> None:
     features = image.features.cpu().numpy()
     # a view shows few of the classes
     shown = np.flatnonzero(features.any(axis=(0, 1)))
-    arrays = dict(
-        num_channels=np.int64(features.shape[-1]),
-        shown=shown,
-        features=features[..., shown],
-        depth=image.depth.cpu().numpy(),
-        alpha=image.alpha.cpu().numpy(),
-    )
     with whole_file(path) as part, open(part, 'wb') as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(
+            file,
+            num_channels=np.int64(features.shape[-1]),
+            shown=shown,
+            features=features[..., shown],
+            depth=image.depth.cpu().numpy(),
+            alpha=image.alpha.cpu().numpy(),
+        )
 
 
 def _load(

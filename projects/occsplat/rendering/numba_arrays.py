@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from occsplat.structures import Cameras, Gaussians
 
-from .numba_projection import MIN_ALPHA, project
+from .numba_projection import MIN_ALPHA, Projected, project
 from .output import RenderOutput, RenderSettings
 
 #: Gaussians that are worth a thread
@@ -137,13 +137,13 @@ def camera_rows(cameras: Cameras) -> np.ndarray:
 
 def project_all(
     arrays: GaussianArrays, cameras: Cameras, settings: RenderSettings
-) -> list[tuple[np.ndarray, ...]]:
+) -> list[Projected]:
     """Splats, boxes and owners of each camera, see project."""
     # exact: what is fainter leaves no trace in any pixel
     kept = np.flatnonzero(arrays.opacities >= MIN_ALPHA).astype(np.int32)
     rows = camera_rows(cameras)
 
-    def project_part(n: int, first: int, last: int) -> tuple:
+    def project_part(n: int, first: int, last: int) -> Projected:
         return project(
             arrays.means,
             arrays.scales,
@@ -163,12 +163,14 @@ def project_all(
     parts = run(
         project_part, [(n, *r) for n in range(len(rows)) for r in ranges]
     )
+
+    def join(some: list[Projected]) -> Projected:
+        splats, boxes, owners = map(np.concatenate, zip(*some))
+        return splats, boxes, owners
+
     step = len(ranges)
     # parts are in the order of the Gaussians: nothing depends on them
-    return [
-        tuple(map(np.concatenate, zip(*parts[i : i + step])))
-        for i in range(0, len(parts), step)
-    ]
+    return [join(parts[i : i + step]) for i in range(0, len(parts), step)]
 
 
 def num_parts(num_cameras: int) -> int:

@@ -31,8 +31,8 @@ from .numba_blending import (
     blend_columns,
     blend_columns_backward,
     gather_slots,
-    slot_size,
 )
+from .numba_lanes import Cotangents, Images, slot_size
 from .numba_pixel_backend import render_pixels as render_pixels
 from .numba_projection import arrange, project_backward
 from .output import RenderOutput, RenderSettings
@@ -116,13 +116,19 @@ def _plan(
 ) -> _ImagePlan:
     """Project, sort and bin for each camera."""
 
-    def tile(*projected: np.ndarray) -> TiledSplats:
-        arranged = arrange(*projected, cameras.width, cameras.height, TILE)
-        boxes = arranged[1]
+    def tile(
+        splats: np.ndarray, boxes: np.ndarray, owners: np.ndarray
+    ) -> TiledSplats:
+        splats, boxes, owners, starts, entries = arrange(
+            splats, boxes, owners, cameras.width, cameras.height, TILE
+        )
         first = boxes[:, 0] // BLOCK_WIDTH
         counts = (boxes[:, 2] - 1) // BLOCK_WIDTH - first + 1
         ends = counts.cumsum()
-        return TiledSplats(*arranged, ends - counts - first, counts.sum())
+        return TiledSplats(
+            splats, boxes, owners, starts, entries, ends - counts - first,
+            counts.sum(),
+        )  # fmt: skip
 
     projected = project_all(arrays, cameras, settings)
     return _ImagePlan(run(tile, projected), cameras, settings.max_alpha)
@@ -141,6 +147,7 @@ class _ImagePlan:
         shape = (len(self.splats), self.cameras.height, self.cameras.width)
         image = torch.empty(*shape, len(arrays.background))
         depth, left, hit = (torch.empty(shape) for _ in range(3))
+        flat = [x.flatten(1, 2).numpy() for x in (image, depth, left, hit)]
         opacities = [arrays.opacities[seen.owners] for seen in self.splats]
         parts = num_parts(len(self.splats))
 
@@ -152,13 +159,12 @@ class _ImagePlan:
                 arrays.labels,
                 arrays.background,
                 np.float32(self.max_alpha),
+                self.cameras.width,
+                self.cameras.height,
                 TILE,
                 part,
                 parts,
-                image[n].numpy(),
-                depth[n].numpy(),
-                left[n].numpy(),
-                hit[n].numpy(),
+                Images(*(x[n] for x in flat)),
             )
 
         every = range(len(self.splats))
@@ -174,10 +180,13 @@ class _ImagePlan:
     ) -> None:
         """Camera by camera: all add to one buffer in a fixed order."""
         rows = camera_rows(self.cameras)
+        size = self.cameras.height * self.cameras.width
         for n in range(len(self.splats)):
-            images = tuple(cotangent[n] for cotangent in cotangents)
+            flat = Cotangents(
+                *(x[n].reshape(size, *x.shape[3:]) for x in cotangents)
+            )
             self._camera_backward(
-                n, rows[n], arrays, images, with_geometry, grads
+                n, rows[n], arrays, flat, with_geometry, grads
             )
 
     def _camera_backward(
@@ -185,7 +194,7 @@ class _ImagePlan:
         n: int,
         camera: np.ndarray,
         arrays: GaussianArrays,
-        cotangents: tuple[np.ndarray, ...],
+        cotangents: Cotangents,
         with_geometry: bool,
         grads: GaussianArrays,
     ) -> None:
@@ -204,10 +213,12 @@ class _ImagePlan:
                 arrays.features,
                 arrays.background,
                 np.float32(self.max_alpha),
+                self.cameras.width,
+                self.cameras.height,
                 TILE,
                 part,
                 parts,
-                *cotangents,
+                cotangents,
                 slots,
             )
 

@@ -1,14 +1,11 @@
-"""Splats blended into pixels, and the gradient of that.
+"""Splats blended into whole images, and the gradient of that.
 
 Shape letters: S splats, T tiles, E entries (a splat in a tile), A active
-splats (those that reach a block of pixels), P pixels of a block, M slots
-(a splat in a column of blocks), H W pixels, K classes, C channels.
+splats (those that reach a block of pixels), L pixels of a block, M slots
+(a splat in a column of blocks), P = H W pixels, K classes, C channels.
 
 Pixels are handled in blocks of BLOCK_WIDTH x BLOCK_HEIGHT; a block is one
-vector. First comes the recurrence along the block's splats that yields the
-weights w_i = alpha_i T_i (:func:`_weigh`). The rest are products of small
-matrices: weights and features in the forward pass, features and loss
-gradients, then weights and loss gradients in the backward pass.
+vector, see numba_lanes.
 
 The functions here run some columns of blocks without the GIL. One thread
 walks a column from top to bottom, adds up what the column contributes to a
@@ -24,36 +21,37 @@ import numpy as np
 
 from occsplat.kernels import njit
 
-from . import definition
-from .numba_projection import (
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    DEPTH,
-    MIN_ALPHA,
-    U,
-    V,
+from .numba_lanes import (
+    GROUP,
+    PATIENCE,
+    ZERO,
+    Cotangents,
+    Images,
+    Light,
+    Scratch,
+    add_gradients,
+    dot_products,
+    feature_sums,
+    full_light,
+    is_opaque,
+    longest,
+    make_gradients,
+    make_scratch,
+    pass_splat,
+    read_gradients,
+    shifted,
+    slopes,
+    write_pixels,
 )
-from .simd import (
-    broadcast,
-    broadcast_from,
-    exp_minus,
-    highest,
-    load,
-    store,
-    where_at_least,
-    where_greater,
-)
+from .numba_projection import U, V
+from .simd import broadcast, broadcast_from, load, store
 
 BLOCK_WIDTH, BLOCK_HEIGHT = 8, 4
 #: pixels of a block
 BLOCK = BLOCK_WIDTH * BLOCK_HEIGHT
-#: channels of a vector: columns of a product that are computed at once
-GROUP = 16
-MIN_LEFT = np.float32(definition.MIN_LEFT)
-ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-#: splats after which a block is tested for being opaque
-PATIENCE = 8
+#: rows of a product that are computed at once, and so may be computed beyond
+#: the last
+ROWS = 4
 #: the middle of a block from its corner, and pixel centres from there
 MIDDLE_X, MIDDLE_Y = np.float32(BLOCK_WIDTH / 2), np.float32(BLOCK_HEIGHT / 2)
 CENTRES_Y, CENTRES_X = np.mgrid[
@@ -70,11 +68,6 @@ SHAPE_TERMS[:, :6] = np.stack(
 )  # fmt: skip
 
 
-def slot_size(channels: int) -> int:
-    """Numbers in a slot: shape terms, features and depth, rounded up."""
-    return GROUP + -(-(channels + 1) // GROUP) * GROUP
-
-
 class TiledSplats(NamedTuple):
     """One camera's splats, sorted and put into tiles, see arrange."""
 
@@ -85,33 +78,6 @@ class TiledSplats(NamedTuple):
     entries: np.ndarray  # (E,) int32
     first_slots: np.ndarray  # (S,) int64, the slot in column c is this + c
     num_slots: int  # M
-
-
-class Scratch(NamedTuple):
-    """What a block knows about its active splats."""
-
-    active: np.ndarray  # (A,) int32
-    visible: np.ndarray  # (A, P): exp(-sigma), later its dL/dalpha
-    through: np.ndarray  # (A, P): T in front of a splat
-    weights: np.ndarray  # (A, P): alpha T, or 0
-    dots: np.ndarray  # (A, P): feature . loss gradient
-    products: np.ndarray  # (A, N * GROUP)
-
-
-@njit(error_model='numpy')
-def _scratch(starts: np.ndarray, columns: int) -> Scratch:
-    """Room for the longest list of a tile; sizes rounded up by a block."""
-    size = 4
-    for tile in range(len(starts) - 1):
-        size = max(size, starts[tile + 1] - starts[tile] + 4)
-    return Scratch(
-        np.empty(size, np.int32),
-        np.empty((size, BLOCK), np.float32),
-        np.empty((size, BLOCK), np.float32),
-        np.empty((size, BLOCK), np.float32),
-        np.empty((size, BLOCK), np.float32),
-        np.empty((size, columns), np.float32),
-    )
 
 
 @njit(error_model='numpy')
@@ -150,54 +116,50 @@ def _weigh(
     y: int,
     keep: bool,
     scratch: Scratch,
-) -> tuple:
+) -> tuple[int, Light]:
     """Blend a block front to back.
 
     Fills the scratch's active splats and weights; with ``keep`` also what
-    the backward pass needs. Returns the number of active splats, T behind
-    the last of them, the depth, and the depth where T falls to a half.
+    the backward pass needs. Returns the number of active splats and what
+    comes of the pixels.
     """
     tile = y // tile_size * tiles_across + x // tile_size
     begin, end = tiled.starts[tile], tiled.starts[tile + 1]
     count = _select(tiled, begin, end, x, y, scratch.active)
-    zero, one = broadcast(ZERO, BLOCK), broadcast(ONE, BLOCK)
-    min_alpha = broadcast(MIN_ALPHA, BLOCK)
-    min_left = broadcast(MIN_LEFT, BLOCK)
-    largest = broadcast(max_alpha, BLOCK)
     centres_x = load(CENTRES_X, 0, BLOCK)
     centres_y = load(CENTRES_Y, 0, BLOCK)
-    half = broadcast(HALF, BLOCK)
-    through, left, depth, hit = one, one, zero, zero
+    light = full_light(broadcast(ZERO, BLOCK))
     for s in range(count):
         i = scratch.active[s]
         splat = tiled.splats[i]
         dx = centres_x - (splat[U] - (np.float32(x) + MIDDLE_X))
         dy = centres_y - (splat[V] - (np.float32(y) + MIDDLE_Y))
-        sigma = dx * dx * (HALF * splat[CONIC_XX])
-        sigma = sigma + dx * dy * splat[CONIC_XY]
-        sigma = sigma + dy * dy * (HALF * splat[CONIC_YY])
-        visible = exp_minus(sigma)
-        alpha = visible * opacities[i]
-        alpha = where_greater(alpha, largest, largest, alpha)
-        alpha = where_at_least(alpha, min_alpha, alpha, zero)
-        weight = alpha * through
-        behind = through - weight
-        # the splat that would close a pixel is left out, as are the rest
-        weight = where_greater(behind, min_left, weight, zero)
-        far = broadcast(splat[DEPTH], BLOCK)
-        nearest = where_greater(left, half, far, hit)
-        hit = where_greater(weight, zero, nearest, hit)
-        left = where_greater(behind, min_left, behind, left)
+        through = light.through
+        light, weight, visible = pass_splat(
+            light, splat, opacities[i], max_alpha, dx, dy
+        )
         store(scratch.weights, s * BLOCK, weight)
         if keep:
             store(scratch.visible, s * BLOCK, visible)
             store(scratch.through, s * BLOCK, through)
-        through = where_greater(behind, min_left, behind, zero)
-        depth = depth + weight * far
-        if s % PATIENCE == 0 and highest(through) == ZERO:
+        if s % PATIENCE == 0 and is_opaque(light):
             count = s + 1
             break
-    return count, left, depth, where_greater(left, half, zero, hit)
+    return count, light
+
+
+@njit(error_model='numpy')
+def _block_pixels(
+    x: int,
+    y: int,
+    width: int,
+    height: int,
+    pixels: np.ndarray,  # (L,) written: -1 beyond the image
+) -> None:
+    """Where the pixels of a block are in an image."""
+    for k in range(BLOCK):
+        v, u = y + k // BLOCK_WIDTH, x + k % BLOCK_WIDTH
+        pixels[k] = v * width + u if u < width and v < height else -1
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -208,69 +170,36 @@ def blend_columns(
     labels: np.ndarray,  # (G,) int64, or (0,) when K is 0
     background: np.ndarray,  # (K + C,)
     max_alpha: np.float32,
+    width: int,
+    height: int,
     tile_size: int,
     part: int,
     parts: int,
-    image: np.ndarray,  # (H, W, K + C) written
-    depth: np.ndarray,  # (H, W) written
-    left: np.ndarray,  # (H, W) written: transmittance behind everything
-    first_hit: np.ndarray,  # (H, W) written
+    images: Images,  # with K + C channels, written
 ) -> None:
     """Blend the columns part, part + parts, ... of blocks.
 
     Labels blend like one-hot features in front of the others.
     """
-    height, width, channels = image.shape
+    channels = len(background)
     classes = channels - features.shape[1]
-    scratch = _scratch(tiled.starts, 0)
+    scratch = make_scratch(longest(tiled.starts) + ROWS, BLOCK)
     sums = np.zeros((channels + 3, BLOCK), np.float32)
+    pixels = np.empty(BLOCK, np.int64)
     for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
         for y in range(0, height, BLOCK_HEIGHT):
-            count, behind, far, hit = _weigh(
+            count, light = _weigh(
                 tiled, opacities, max_alpha, tile_size,
                 (width + tile_size - 1) // tile_size, x, y, False, scratch,
             )  # fmt: skip
             if classes:
                 _label_sums(tiled, labels, classes, count, scratch, sums)
-            _feature_sums(tiled, features, classes, count, scratch, sums)
-            store(sums, channels * BLOCK, behind)
-            store(sums, (channels + 1) * BLOCK, far)
-            store(sums, (channels + 2) * BLOCK, hit)
-            for k in range(min(BLOCK_HEIGHT, height - y)):
-                for j in range(min(BLOCK_WIDTH, width - x)):
-                    p = k * BLOCK_WIDTH + j
-                    rest = sums[channels, p]
-                    pixel = image[y + k, x + j]
-                    for c in range(channels):
-                        pixel[c] = sums[c, p] + rest * background[c]
-                    left[y + k, x + j] = rest
-                    depth[y + k, x + j] = sums[channels + 1, p]
-                    first_hit[y + k, x + j] = sums[channels + 2, p]
-
-
-@njit(error_model='numpy')
-def _feature_sums(
-    tiled: TiledSplats,
-    features: np.ndarray,  # (G, C)
-    offset: int,
-    count: int,
-    scratch: Scratch,
-    sums: np.ndarray,  # (offset + C + 3, P) written
-) -> None:
-    """Features times weights, two channels at a time."""
-    channels = features.shape[1]
-    for c in range(0, channels, 2):
-        first = second = broadcast(ZERO, BLOCK)
-        # an odd last channel is computed twice
-        step = min(1, channels - 1 - c)
-        for s in range(count):
-            weight = load(scratch.weights, s * BLOCK, BLOCK)
-            at = np.intp(tiled.owners[scratch.active[s]]) * channels + c
-            first = first + weight * broadcast_from(features, at, BLOCK)
-            at += step
-            second = second + weight * broadcast_from(features, at, BLOCK)
-        store(sums, (offset + c) * BLOCK, first)
-        store(sums, (offset + c + step) * BLOCK, second)
+            feature_sums(
+                tiled.owners, features, classes, count, scratch,
+                broadcast(ZERO, BLOCK), sums,
+            )  # fmt: skip
+            _block_pixels(x, y, width, height, pixels)
+            write_pixels(pixels, light, background, sums, images)
 
 
 @njit(error_model='numpy')
@@ -280,7 +209,7 @@ def _label_sums(
     classes: int,
     count: int,
     scratch: Scratch,
-    sums: np.ndarray,  # (K + ..., P) written
+    sums: np.ndarray,  # (K + ..., L) written
 ) -> None:
     """One-hot labels times weights: a sum for each class."""
     sums[:classes] = ZERO
@@ -297,151 +226,64 @@ def blend_columns_backward(
     features: np.ndarray,  # (G, C)
     background: np.ndarray,  # (C,)
     max_alpha: np.float32,
+    width: int,
+    height: int,
     tile_size: int,
     part: int,
     parts: int,
-    grad_image: np.ndarray,  # (H, W, C)
-    grad_depth: np.ndarray,  # (H, W)
-    grad_alpha: np.ndarray,  # (H, W)
+    cotangents: Cotangents,
     slots: np.ndarray,  # (M, slot_size(C)) added to
 ) -> None:
     """What each column contributes to the gradient of each splat.
 
-    With the loss gradient v of a pixel and everything behind splat i
-    summed up in the scalar
-    S_i = sum_{j > i} w_j (c_j . v) + T_end (background . v - v_alpha):
-
-        dL/dc_i = w_i v
-        dL/dalpha_i = T_i (c_i . v) - S_i / (1 - alpha_i)
-
-    A slot holds the sums of g = exp(-sigma) dL/dalpha times 1, x, y, x2,
-    xy, y2 from the splat's centre in its first GROUP numbers, then the
-    gradients of the features and of the depth.
+    The equations and what a slot holds: see numba_lanes.
     """
-    height, width, channels = grad_image.shape
     columns = slots.shape[1] - GROUP
-    scratch = _scratch(tiled.starts, columns)
-    # v of a block, channel by channel and pixel by pixel
-    by_channel = np.zeros((channels + 1, BLOCK), np.float32)
-    by_pixel = np.zeros((BLOCK, columns), np.float32)
-    final = np.zeros(BLOCK, np.float32)
+    size = longest(tiled.starts) + ROWS
+    scratch = make_scratch(size, BLOCK)
+    products = np.empty((size, columns), np.float32)
+    gradients = make_gradients(len(background), columns, BLOCK)
+    pixels = np.empty(BLOCK, np.int64)
     for x in range(part * BLOCK_WIDTH, width, parts * BLOCK_WIDTH):
         for y in range(0, height, BLOCK_HEIGHT):
-            count, left, _, _ = _weigh(
+            count, light = _weigh(
                 tiled, opacities, max_alpha, tile_size,
                 (width + tile_size - 1) // tile_size, x, y, True, scratch,
             )  # fmt: skip
             if count == 0:
                 continue
-            _read_block(
-                grad_image, grad_depth, grad_alpha, background, x, y,
-                by_channel, by_pixel, final,
+            _block_pixels(x, y, width, height, pixels)
+            read_gradients(pixels, cotangents, background, gradients)
+            dot_products(
+                tiled.splats, tiled.owners, features, gradients.by_channel,
+                count, broadcast(ZERO, BLOCK), scratch,
             )  # fmt: skip
-            _dots(tiled, features, by_channel, count, scratch)
-            behind = left * load(final, 0, BLOCK)
-            _slopes(opacities, max_alpha, behind, count, scratch)
+            behind = light.left * load(gradients.final, 0, BLOCK)
+            slopes(opacities, max_alpha, behind, count, scratch)
             column = x // BLOCK_WIDTH
-            _products(scratch.visible, SHAPE_TERMS, count, scratch.products)
-            _add_shapes(tiled, count, column, y, scratch, slots)
-            _products(scratch.weights, by_pixel, count, scratch.products)
-            _add_features(tiled, count, column, scratch, slots)
-
-
-@njit(error_model='numpy')
-def _read_block(
-    grad_image: np.ndarray,  # (H, W, C)
-    grad_depth: np.ndarray,  # (H, W)
-    grad_alpha: np.ndarray,  # (H, W)
-    background: np.ndarray,  # (C,)
-    x: int,
-    y: int,
-    by_channel: np.ndarray,  # (C + 1, P) written
-    by_pixel: np.ndarray,  # (P, C + 1) written
-    final: np.ndarray,  # (P,) written: background . v - v_alpha
-) -> None:
-    """Loss gradients of a block, 0 beyond the image."""
-    height, width, channels = grad_image.shape
-    for p in range(BLOCK):
-        v, u = y + p // BLOCK_WIDTH, x + p % BLOCK_WIDTH
-        if u >= width or v >= height:
-            by_pixel[p] = ZERO
-            final[p] = ZERO
-            continue
-        dot = -grad_alpha[v, u]
-        for c in range(channels):
-            by_pixel[p, c] = grad_image[v, u, c]
-            dot += background[c] * grad_image[v, u, c]
-        by_pixel[p, channels] = grad_depth[v, u]
-        final[p] = dot
-    for c in range(channels + 1):
-        for p in range(BLOCK):
-            by_channel[c, p] = by_pixel[p, c]
-
-
-@njit(error_model='numpy')
-def _dots(
-    tiled: TiledSplats,
-    features: np.ndarray,  # (G, C)
-    by_channel: np.ndarray,  # (C + 1, P)
-    count: int,
-    scratch: Scratch,
-) -> None:
-    """c . v, with the depth as the last channel, two splats at a time."""
-    channels = features.shape[1]
-    grad_depth = load(by_channel, channels * BLOCK, BLOCK)
-    for s in range(0, count, 2):
-        # an odd last splat is computed twice
-        i, k = scratch.active[s], scratch.active[min(s + 1, count - 1)]
-        first = grad_depth * tiled.splats[i, DEPTH]
-        second = grad_depth * tiled.splats[k, DEPTH]
-        at = np.intp(tiled.owners[i]) * channels
-        to = np.intp(tiled.owners[k]) * channels
-        for c in range(channels):
-            grad = load(by_channel, c * BLOCK, BLOCK)
-            first = first + grad * broadcast_from(features, at + c, BLOCK)
-            second = second + grad * broadcast_from(features, to + c, BLOCK)
-        store(scratch.dots, s * BLOCK, first)
-        store(scratch.dots, (s + 1) * BLOCK, second)
-
-
-@njit(error_model='numpy')
-def _slopes(
-    opacities: np.ndarray,  # (S,)
-    max_alpha: np.float32,
-    behind,  # Lanes: T_end (background . v - v_alpha)
-    count: int,
-    scratch: Scratch,
-) -> None:
-    """exp(-sigma) dL/dalpha, from back to front, in place of exp(-sigma)."""
-    zero, one = broadcast(ZERO, BLOCK), broadcast(ONE, BLOCK)
-    largest = broadcast(max_alpha, BLOCK)
-    for s in range(count - 1, -1, -1):
-        visible = load(scratch.visible, s * BLOCK, BLOCK)
-        weight = load(scratch.weights, s * BLOCK, BLOCK)
-        dot = load(scratch.dots, s * BLOCK, BLOCK)
-        alpha = visible * opacities[scratch.active[s]]
-        slope = load(scratch.through, s * BLOCK, BLOCK) * dot
-        slope = visible * (slope - behind / (one - alpha))
-        # where alpha was cut off it does not change
-        slope = where_greater(alpha, largest, zero, slope)
-        slope = where_greater(weight, zero, slope, zero)
-        store(scratch.visible, s * BLOCK, slope)
-        behind = behind + weight * dot
+            _products(scratch.visible, SHAPE_TERMS, count, products)
+            _add_shapes(
+                tiled, scratch.active, count, column, y, products, slots
+            )
+            _products(scratch.weights, gradients.by_pixel, count, products)
+            _add_features(
+                tiled, scratch.active, count, column, products, slots
+            )
 
 
 @njit(error_model='numpy')
 def _products(
-    left: np.ndarray,  # (A, P)
-    right: np.ndarray,  # (P, N * GROUP)
+    left: np.ndarray,  # (A, L)
+    right: np.ndarray,  # (L, N * GROUP)
     count: int,
     out: np.ndarray,  # (A, at least N * GROUP) written
 ) -> None:
-    """left @ right for the first rows, four rows at a time.
+    """left @ right for the first rows, ROWS at a time.
 
     The last rows may be computed from what happens to lie behind them.
     """
     columns, size = right.shape[1], out.shape[1]
-    for s in range(0, count, 4):
+    for s in range(0, count, ROWS):
         for g in range(0, columns, GROUP):
             a = b = c = d = broadcast(ZERO, GROUP)
             for p in range(BLOCK):
@@ -460,46 +302,44 @@ def _products(
 @njit(error_model='numpy')
 def _add_shapes(
     tiled: TiledSplats,
+    active: np.ndarray,  # (A,)
     count: int,
     column: int,
     y: int,
-    scratch: Scratch,  # products: sums from the middle of the block
+    products: np.ndarray,  # (A, ...): sums from the middle of the block
     slots: np.ndarray,  # (M, ...) added to: sums from the splats' centres
 ) -> None:
+    """Sums of shape terms, moved from the block to the splats' centres."""
     middle_x = np.float32(column * BLOCK_WIDTH) + MIDDLE_X
     middle_y = np.float32(y) + MIDDLE_Y
     for s in range(count):
-        i = scratch.active[s]
+        i = active[s]
         slot = slots[tiled.first_slots[i] + column]
-        a = middle_x - tiled.splats[i, U]
-        b = middle_y - tiled.splats[i, V]
-        one, x, y_, xx, xy, yy = (
-            scratch.products[s, 0], scratch.products[s, 1],
-            scratch.products[s, 2], scratch.products[s, 3],
-            scratch.products[s, 4], scratch.products[s, 5],
-        )  # fmt: skip
-        slot[0] += one
-        slot[1] += x + a * one
-        slot[2] += y_ + b * one
-        slot[3] += xx + a * (x + x + a * one)
-        slot[4] += xy + a * y_ + b * (x + a * one)
-        slot[5] += yy + b * (y_ + y_ + b * one)
+        sums = shifted(
+            products[s],
+            middle_x - tiled.splats[i, U],
+            middle_y - tiled.splats[i, V],
+        )
+        for k in range(6):
+            slot[k] += sums[k]
 
 
 @njit(error_model='numpy')
 def _add_features(
     tiled: TiledSplats,
+    active: np.ndarray,  # (A,)
     count: int,
     column: int,
-    scratch: Scratch,  # products: gradients of features and depth
+    products: np.ndarray,  # (A, ...): gradients of features and depth
     slots: np.ndarray,  # (M, ...) added to
 ) -> None:
-    columns = scratch.products.shape[1]
+    """Gradients of features and depth."""
+    columns = products.shape[1]
     for s in range(count):
-        slot = tiled.first_slots[scratch.active[s]] + column
+        slot = tiled.first_slots[active[s]] + column
         for g in range(0, columns, GROUP):
             at = slot * slots.shape[1] + GROUP + g
-            more = load(scratch.products, s * columns + g, GROUP)
+            more = load(products, s * columns + g, GROUP)
             store(slots, at, load(slots, at, GROUP) + more)
 
 
@@ -529,28 +369,3 @@ def gather_slots(
             tiled.splats[i], tiled.owners[i], opacities[i], total,
             grad_splats[i], grad_opacities, grad_features,
         )  # fmt: skip
-
-
-@njit(error_model='numpy')
-def add_gradients(
-    splat: np.ndarray,  # (6,)
-    owner: int,
-    opacity: np.float32,
-    total: np.ndarray,  # (slot_size(C),): the sum of a splat's slots
-    grad_splat: np.ndarray,  # (6,) written
-    grad_opacities: np.ndarray,  # (G,) added to
-    grad_features: np.ndarray,  # (G, C) added to
-) -> None:
-    """What the pixels say of one splat, as gradients of its numbers."""
-    channels = grad_features.shape[1]
-    for c in range(channels):
-        grad_features[owner, c] += total[GROUP + c]
-    grad_opacities[owner] += total[0]
-    # alpha = opacity exp(-sigma), sigma = d^T conic d / 2
-    xx, xy, yy = splat[CONIC_XX], splat[CONIC_XY], splat[CONIC_YY]
-    grad_splat[U] = opacity * (xx * total[1] + xy * total[2])
-    grad_splat[V] = opacity * (xy * total[1] + yy * total[2])
-    grad_splat[CONIC_XX] = -HALF * opacity * total[3]
-    grad_splat[CONIC_XY] = -opacity * total[4]
-    grad_splat[CONIC_YY] = -HALF * opacity * total[5]
-    grad_splat[DEPTH] = total[GROUP + channels]

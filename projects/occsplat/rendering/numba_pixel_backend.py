@@ -29,7 +29,7 @@ from .numba_arrays import (
     to_array,
     to_arrays,
 )
-from .numba_blending import slot_size
+from .numba_lanes import Cotangents, Images, slot_size
 from .numba_pixels import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -78,11 +78,13 @@ def _plan(
     some = cameras.chosen(torch.from_numpy(used))
     rows = camera_rows(some)
 
-    def match_camera(i: int, *projection: np.ndarray) -> MatchedPixels:
+    def match_camera(
+        i: int, splats: np.ndarray, boxes: np.ndarray, owners: np.ndarray
+    ) -> MatchedPixels:
         groups = _group(pixels, used[i], width, height)
         # one tile as large as the image: sorted by depth and nothing else
         splats, boxes, owners, _, _ = arrange(
-            *projection, width, height, max(width, height)
+            splats, boxes, owners, width, height, max(width, height)
         )
         matched = match(splats, boxes, owners, groups, -(-width // CELL_WIDTH))
         return MatchedPixels(rows[i], groups, Matches(*matched))
@@ -134,6 +136,7 @@ class _PixelPlan:
         """Features, depth, transmittance and first hit of P pixels."""
         image = torch.empty(self.count, len(arrays.background))
         depth, left, hit = (torch.empty(self.count) for _ in range(3))
+        images = Images(*(x.numpy() for x in (image, depth, left, hit)))
         opacities = [arrays.opacities[m.matches.owners] for m in self.matched]
         parts = num_parts(len(self.matched))
 
@@ -147,10 +150,7 @@ class _PixelPlan:
                 np.float32(self.max_alpha),
                 part,
                 parts,
-                image.numpy(),
-                depth.numpy(),
-                left.numpy(),
-                hit.numpy(),
+                images,
             )
 
         every = range(len(self.matched))
@@ -167,7 +167,11 @@ class _PixelPlan:
         """Camera by camera: all add to one buffer in a fixed order."""
         for matched in self.matched:
             self._camera_backward(
-                *matched, arrays, cotangents, with_geometry, grads
+                *matched,
+                arrays,
+                Cotangents(*cotangents),
+                with_geometry,
+                grads,
             )
 
     def _camera_backward(
@@ -176,7 +180,7 @@ class _PixelPlan:
         groups: Groups,
         matches: Matches,
         arrays: GaussianArrays,
-        cotangents: tuple[np.ndarray, ...],
+        cotangents: Cotangents,
         with_geometry: bool,
         grads: GaussianArrays,
     ) -> None:
@@ -199,7 +203,7 @@ class _PixelPlan:
                 np.float32(self.max_alpha),
                 part,
                 parts,
-                *cotangents,
+                cotangents,
                 slots,
                 traces,
             )

@@ -1,8 +1,8 @@
 """Splats blended into chosen pixels, and the gradient of that.
 
 Shape letters: S splats, M groups of pixels, L pixels of a group, E entries
-(a splat that may reach a group), A active splats (those that do), P pixels,
-Q cells, C channels.
+(a splat that may reach a group), A active splats (those that do), P pixels
+of all cameras, p of one, Q cells, C channels.
 
 The pixels of a camera are sorted into cells of CELL_WIDTH x CELL_HEIGHT and
 go, up to LANES of a cell, into groups; a group is one vector. Each group has
@@ -21,41 +21,39 @@ import numpy as np
 
 from occsplat.kernels import njit
 
-from .numba_blending import (
-    BLOCK_HEIGHT,
-    BLOCK_WIDTH,
+from .numba_blending import BLOCK_HEIGHT, BLOCK_WIDTH, MIDDLE_X, MIDDLE_Y
+from .numba_lanes import (
     GROUP,
     HALF,
-    MIDDLE_X,
-    MIDDLE_Y,
-    MIN_LEFT,
     ONE,
     PATIENCE,
     ZERO,
+    Cotangents,
+    Images,
+    Light,
+    Scratch,
     add_gradients,
+    dot_products,
+    feature_sums,
+    full_light,
+    is_opaque,
+    longest,
+    make_gradients,
+    make_scratch,
+    pass_splat,
+    read_gradients,
+    shifted,
+    slopes,
+    write_pixels,
 )
-from .numba_projection import (
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    DEPTH,
-    MIN_ALPHA,
-    U,
-    V,
-)
-from .simd import (
-    broadcast,
-    broadcast_from,
-    exp_minus,
-    highest,
-    load,
-    store,
-    where_at_least,
-    where_greater,
-)
+from .numba_projection import U, V
+from .simd import broadcast, broadcast_from, highest, load, store
 
 #: pixels of a group
 LANES = 8
+#: rows that may be written behind the last active splat: one that leaves
+#: no trace, or an odd last one that is computed twice
+SPARE = 2
 #: wide and flat, as a LiDAR's returns lie in rows
 CELL_WIDTH, CELL_HEIGHT = 32, 8
 
@@ -80,17 +78,6 @@ class Matches(NamedTuple):
     starts: np.ndarray  # (M + 1,) int64: where a group's entries begin
     entries: np.ndarray  # (E,) int32: splats of each group, front to back
     slots: np.ndarray  # (E,) int64
-
-
-class Scratch(NamedTuple):
-    """What a group knows about its pixels and its active splats."""
-
-    places: np.ndarray  # (4, L): x in a block, the block's middle; y, middle
-    active: np.ndarray  # (A,) int64: entries
-    visible: np.ndarray  # (A, L): exp(-sigma), later its dL/dalpha
-    through: np.ndarray  # (A, L): T in front of a splat
-    weights: np.ndarray  # (A, L): alpha T, or 0
-    dots: np.ndarray  # (A, L): feature . loss gradient
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -168,27 +155,21 @@ def _reached(
 
 
 @njit(error_model='numpy')
-def _scratch(starts: np.ndarray) -> Scratch:
-    """Room for the longest list of a group, and for an odd last splat."""
-    size = 2
-    for m in range(len(starts) - 1):
-        size = max(size, starts[m + 1] - starts[m] + 2)
-    return Scratch(
-        np.empty((4, LANES), np.float32),
-        np.empty(size, np.int64),
-        np.empty((size, LANES), np.float32),
-        np.empty((size, LANES), np.float32),
-        np.empty((size, LANES), np.float32),
-        np.empty((size, LANES), np.float32),
-    )
+def _place(
+    groups: Groups,
+    m: int,
+    places: np.ndarray,  # (4, L) written
+    pixels: np.ndarray,  # (L,) written: -1 in the lanes to spare
+) -> None:
+    """Where the lanes are; those to spare repeat the last pixel.
 
-
-@njit(error_model='numpy')
-def _place(groups: Groups, m: int, places: np.ndarray) -> None:
-    """Where the lanes are; those to spare repeat the last pixel."""
+    ``places`` are x within a block of the images, the x of the block's
+    middle, and the same for y; ``pixels`` are targets.
+    """
     first, last = groups.bounds[m], groups.bounds[m + 1] - 1
     for k in range(LANES):
         p = min(first + k, last)
+        pixels[k] = groups.targets[p] if first + k <= last else -1
         x, y = groups.columns[p], groups.rows[p]
         # from the middle of a block, as the images are computed
         places[0, k] = np.float32(x % BLOCK_WIDTH) + HALF - MIDDLE_X
@@ -203,25 +184,22 @@ def _weigh(
     opacities: np.ndarray,  # (S,)
     max_alpha: np.float32,
     m: int,
+    places: np.ndarray,  # (4, L)
     keep: bool,
-    scratch: Scratch,  # with the places of the group
-) -> tuple:
+    entries: np.ndarray,  # (A,) written: those of the active splats
+    scratch: Scratch,
+) -> tuple[int, Light]:
     """Blend a group front to back.
 
     Fills the scratch's active splats and weights; with ``keep`` also what
-    the backward pass needs. Returns the number of active splats, T behind
-    the last of them, the depth, and the depth where T falls to a half.
+    the backward pass needs. Returns the number of active splats and what
+    comes of the pixels.
     """
-    zero, one = broadcast(ZERO, LANES), broadcast(ONE, LANES)
-    min_alpha = broadcast(MIN_ALPHA, LANES)
-    min_left = broadcast(MIN_LEFT, LANES)
-    largest = broadcast(max_alpha, LANES)
-    half = broadcast(HALF, LANES)
-    x = load(scratch.places, 0, LANES)
-    middle_x = load(scratch.places, LANES, LANES)
-    y = load(scratch.places, 2 * LANES, LANES)
-    middle_y = load(scratch.places, 3 * LANES, LANES)
-    through, left, depth, hit = one, one, zero, zero
+    x = load(places, 0, LANES)
+    middle_x = load(places, LANES, LANES)
+    y = load(places, 2 * LANES, LANES)
+    middle_y = load(places, 3 * LANES, LANES)
+    light = full_light(broadcast(ZERO, LANES))
     count = 0
     begin, end = matches.starts[m], matches.starts[m + 1]
     for e in range(begin, end):
@@ -229,33 +207,21 @@ def _weigh(
         splat = matches.splats[i]
         dx = x - (broadcast(splat[U], LANES) - middle_x)
         dy = y - (broadcast(splat[V], LANES) - middle_y)
-        sigma = dx * dx * (HALF * splat[CONIC_XX])
-        sigma = sigma + dx * dy * splat[CONIC_XY]
-        sigma = sigma + dy * dy * (HALF * splat[CONIC_YY])
-        visible = exp_minus(sigma)
-        alpha = visible * opacities[i]
-        alpha = where_greater(alpha, largest, largest, alpha)
-        alpha = where_at_least(alpha, min_alpha, alpha, zero)
-        weight = alpha * through
-        behind = through - weight
-        # the splat that would close a pixel is left out, as are the rest
-        weight = where_greater(behind, min_left, weight, zero)
-        far = broadcast(splat[DEPTH], LANES)
-        nearest = where_greater(left, half, far, hit)
-        hit = where_greater(weight, zero, nearest, hit)
-        left = where_greater(behind, min_left, behind, left)
-        scratch.active[count] = e
+        through = light.through
+        light, weight, visible = pass_splat(
+            light, splat, opacities[i], max_alpha, dx, dy
+        )
+        scratch.active[count] = i
+        entries[count] = e
         store(scratch.weights, count * LANES, weight)
         if keep:
             store(scratch.visible, count * LANES, visible)
             store(scratch.through, count * LANES, through)
         # overwritten by the next splat unless it leaves a trace
-        count += highest(weight) > ZERO
-        through = where_greater(behind, min_left, behind, zero)
-        depth = depth + weight * far
-        if (e - begin) % PATIENCE == 0 and highest(through) == ZERO:
+        count += int(highest(weight) > ZERO)
+        if (e - begin) % PATIENCE == 0 and is_opaque(light):
             break
-    return count, left, depth, where_greater(left, half, zero, hit)
+    return count, light
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -268,58 +234,25 @@ def blend_groups(
     max_alpha: np.float32,
     part: int,
     parts: int,
-    image: np.ndarray,  # (P of all cameras, C), as are the next: written
-    depth: np.ndarray,
-    left: np.ndarray,  # transmittance behind everything
-    first_hit: np.ndarray,
+    images: Images,  # written
 ) -> None:
     """Blend the groups part, part + parts, ..."""
-    channels = features.shape[1]
-    scratch = _scratch(matches.starts)
-    sums = np.zeros((channels + 3, LANES), np.float32)
+    size = longest(matches.starts) + SPARE
+    scratch = make_scratch(size, LANES)
+    entries = np.empty(size, np.int64)
+    places = np.empty((4, LANES), np.float32)
+    pixels = np.empty(LANES, np.int64)
+    sums = np.zeros((len(background) + 3, LANES), np.float32)
     for m in range(part, len(groups.boxes), parts):
-        _place(groups, m, scratch.places)
-        count, behind, far, hit = _weigh(
-            matches, opacities, max_alpha, m, False, scratch
+        _place(groups, m, places, pixels)
+        count, light = _weigh(
+            matches, opacities, max_alpha, m, places, False, entries, scratch
         )
-        _feature_sums(matches, features, count, scratch, sums)
-        store(sums, channels * LANES, behind)
-        store(sums, (channels + 1) * LANES, far)
-        store(sums, (channels + 2) * LANES, hit)
-        first = groups.bounds[m]
-        for k in range(groups.bounds[m + 1] - first):
-            p = groups.targets[first + k]
-            rest = sums[channels, k]
-            for c in range(channels):
-                image[p, c] = sums[c, k] + rest * background[c]
-            left[p] = rest
-            depth[p] = sums[channels + 1, k]
-            first_hit[p] = sums[channels + 2, k]
-
-
-@njit(error_model='numpy')
-def _feature_sums(
-    matches: Matches,
-    features: np.ndarray,  # (G, C)
-    count: int,
-    scratch: Scratch,
-    sums: np.ndarray,  # (C + 3, L) written
-) -> None:
-    """Features times weights, two channels at a time."""
-    channels = features.shape[1]
-    for c in range(0, channels, 2):
-        first = second = broadcast(ZERO, LANES)
-        # an odd last channel is computed twice
-        step = min(1, channels - 1 - c)
-        for s in range(count):
-            weight = load(scratch.weights, s * LANES, LANES)
-            owner = matches.owners[matches.entries[scratch.active[s]]]
-            at = np.intp(owner) * channels + c
-            first = first + weight * broadcast_from(features, at, LANES)
-            at += step
-            second = second + weight * broadcast_from(features, at, LANES)
-        store(sums, c * LANES, first)
-        store(sums, (c + step) * LANES, second)
+        feature_sums(
+            matches.owners, features, 0, count, scratch,
+            broadcast(ZERO, LANES), sums,
+        )  # fmt: skip
+        write_pixels(pixels, light, background, sums, images)
 
 
 @njit(cache=True, nogil=True, error_model='numpy')
@@ -332,133 +265,66 @@ def blend_groups_backward(
     max_alpha: np.float32,
     part: int,
     parts: int,
-    grad_image: np.ndarray,  # (P of all cameras, C)
-    grad_depth: np.ndarray,  # (P of all cameras,)
-    grad_alpha: np.ndarray,  # (P of all cameras,)
+    cotangents: Cotangents,
     slots: np.ndarray,  # (E, slot_size(C)) written where there is a trace
     traces: np.ndarray,  # (E,) bool, likewise
 ) -> None:
     """What each entry contributes to the gradient of its splat.
 
-    The equations and what a slot holds: see blend_columns_backward.
+    The equations and what a slot holds: see numba_lanes.
     """
-    channels, size = grad_image.shape[1], slots.shape[1]
-    scratch = _scratch(matches.starts)
-    # v of a group, channel by channel and pixel by pixel
-    by_channel = np.zeros((channels + 1, LANES), np.float32)
-    by_pixel = np.zeros((LANES, size - GROUP), np.float32)
-    final = np.zeros(LANES, np.float32)
+    columns = slots.shape[1] - GROUP
+    size = longest(matches.starts) + SPARE
+    scratch = make_scratch(size, LANES)
+    entries = np.empty(size, np.int64)
+    places = np.empty((4, LANES), np.float32)
+    pixels = np.empty(LANES, np.int64)
+    gradients = make_gradients(len(background), columns, LANES)
     shapes = np.zeros((LANES, GROUP), np.float32)
     for m in range(part, len(groups.boxes), parts):
-        _place(groups, m, scratch.places)
-        count, left, _, _ = _weigh(
-            matches, opacities, max_alpha, m, True, scratch
+        _place(groups, m, places, pixels)
+        count, light = _weigh(
+            matches, opacities, max_alpha, m, places, True, entries, scratch
         )
         if count == 0:
             continue
-        _read_group(
-            groups, m, grad_image, grad_depth, grad_alpha, background,
-            by_channel, by_pixel, final,
+        read_gradients(pixels, cotangents, background, gradients)
+        dot_products(
+            matches.splats, matches.owners, features, gradients.by_channel,
+            count, broadcast(ZERO, LANES), scratch,
         )  # fmt: skip
-        _dots(matches, features, by_channel, count, scratch)
-        behind = left * load(final, 0, LANES)
-        _slopes(matches, opacities, max_alpha, behind, count, scratch)
+        behind = light.left * load(gradients.final, 0, LANES)
+        slopes(opacities, max_alpha, behind, count, scratch)
         x, y = _shape_terms(groups, m, shapes)
         for s in range(count):
-            e = scratch.active[s]
-            at = matches.slots[e] * size
-            _product(scratch.visible, s, shapes, 0, slots, at)
-            for g in range(0, size - GROUP, GROUP):
-                _product(scratch.weights, s, by_pixel, g, slots, at + GROUP)
-            splat = matches.splats[matches.entries[e]]
-            _shift(x - splat[U], y - splat[V], slots[matches.slots[e]])
-            traces[matches.slots[e]] = True
+            slot = matches.slots[entries[s]]
+            splat = matches.splats[scratch.active[s]]
+            _write_slot(
+                s, scratch, shapes, gradients.by_pixel, x - splat[U],
+                y - splat[V], slot, slots,
+            )  # fmt: skip
+            traces[slot] = True
 
 
 @njit(error_model='numpy')
-def _read_group(
-    groups: Groups,
-    m: int,
-    grad_image: np.ndarray,  # (P of all cameras, C)
-    grad_depth: np.ndarray,  # (P of all cameras,)
-    grad_alpha: np.ndarray,  # (P of all cameras,)
-    background: np.ndarray,  # (C,)
-    by_channel: np.ndarray,  # (C + 1, L) written
-    by_pixel: np.ndarray,  # (L, at least C + 1) written
-    final: np.ndarray,  # (L,) written: background . v - v_alpha
-) -> None:
-    """Loss gradients of a group, 0 in the lanes to spare."""
-    channels = grad_image.shape[1]
-    first = groups.bounds[m]
-    number = groups.bounds[m + 1] - first
-    for k in range(LANES):
-        if k >= number:
-            by_pixel[k] = ZERO
-            final[k] = ZERO
-            continue
-        p = groups.targets[first + k]
-        dot = -grad_alpha[p]
-        for c in range(channels):
-            by_pixel[k, c] = grad_image[p, c]
-            dot += background[c] * grad_image[p, c]
-        by_pixel[k, channels] = grad_depth[p]
-        final[k] = dot
-    for c in range(channels + 1):
-        for k in range(LANES):
-            by_channel[c, k] = by_pixel[k, c]
-
-
-@njit(error_model='numpy')
-def _dots(
-    matches: Matches,
-    features: np.ndarray,  # (G, C)
-    by_channel: np.ndarray,  # (C + 1, L)
-    count: int,
+def _write_slot(
+    s: int,
     scratch: Scratch,
+    shapes: np.ndarray,  # (L, GROUP): shape terms of the lanes
+    by_pixel: np.ndarray,  # (L, N * GROUP): loss gradients of the lanes
+    a: np.float32,
+    b: np.float32,
+    slot: int,
+    slots: np.ndarray,  # (E, (1 + N) * GROUP)
 ) -> None:
-    """c . v, with the depth as the last channel, two splats at a time."""
-    channels = features.shape[1]
-    grad_depth = load(by_channel, channels * LANES, LANES)
-    for s in range(0, count, 2):
-        # an odd last splat is computed twice
-        i = matches.entries[scratch.active[s]]
-        k = matches.entries[scratch.active[min(s + 1, count - 1)]]
-        first = grad_depth * matches.splats[i, DEPTH]
-        second = grad_depth * matches.splats[k, DEPTH]
-        at = np.intp(matches.owners[i]) * channels
-        to = np.intp(matches.owners[k]) * channels
-        for c in range(channels):
-            grad = load(by_channel, c * LANES, LANES)
-            first = first + grad * broadcast_from(features, at + c, LANES)
-            second = second + grad * broadcast_from(features, to + c, LANES)
-        store(scratch.dots, s * LANES, first)
-        store(scratch.dots, (s + 1) * LANES, second)
-
-
-@njit(error_model='numpy')
-def _slopes(
-    matches: Matches,
-    opacities: np.ndarray,  # (S,)
-    max_alpha: np.float32,
-    behind,  # Lanes: T_end (background . v - v_alpha)
-    count: int,
-    scratch: Scratch,
-) -> None:
-    """exp(-sigma) dL/dalpha, from back to front, in place of exp(-sigma)."""
-    zero, one = broadcast(ZERO, LANES), broadcast(ONE, LANES)
-    largest = broadcast(max_alpha, LANES)
-    for s in range(count - 1, -1, -1):
-        visible = load(scratch.visible, s * LANES, LANES)
-        weight = load(scratch.weights, s * LANES, LANES)
-        dot = load(scratch.dots, s * LANES, LANES)
-        alpha = visible * opacities[matches.entries[scratch.active[s]]]
-        slope = load(scratch.through, s * LANES, LANES) * dot
-        slope = visible * (slope - behind / (one - alpha))
-        # where alpha was cut off it does not change
-        slope = where_greater(alpha, largest, zero, slope)
-        slope = where_greater(weight, zero, slope, zero)
-        store(scratch.visible, s * LANES, slope)
-        behind = behind + weight * dot
+    """The sums of an active splat whose centre is (-a, -b)."""
+    at = slot * slots.shape[1]
+    _product(scratch.visible, s, shapes, 0, slots, at)
+    for g in range(0, by_pixel.shape[1], GROUP):
+        _product(scratch.weights, s, by_pixel, g, slots, at + GROUP)
+    sums = shifted(slots[slot], a, b)
+    for k in range(6):
+        slots[slot, k] = sums[k]
 
 
 @njit(error_model='numpy')
@@ -493,17 +359,6 @@ def _product(
         factor = broadcast_from(left, s * LANES + k, GROUP)
         row = row + load(right, k * columns + g, GROUP) * factor
     store(out, at + g, row)
-
-
-@njit(error_model='numpy')
-def _shift(a: np.float32, b: np.float32, slot: np.ndarray) -> None:
-    """Sums of 1, x, y, x2, xy, y2 from a point (a, b) further away."""
-    one, x, y, xx, xy = slot[0], slot[1], slot[2], slot[3], slot[4]
-    slot[1] = x + a * one
-    slot[2] = y + b * one
-    slot[3] = xx + a * (x + x + a * one)
-    slot[4] = xy + a * y + b * (x + a * one)
-    slot[5] += b * (y + y + b * one)
 
 
 @njit(cache=True, nogil=True, error_model='numpy')

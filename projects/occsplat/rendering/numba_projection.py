@@ -19,6 +19,8 @@ from occsplat.kernels import njit
 from . import definition
 from .definition import MARGIN, REACH, SLOPE_MARGIN
 
+#: splats, boxes and owners, see :func:`project`
+Projected = tuple[np.ndarray, np.ndarray, np.ndarray]
 MIN_ALPHA = np.float32(definition.MIN_ALPHA)
 #: what a row of ``splats`` holds
 U, V, CONIC_XX, CONIC_XY, CONIC_YY, DEPTH = range(6)
@@ -38,7 +40,7 @@ def project(
     far: float,
     eps2d: float,
     ortho: bool,
-) -> tuple[np.ndarray, ...]:
+) -> Projected:
     """The splats of some Gaussians in one camera.
 
     Returns:
@@ -103,7 +105,7 @@ def arrange(
     width: int,
     height: int,
     tile_size: int,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Sort splats by depth, then by index, and put them into tiles.
 
     Returns:
@@ -435,8 +437,8 @@ def _order_by_depth(depths: np.ndarray) -> np.ndarray:
     counts = np.empty(2049, np.int64)
     for shift in (0, 11, 22):
         counts[:] = 0
-        for i in range(len(keys)):
-            counts[((keys[i] >> np.uint32(shift)) & 2047) + 1] += 1
+        for key in keys:
+            counts[((key >> np.uint32(shift)) & 2047) + 1] += 1
         for digit in range(2048):
             counts[digit + 1] += counts[digit]
         for i in order:

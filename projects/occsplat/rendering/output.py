@@ -5,7 +5,7 @@ Shape letters: N cameras, H W pixels, C channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Sequence
 
 import torch
@@ -115,10 +115,11 @@ class RenderOutput:
     @staticmethod
     def stack(outputs: Sequence[RenderOutput]) -> RenderOutput:
         """Put equally large images under a new leading dimension."""
-        columns = (
-            [getattr(output, field.name) for output in outputs]
-            for field in fields(RenderOutput)
-        )
+        hits = [output.first_hit for output in outputs]
+        known = [hit for hit in hits if hit is not None]
         return RenderOutput(
-            *(None if c[0] is None else torch.stack(c) for c in columns)
+            torch.stack([output.features for output in outputs]),
+            torch.stack([output.depth for output in outputs]),
+            torch.stack([output.alpha for output in outputs]),
+            torch.stack(known) if len(known) == len(hits) else None,
         )

@@ -115,7 +115,7 @@ def rasterize_pixels(
 
 def _check_pixels(pixels: Tensor, shape: tuple[int, int, int]) -> None:
     """Whether pixels (P, 3) are inside images of shape (N, H, W)."""
-    count = pixels.shape[0] if pixels.dim() else 'P'
+    count: int | str = pixels.shape[0] if pixels.dim() else 'P'
     same_shape('pixels', pixels.shape, (count, 3))
     if pixels.is_floating_point() or pixels.is_complex():
         raise ValueError(f'pixels must be integers, got {pixels.dtype}')

@@ -106,9 +106,9 @@ def _splats(
     view = cameras.viewmats[n]
     depths = (gaussians.means @ view[2, :3] + view[2, 3]).detach()
     inside = (depths >= settings.near) & (depths <= settings.far)
-    seen = inside.nonzero()[:, 0]
+    order = inside.nonzero()[:, 0]
     # stable: Gaussians of equal depth stay in the order of their index
-    seen = gaussians.chosen(seen[depths[seen].sort(stable=True).indices])
+    seen = gaussians.chosen(order[depths[order].sort(stable=True).indices])
     centres, covariances, depths = project(seen, cameras, n, settings.eps2d)
     features = torch.cat((seen.features, depths[:, None]), dim=1)
     return centres, covariances, seen.opacities, features
@@ -271,14 +271,16 @@ def _pairs_among(
     """
     y, x = chosen.to(low.dtype).unbind(1)
     step = max(1, COMPARISONS // max(1, len(chosen)))
-    pairs = [low.new_zeros(0, 2, dtype=torch.long)]
+    splats = [low.new_zeros(0, dtype=torch.long)]
+    pixels = [low.new_zeros(0, dtype=torch.long)]
     for first in range(0, len(low), step):
         a, b = (z[first : first + step, :, None] for z in (low, high))
         inside = (a[:, 0] <= x) & (x < b[:, 0])
         inside &= (a[:, 1] <= y) & (y < b[:, 1])
         splat, pixel = inside.nonzero().unbind(1)
-        pairs.append(torch.stack((splat + first, pixel), dim=1))
-    return torch.cat(pairs).unbind(1)
+        splats.append(splat + first)
+        pixels.append(pixel)
+    return torch.cat(splats), torch.cat(pixels)
 
 
 def _transmittance(alpha: Tensor, pixel: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
 
 from .voxel_grid import VoxelGrid
+
+Array = TypeVar('Array', Tensor, np.ndarray)
 
 _REGISTERED: dict[str, LabelSpec] = {}
 
@@ -67,6 +73,30 @@ class LabelSpec:
     def occupied(self) -> tuple[int, ...]:
         """All ids but the free one, in order."""
         return tuple(i for i in range(self.num_classes) if i != self.free)
+
+    def is_occupied(self, ids: Array) -> Array:
+        """Where something is known to be: neither free nor ignored.
+
+        Args:
+            ids (Tensor | ndarray): class ids, of any shape.
+
+        Returns:
+            Tensor | ndarray: bool, of the same shape.
+        """
+        return (ids != self.free) & (ids != self.ignore)
+
+    def channels_of(self, ids: Array) -> Array:
+        """Places of class ids in ``occupied``, -1 for free and ignored.
+
+        Args:
+            ids (Tensor | ndarray): ids of this label set, of any shape.
+
+        Returns:
+            Tensor | ndarray: int64, of the same shape.
+        """
+        # times 1: torch does not subtract a bool
+        behind_free = (ids > self.free) * 1
+        return (ids + 1 - behind_free) * self.is_occupied(ids) - 1
 
     def register(self) -> LabelSpec:
         """Make the spec known under its name, see ``named``.

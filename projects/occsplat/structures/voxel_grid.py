@@ -234,9 +234,13 @@ def _has_length(value: Any, length: int) -> bool:
 
 
 def same_shape(
-    name: str, actual: Sequence[int], expected: Sequence[int]
+    name: str, actual: Sequence[int], expected: Sequence[int | str]
 ) -> None:
-    """Raise a ValueError that names both shapes unless they agree."""
+    """Raise a ValueError that names both shapes unless they agree.
+
+    A letter agrees with no size: it stands for one that cannot be told
+    because the number of dimensions is wrong.
+    """
     if tuple(actual) != tuple(expected):
         raise ValueError(
             f'{name}: expected shape {tuple(expected)}, got {tuple(actual)}'

@@ -33,7 +33,7 @@ def occupied_mask(
         raise ValueError(
             f'expected class ids of shape (X, Y, Z), got {occ.shape}'
         )
-    shown = (occ != spec.free) & (occ != spec.ignore)
+    shown = spec.is_occupied(occ)
     if shown.any() and occ[shown].max() >= spec.num_classes:
         raise ValueError(
             f'class id {occ[shown].max()} is unknown to label spec '

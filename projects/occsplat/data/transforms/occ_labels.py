@@ -139,7 +139,7 @@ def pool_labels(
         tuple: the three at ``shape / stride``.
     """
     children = _children(occ, stride)  # (X, Y, Z, S)
-    solid = (children != spec.free) & (children != spec.ignore)
+    solid = spec.is_occupied(children)
     ignored = (children == spec.ignore).all(axis=-1)
     out = np.where(ignored, spec.ignore, spec.free).astype(np.uint8)
     # few voxels are occupied: only they are worth a vote

@@ -98,15 +98,14 @@ class OpacityHead(VoxelMLPHead):
         occ, spec = self._check_labels(batch), self.spec
         log_probs = prediction.logits.float()
         known = occ != spec.ignore
-        occupied = known & (occ != spec.free)
+        occupied = spec.is_occupied(occ)
         log_free = log_probs[:, spec.free]
         semantic = log_probs[:, list(spec.occupied)]  # (B, S, X, Y, Z)
         log_opacity = semantic.logsumexp(dim=1)
         whether = torch.where(occupied, log_opacity, log_free)
-        channel = torch.where(occ > spec.free, occ - 1, occ)
         what = F.cross_entropy(
             semantic,
-            channel.masked_fill(~occupied, 0),
+            spec.channels_of(occ).clamp(min=0),
             reduction='none',
         )
         weight = self.class_weight[occ.masked_fill(~known, 0)] * occupied

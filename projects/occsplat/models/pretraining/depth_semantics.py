@@ -105,11 +105,8 @@ class DepthSemanticPretraining(MultiCameraModel):
         self.depth_weight = depth_weight
         self.semantic_weight = semantic_weight
         occupied = torch.tensor(self.spec.occupied)
-        rank = torch.full((256,), -1)
-        rank[occupied] = torch.arange(len(occupied))
-        # class id of each output, and output of each class id or -1
+        # class id of each output
         self.register_buffer('occupied', occupied, persistent=False)
-        self.register_buffer('rank', rank, persistent=False)
 
     def forward(
         self,
@@ -159,7 +156,7 @@ class DepthSemanticPretraining(MultiCameraModel):
         )
         label = read_pixels(batch.gt_pixel_semantics, pixel).long()
         known = nearest > 0
-        classes = torch.where(known, self.rank[label], -1)
+        classes = torch.where(known, self.spec.channels_of(label), -1)
         bins = torch.where(known, self.bins.index(nearest), -1)
         losses = dict(
             loss_depth=self.depth_weight * _entropy(logits.depth, bins),

@@ -42,7 +42,6 @@ from occsplat.structures.checks import (
 from .gaussian_decoder import GaussianDecoder
 from .render_state import (
     State,
-    class_channels,
     class_logits,
     opaque,
     seen_voxels,
@@ -159,7 +158,7 @@ class AdjacentMotion(nn.Module):
             yield State(
                 name,
                 predicted.chosen(part),
-                class_channels(self.spec, occ[voxels[part]]),
+                self.spec.channels_of(occ[voxels[part]]),
                 cameras,
                 truth=opaque(self.grid, self.scale, voxels[part]),
             )
@@ -176,7 +175,7 @@ class AdjacentMotion(nn.Module):
         self, occ: Tensor, flow: Tensor | None, visible: Tensor | None
     ) -> Tensor:
         """Draw occupied voxels that are seen or movable; see LabelMotion."""
-        known = (occ != self.spec.free) & (occ != self.spec.ignore)
+        known = self.spec.is_occupied(occ)
         candidates = known & (seen_voxels(occ, visible) | self.movable[occ])
         return draw_voxels(
             candidates.flatten(),
@@ -245,7 +244,7 @@ class AdjacentMotion(nn.Module):
         x, y, _ = index.clamp(min=0).minimum(limit).unbind(1)
         unknown = (~inside | unsure[x, y]).float()[:, None]
         truth = replace(truth, means=means, features=unknown)
-        return truth, class_channels(self.spec, occ[voxels])
+        return truth, self.spec.channels_of(occ[voxels])
 
     def _unsure(self, occ: Tensor) -> Tensor:
         """Columns near the edge of what is labelled now, bool (X, Y)."""

@@ -223,7 +223,7 @@ class GaussRenderHead(nn.Module):
         """(name, weighted term) of one sample."""
         logits = prediction.logits[b].flatten(1).float()  # (K, X * Y * Z)
         occ = batch.gt_occ[b].flatten()
-        occupied = (occ != self.spec.free) & (occ != self.spec.ignore)
+        occupied = self.spec.is_occupied(occ)
         means = self.grid.centers(logits.device).view(-1, 3)
         scene = Scene(
             self._sensors(batch, b),

@@ -25,7 +25,6 @@ from occsplat.structures.checks import Count, Positive, checked
 
 from .render_state import (
     State,
-    class_channels,
     class_logits,
     seen_voxels,
 )
@@ -86,7 +85,7 @@ class LabelMotion(nn.Module):
             None if batch.gt_flow is None else batch.gt_flow[b],
             None if batch.gt_visible is None else batch.gt_visible[b],
         )
-        labels = class_channels(self.spec, batch.gt_occ[b].flatten()[voxels])
+        labels = self.spec.channels_of(batch.gt_occ[b].flatten()[voxels])
         predicted = self._predicted(prediction, b, voxels)
         state = State(
             '',

@@ -201,12 +201,10 @@ class PixelRenderHead(nn.Module):
         self.outside = outside
         self.free_weight = free_weight
         occupied = list(spec.occupied)
-        channels = torch.full((spec.num_classes,), -1)
-        channels[occupied] = torch.arange(len(occupied))
         moves = torch.zeros(spec.num_classes, dtype=torch.bool)
         moves[list(dynamic_classes)] = True
         balance = log_count_weights(spec.counts)[occupied]
-        buffers = dict(channels=channels, moves=moves, balance=balance)
+        buffers = dict(moves=moves, balance=balance)
         if num_pixels is not None:
             counts = spec.image_returns or [spec.counts[i] for i in occupied]
             buffers['rarity'] = rarity_weights(torch.tensor(counts))
@@ -292,7 +290,7 @@ class PixelRenderHead(nn.Module):
     def _drawn(self, labels: PixelLabels) -> PixelLabels:
         if self.num_pixels is None:
             return labels
-        weights = self.rarity[self.channels[labels.label]]
+        weights = self.rarity[self.spec.channels_of(labels.label)]
         # a free ray is nothing rare, whatever is at its end
         weights = torch.where(labels.depth.isfinite(), weights, 1.0)
         other = labels.index[:, 0] > 0
@@ -337,7 +335,7 @@ class PixelRenderHead(nn.Module):
                 dict(
                     semantic=out.semantic,
                     depth=depth,
-                    label=self.channels[chosen.label],
+                    label=self.spec.channels_of(chosen.label),
                     true_depth=chosen.depth,
                     dynamic=self._dynamic(chosen),
                     absorbed=out.absorbed,

@@ -64,14 +64,6 @@ class State:
         ), self.labels[there]
 
 
-def class_channels(spec: LabelSpec, occ: Tensor) -> Tensor:
-    """Image channels of class ids, -1 for free and ignored ones."""
-    channels = occ.new_full((256,), -1)
-    occupied = list(spec.occupied)
-    channels[occupied] = torch.arange(len(occupied)).to(channels)
-    return channels[occ]
-
-
 def class_logits(
     spec: LabelSpec, prediction: OccPrediction, b: int, voxels: Tensor
 ) -> Tensor:
