@@ -78,8 +78,10 @@ def learned(encoder, volumes, frames):
     ]
     for step in range(STEPS):
         # what is frozen gives the same volume every time
-        prediction = model.occ_head(model.volume_encoder(volumes[step % 4]))
-        losses = model.occ_head.loss(prediction, batches[step % 4])
+        prediction = model.occ_head(
+            model.volume_encoder(volumes[step % len(frames)])
+        )
+        losses = model.occ_head.loss(prediction, batches[step % len(frames)])
         optimizer.zero_grad()
         sum(losses.values()).backward()
         torch.nn.utils.clip_grad_norm_(parts.parameters(), 5.0)
