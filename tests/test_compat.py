@@ -116,6 +116,29 @@ def test_checkpoints_of_the_mm_packages_do_not_reenter():
         torch.utils.checkpoint.checkpoint(torch.exp, x)
 
 
+def test_the_text_of_a_config_is_formatted_once(monkeypatch):
+    """yapf takes a second for it, and every checkpoint has it."""
+    from mmengine.config import Config, config
+    from yapf.yapflib.yapf_api import FormatCode
+
+    calls = []
+
+    def watched(text, **options):
+        calls.append(text)
+        return FormatCode(text, **options)
+
+    monkeypatch.setattr(config, 'FormatCode', watched)
+    plain = Config(dict(a=dict(b=[1, 2]))).pretty_text
+    compat.format_configs_once()
+    compat.format_configs_once()  # a second time is harmless
+    cfg = Config(dict(a=dict(b=[1, 2])))
+    assert cfg.pretty_text == cfg.copy().pretty_text == plain
+    cfg.a.b = 3
+    assert 'b=3' in cfg.pretty_text
+    # one of them before
+    assert len(calls) == 3
+
+
 def test_the_version_report_names_what_a_bug_report_needs():
     report = compat.version_report()
     for name in ('python', 'torch', 'mmengine', 'mmdet3d', 'numpy', 'GPU'):

@@ -352,9 +352,12 @@ def test_the_full_size_config_steps_on_the_cpu(minitown_infos):
     model = MODELS.build(cfg.model)
     data = samples(cfg, minitown_infos)
     assert data['inputs']['imgs'][0].shape == (1, 6, 3, 256, 704)
+    # what would be predicted is scored by the losses: a prediction of its
+    # own, of the same layers, would double the time of the way forward;
+    # tests/test_full_size_configs.py has one, of a smaller volume
+    seen = []
+    model.occ_head.register_forward_hook(lambda *args: seen.append(args[-1]))
     losses = train_step(model, data)
     assert all(torch.isfinite(value) for value in losses.values())
     assert any('voxelsplat' in name for name in losses)
-    with torch.no_grad():
-        sample = model.eval().test_step(samples(cfg, minitown_infos))[0]
-    assert sample.pred_occ.shape == (200, 200, 16)
+    assert seen[0].logits.shape[-3:] == (200, 200, 16)

@@ -7,5 +7,6 @@ from . import compat, data, engine, evaluation, models
 
 # after the mm packages, whose modules it looks through
 compat.recompute_without_reentry()
+compat.format_configs_once()
 
 __all__ = ['data', 'engine', 'evaluation', 'models']

@@ -210,12 +210,28 @@ def _resolve(name: str) -> list[Any]:
     found = []
     for registry in _registries():
         try:
-            candidate = registry.get(name)
+            candidate = _find(registry, name)
         except (ImportError, KeyError):  # 'scope.name' of an absent scope
             continue
         if candidate is not None:
             found.append(candidate)
     return found
+
+
+def _find(registry: Registry, name: str) -> Any:
+    """``registry.get``, but a name without a dot is never imported.
+
+    mmengine looks on the path for a module of each name that a registry
+    does not know: with all registries, half of the time that a config takes.
+    """
+    if '.' in name:
+        return registry.get(name)
+    registry.import_from_location()
+    while registry is not None:
+        if name in registry.module_dict:
+            return registry.module_dict[name]
+        registry = registry.parent
+    return None
 
 
 def _registered_names() -> set[str]:
