@@ -254,7 +254,7 @@ def test_mixed_precision_leaves_the_volume_in_float32(
 
         return call
 
-    for name in ('rasterize', 'rasterize_labels', 'rasterize_pair'):
+    for name in ('render', 'render_labels', 'render_pair'):
         monkeypatch.setattr(
             voxelsplat_head, name, watched(getattr(voxelsplat_head, name))
         )
