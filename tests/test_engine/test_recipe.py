@@ -242,15 +242,14 @@ def test_mixed_precision_leaves_the_volume_in_float32(
             module.register_forward_hook(record(part))
 
     def watched(function):
-        def call(*args, **kwargs):
+        def call(gaussians, *args, **kwargs):
             seen.setdefault('rasteriser', set()).update(
                 value.dtype
-                for value in kwargs.values()
-                if isinstance(value, torch.Tensor)
-                and value.is_floating_point()
+                for value in vars(gaussians).values()
+                if value is not None
             )
             assert not torch.is_autocast_enabled('cpu')
-            return function(*args, **kwargs)
+            return function(gaussians, *args, **kwargs)
 
         return call
 
