@@ -23,7 +23,7 @@ check_environment()
 import torch
 
 import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
-from occsplat.engine import load_config, user_errors
+from occsplat.engine import limit_threads, load_config, user_errors
 from occsplat.engine.released import RELEASED, Converted, convert
 from occsplat.structures import whole_file
 
@@ -56,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> Converted:
     """Convert as the command line says."""
     args = make_parser().parse_args(argv)
+    limit_threads()
     with user_errors():
         released = RELEASED[args.name]
         cfg = load_config(CONFIGS / released.config)

@@ -100,7 +100,7 @@ def test_alignment_is_exact_at_voxel_centres(before, now):
         return centers @ pose[:3, :3].T + pose[:3, 3]
 
     past_volume = to_global(before).permute(3, 0, 1, 2).float()
-    history._remember(past_volume[None], [meta('a', pose=before)], [[]])
+    history._remember(past_volume[None, None], [meta('a', pose=before)], [[]])
     pasts = [history._streams[False]['a']]
     now_volume = torch.zeros(1, *past_volume.shape)
     frames, _ = history._align(now_volume, [meta('b', 'a', pose=now)], pasts)
