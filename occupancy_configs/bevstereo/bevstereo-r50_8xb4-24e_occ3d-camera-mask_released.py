@@ -25,6 +25,10 @@ model = dict(
         neck=dict(align_corners=True),
     ),
 )
+# the score of its authors
+camera_miou = dict(type='OccIoUMetric', mask='camera')
+val_evaluator = [camera_miou]
+test_evaluator = [camera_miou]
 
 test_pipeline = [
     dict(step, pose_of='CAM_FRONT_LEFT')
