@@ -2,46 +2,23 @@
 # weights, for a checkpoint of tools/convert_checkpoint.py --from
 # renderocc-swin-b. To train anew, take
 # renderocc-7f_bevstereo-swin-b_8xb2-12e_occ3d.py.
-_base_ = ['./renderocc-7f_bevstereo-swin-b_8xb2-12e_occ3d.py']
+_base_ = [
+    './renderocc-7f_bevstereo-swin-b_8xb2-12e_occ3d.py',
+    '../_base_/models/bevdet_released.py',
+]
 
 model = dict(
-    # statistics of red and blue went to the other one
-    data_preprocessor=dict(
-        mean=[103.53, 116.28, 123.675],
-        std=[57.375, 57.12, 58.395],
-    ),
+    **_base_.released_model,
     img_neck=dict(align_corners=True),
-    lifter=dict(
-        landing=dict(
-            cells='edges',  # the outer cells stand on the image's border
-            depths='starts',  # a bin stands where it begins
-            voxels='truncate',  # one layer below the grid falls into it
-        ),
-        unseen_where='zero',  # a channel of the other frame's map
-        pyramid_channels=96,  # of the depth net
-        pre_process_shortcut='conv',
-    ),
-    volume_encoder=dict(
-        backbone=dict(stem=False, shortcut_kernel=3),
-        neck=dict(align_corners=True),
-    ),
-    occ_head=dict(
-        # a density of 8.5 in a voxel of 0.4 m
-        opacity_threshold=0.96663,
-    ),
+    # a density of 8.5 in a voxel of 0.4 m
+    occ_head=dict(opacity_threshold=0.96663),
 )
-# the score of its authors
-camera_miou = dict(type='OccIoUMetric', mask='camera')
-val_evaluator = [camera_miou]
-test_evaluator = [camera_miou]
 
 test_pipeline = [
-    dict(step, pose_of='CAM_FRONT_LEFT')
-    if step['type'] == 'LoadMultiViewImages'
-    else dict(step, resampling='pillow')
-    if step['type'] == 'ImageAug'
-    else step
+    dict(step, **_base_.released_steps.get(step['type'], {}))
     for step in _base_.test_pipeline
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+val_evaluator = _base_.released_evaluator
+test_evaluator = _base_.released_evaluator

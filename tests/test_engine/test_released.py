@@ -5,13 +5,14 @@ weights and inputs that follow from names; see released_rule.py.
 """
 
 import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import released_rule as rule
 import torch
 from mmdet3d.registry import MODELS
+from released_rule import assert_near, rig_of
 
 from occsplat.engine import CheckpointError, load_config
 from occsplat.engine.released import RELEASED, convert
@@ -19,8 +20,6 @@ from occsplat.models.volume import RewarpedHistory
 from occsplat.structures import CameraRig, VoxelGrid
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'tests'))
-rule = importlib.import_module('released_rule')
 NAME = 'fbocc-r50'
 
 
@@ -59,28 +58,12 @@ def rig(golden):
     cam2ref = torch.eye(4, dtype=torch.float64).repeat(6, 1, 1)
     cam2ref[:, :3, :3] = golden['camera_rots'][0]
     cam2ref[:, :3, 3] = golden['camera_trans'][0]
-    img_aug = torch.eye(3).repeat(6, 1, 1)
-    img_aug[:, :2, :2] = golden['camera_post_rots'][0, :, :2, :2]
-    img_aug[:, :2, 2] = golden['camera_post_trans'][0, :, :2]
-    return CameraRig(
-        cam2ref.inverse().float()[None],
-        golden['camera_intrins'],
-        img_aug[None],
-        704,
-        256,
-    )
+    return rig_of(cam2ref.inverse()[None], golden, 704, 256)
 
 
 def transposed(volume):
     """(..., X, Y, Z) to the published (..., Y, X, Z), and back."""
     return volume.transpose(-3, -2)
-
-
-def assert_near(found, expected, tolerance=1e-5):
-    """Relative to the largest value."""
-    assert found.shape == expected.shape
-    error = (found - expected).abs().max() / expected.abs().max()
-    assert float(error) <= tolerance
 
 
 def depth_of(rig):

@@ -1,21 +1,19 @@
 """BEVDet-Occ R50 with 4D stereo, converted; see test_released.py."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
+import released_rule as rule
 import torch
 from mmdet3d.registry import MODELS
+from released_rule import assert_near, rig_of
 
 from occsplat.engine import load_config
 from occsplat.engine.released import RELEASED, convert
 from occsplat.models.lifting.cost_volume import cost_volume
-from occsplat.structures import CameraRig, VoxelGrid
+from occsplat.structures import VoxelGrid
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'tests'))
-rule = importlib.import_module('released_rule')
 NAME = 'bevdet-occ-r50-4d-stereo'
 
 
@@ -42,13 +40,8 @@ def rigs(golden):
     """Two cameras, 128 x 352, now and one frame ago, (1, 2) each."""
     ref2cam = golden['camera_sensor2keyego'].double().inverse()
     now2previous = golden['camera_now2previous'].double()
-    img_aug = torch.eye(3).repeat(1, 2, 1, 1)
-    img_aug[..., :2, :2] = golden['camera_post_rots'][..., :2, :2]
-    img_aug[..., :2, 2] = golden['camera_post_trans'][..., :2]
     return [
-        CameraRig(
-            matrices.float(), golden['camera_intrins'], img_aug, 352, 128
-        )
+        rig_of(matrices, golden, 352, 128)
         for matrices in (ref2cam, now2previous @ ref2cam)
     ]
 
@@ -56,13 +49,6 @@ def rigs(golden):
 def turned(volume):
     """(B, C, X, Y, Z) to the published (B, C, Z, Y, X), and back."""
     return volume.transpose(2, 4)
-
-
-def assert_near(found, expected, tolerance=1e-5):
-    """Relative to the largest value."""
-    assert found.shape == expected.shape
-    error = (found - expected).abs().max() / expected.abs().max()
-    assert float(error) <= tolerance
 
 
 def stereo_map(stored):

@@ -1,21 +1,19 @@
 """BEVDet-Occ and RenderOcc on Swin-B, converted; see test_released.py."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
+import released_rule as rule
 import torch
 import torch.nn.functional as F
 from mmdet3d.registry import MODELS
+from released_rule import assert_near
 
 from occsplat.engine import load_config
 from occsplat.engine.released import RELEASED, convert
 from occsplat.structures import VoxelGrid
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / 'tests'))
-rule = importlib.import_module('released_rule')
 pytestmark = pytest.mark.xdist_group('swin')
 
 
@@ -35,13 +33,6 @@ def converted_model(name, network, folder):
         if key.endswith('relative_position_index'):
             assert torch.equal(value, own[key])
     return built.requires_grad_(False), converted
-
-
-def assert_near(found, expected, tolerance=1e-5):
-    """Relative to the largest value."""
-    assert found.shape == expected.shape
-    error = (found - expected).abs().max() / expected.abs().max()
-    assert float(error) <= tolerance
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .checkpoint import read_weights
 from .errors import CheckpointError, ConfigError
 from .key_maps import ADDRESSES, KEY_MAPS, Dropped
-from .weight_fit import tell_not_finite
+from .weight_fit import other_shapes, tell_not_finite
 from .weight_sources import local_file
 
 
@@ -113,11 +113,7 @@ class PublicWeights:
                 f'{self.key_map!r}. Is it the file published at '
                 f'{ADDRESSES[self.key_map]}?'
             )
-        shapes = [
-            f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
-            for name, value in weights.items()
-            if value.shape != own[name].shape
-        ]
+        shapes = other_shapes(own, weights)
         if shapes:
             raise CheckpointError(
                 f'{self.checkpoint} belongs to another model than the '

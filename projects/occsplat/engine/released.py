@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .checkpoint import read_weights
 from .errors import CheckpointError
 from .key_maps import ADDRESSES, KEY_MAPS, Dropped
-from .weight_fit import tell_not_finite
+from .weight_fit import other_shapes, tell_not_finite
 
 #: a norm's count of batches is no weight: files may lack it
 COUNTER = 'num_batches_tracked'
@@ -159,11 +159,7 @@ def _apply(
         elif item.name in own:
             found[item.name] = item.value.clone()
             used.update(item.sources)
-    wrong = [
-        f'{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}'
-        for key, value in found.items()
-        if value.shape != own[key].shape
-    ]
+    wrong = other_shapes(own, found)
     if wrong:
         raise CheckpointError(
             f'{path} is not {name}: of another shape are {_first(wrong)}'

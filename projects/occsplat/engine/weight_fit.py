@@ -12,6 +12,22 @@ from torch import Tensor, nn
 from .errors import CheckpointError, one_line
 
 
+def other_shapes(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> list[str]:
+    """Weights that a model has in another shape, a text for each.
+
+    Args:
+        own (mapping): the model's state dict.
+        weights (mapping): by the same names; others are passed over.
+    """
+    return [
+        f'{key} {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}'
+        for key in sorted(own.keys() & weights.keys())
+        if weights[key].shape != own[key].shape
+    ]
+
+
 def check_fit(
     own: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
@@ -36,15 +52,10 @@ def check_fit(
             k for k in keys if not (optional and k.startswith(optional))
         )
 
-    shapes = [
-        f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
-        for key in sorted(own.keys() & state.keys())
-        if state[key].shape != own[key].shape
-    ]
     problems = {
         'missing': needed(own.keys() - state.keys()),
         'unexpected': needed(state.keys() - own.keys()),
-        'of another shape': shapes,
+        'of another shape': other_shapes(own, state),
     }
     found = [
         f'{len(keys)} {what} ({", ".join(keys[:3])}'

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-FOLDER = Path(__file__).parent / 'data' / 'released'
+from occsplat.structures import CameraRig
+
+FOLDER = Path(__file__).parents[1] / 'data' / 'released'
 # 27 camera numbers: fx fy cx cy | resize 00 01, shift x | 10 11, shift y |
 # volume augmentation 00 01 10 11 22 | camera to ego, 3 x 4, row by row
 CAMERA = dict(
@@ -72,3 +74,20 @@ def golden(network):
     """What the published code computed, tensors by name."""
     with np.load(FOLDER / f'{network}.npz', allow_pickle=False) as file:
         return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def assert_near(found, expected, tolerance=1e-5):
+    """Relative to the largest value."""
+    assert found.shape == expected.shape
+    error = (found - expected).abs().max() / expected.abs().max()
+    assert float(error) <= tolerance
+
+
+def rig_of(ref2cam, golden, width, height):
+    """Cameras (1, N) with the golden file's intrinsics and augmentation."""
+    img_aug = torch.eye(3).repeat(*ref2cam.shape[:2], 1, 1)
+    img_aug[..., :2, :2] = golden['camera_post_rots'][..., :2, :2]
+    img_aug[..., :2, 2] = golden['camera_post_trans'][..., :2]
+    return CameraRig(
+        ref2cam.float(), golden['camera_intrins'], img_aug, width, height
+    )
