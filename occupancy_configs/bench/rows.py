@@ -11,7 +11,7 @@ shared = dict(
     val_dataloader=dict(dataset=scored),
     test_dataloader=dict(dataset=scored),
     max_epochs=9,  # of 160 samples: a run is minutes of one core
-    train_cfg=dict(val_interval=100),  # only the test scores
+    train_cfg=dict(val_begin=100),  # only the test scores
 )
 twice_the_frames = dict(
     shared,
