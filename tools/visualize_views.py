@@ -36,12 +36,8 @@ from occsplat.engine.cli import (
     frame_count,
     load_model,
 )
-from occsplat.models.render_heads.virtual_views import (
-    STRATEGIES,
-    CameraViews,
-    PlaneView,
-    Scene,
-)
+from occsplat.models.render_heads.camera_strategies import STRATEGIES, Scene
+from occsplat.models.render_heads.virtual_views import CameraViews, PlaneView
 from occsplat.rendering import RenderOutput, render_labels
 from occsplat.structures import (
     CameraRig,

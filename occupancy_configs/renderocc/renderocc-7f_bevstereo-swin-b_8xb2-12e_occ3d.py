@@ -23,7 +23,8 @@ model = dict(
         dict(
             type='NeRFRenderHead',
             level='logits',  # rays of other frames through this volume
-            num_pixels=38_400,  # rays drawn a sample
+            # rays drawn per sample
+            sampling=dict(type='RarePixels', num_pixels=38_400),
             frame_weight=0.3,  # how often a ray of another frame is drawn
             dynamic_weight=0.0,  # never where things move
             # the released code's list: it leaves out bicycles (2) and

@@ -1,5 +1,7 @@
 """A typo in a config is found before anything is built, and named."""
 
+import re
+
 import pytest
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
@@ -316,3 +318,29 @@ def test_other_errors_keep_their_kind(cfg):
     with pytest.raises(ZeroDivisionError):
         with build_errors(cfg):
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    'part, expected',
+    [
+        (
+            dict(type='CameraViews', strategy='elevated', height=(2, 2)),
+            "no argument 'height'; write strategy=dict(type='MoveCamera', "
+            'height=...)',
+        ),
+        (
+            dict(type='NeRFRenderHead', num_pixels=100),
+            "no argument 'num_pixels'; write sampling=dict("
+            "type='RarePixels', num_pixels=...)",
+        ),
+        (
+            dict(type='VoxelSplatHead', move_seconds=1.0),
+            "no argument 'move_seconds'; write motion=dict("
+            "type='LabelMotion', move_seconds=...)",
+        ),
+    ],
+)
+def test_an_argument_that_moved_says_where_it_went(cfg, part, expected):
+    cfg.model.render_heads = [part]
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        check_config(cfg)

@@ -11,12 +11,12 @@ from occsplat.models.losses import (
     masked_depth_loss,
 )
 from occsplat.models.render_heads import gaussrender_head
+from occsplat.models.render_heads.camera_strategies import Scene
 from occsplat.models.render_heads.gaussrender_head import GaussRenderHead
 from occsplat.models.render_heads.virtual_views import (
     CameraViews,
     PinholeFromAbove,
     PlaneView,
-    Scene,
 )
 from occsplat.rendering import rasterize
 from occsplat.rendering.definition import may_see

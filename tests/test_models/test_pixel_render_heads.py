@@ -707,7 +707,10 @@ def test_rare_classes_are_wanted_more():
 def test_other_frames_are_drawn_by_their_weight():
     torch.manual_seed(0)
     head = NeRFRenderHead(
-        label_spec='occ3d', grid=GRID, num_pixels=2, frame_weight=1e-6
+        label_spec='occ3d',
+        grid=GRID,
+        sampling=dict(type='RarePixels', num_pixels=2),
+        frame_weight=1e-6,
     )
     for _ in range(5):
         drawn = head._drawn(two_frames())
@@ -724,13 +727,16 @@ def test_free_rays_are_drawn_like_the_most_frequent_class():
     ]
     labels = pixel_labels([shifted(), shifted()], rows)
     head = NeRFRenderHead(
-        label_spec='occ3d', grid=GRID, num_pixels=1, frame_weight=0.5
+        label_spec='occ3d',
+        grid=GRID,
+        sampling=dict(type='RarePixels', num_pixels=1),
+        frame_weight=0.5,
     )
     counts = torch.zeros(4)
     for _ in range(1000):
         # columns 8, 7, 6, and 5 of the other frame
         counts[8 - head._drawn(head._placed(labels)).index[0, 3]] += 1
-    rarity = head.rarity[head.spec.occupied.index(ROAD)]
+    rarity = head.sampling.rarity[head.spec.occupied.index(ROAD)]
     expected = torch.tensor([rarity, 1, 1, 0.5])
     torch.testing.assert_close(
         counts / counts.sum(), expected / expected.sum(), atol=0.05, rtol=0
@@ -743,7 +749,7 @@ def test_drawn_pixels_enter_one_loss():
         label_spec='occ3d',
         grid=GRID,
         level='logits',
-        num_pixels=3,
+        sampling=dict(type='RarePixels', num_pixels=3),
         dynamic_weight=0.0,
     )
     losses = head.loss(None, prediction, batch_of(two_frames()))
@@ -764,7 +770,10 @@ def test_drawn_pixels_enter_one_loss():
         (dict(depth='z'), 'depth must be'),
         (dict(dynamic_terms=['flow']), 'dynamic_terms must be'),
         (dict(outside='empty'), 'outside must be'),
-        (dict(num_pixels=0), 'num_pixels must be an integer of at least 1'),
+        (
+            dict(sampling=dict(type='RarePixels', num_pixels=0)),
+            'num_pixels must be an integer of at least 1',
+        ),
         (dict(dynamic_classes=[99]), r"ids of 'occ3d', got \[99\]"),
     ],
 )

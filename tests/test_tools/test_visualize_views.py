@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from occsplat.models.render_heads.virtual_views import PlaneView, Scene
+from occsplat.models.render_heads.camera_strategies import Scene
+from occsplat.models.render_heads.virtual_views import PlaneView
 from occsplat.structures import (
     CameraRig,
     LabelSpec,

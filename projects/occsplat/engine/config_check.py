@@ -108,7 +108,7 @@ def _bare(
     if reader is not None:
         names = (_arguments(reader) or _named(reader)[0]) | more
     name = path if reader is None else reader.__name__
-    yield from _unknown(node, path, names, name)
+    yield from _unknown(node, path, names, name, reader)
 
 
 def _nested(node: dict[str, Any], path: str, kind: Any) -> Iterator[str]:
@@ -150,20 +150,27 @@ def _typed(node: dict[str, Any], path: str, resolve: Resolve) -> Iterator[str]:
     allowed = [_arguments(candidate) for candidate in candidates]
     if any(names is None for names in allowed):
         return
-    findings = [list(_unknown(node, path, ok | more, kind)) for ok in allowed]
+    name = kind if isinstance(kind, str) else kind.__name__
+    findings = [
+        list(_unknown(node, path, ok | more, name, candidate))
+        for ok, candidate in zip(allowed, candidates)
+    ]
     yield from min(findings, key=len)
 
 
 def _unknown(
-    node: dict[str, Any], path: str, allowed: set[str], owner: Any
+    node: dict[str, Any], path: str, allowed: set[str], name: str, owner: Any
 ) -> Iterator[str]:
-    name = owner if isinstance(owner, str) else owner.__name__
     for key in node:
         if key not in allowed | _BUILDER_KEYS:
-            yield (
-                f'{path}.{key}: {name} has no argument '
-                f"'{key}'{_hint(key, allowed)}"
-            )
+            hint = _moved(owner, key) or _hint(key, allowed)
+            yield f"{path}.{key}: {name} has no argument '{key}'{hint}"
+
+
+def _moved(owner: Any, key: str) -> str:
+    """What to write in place of an argument that a class once had."""
+    place = getattr(owner, 'moved_arguments', {}).get(key, '')
+    return place and f'; write {place.format(key)}'
 
 
 def _arguments(kind: Any) -> set[str] | None:

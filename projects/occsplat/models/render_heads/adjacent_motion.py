@@ -39,6 +39,7 @@ from occsplat.structures.checks import (
     checked,
 )
 
+from .camera_strategies import Scene
 from .gaussian_decoder import GaussianDecoder
 from .render_state import (
     State,
@@ -46,7 +47,7 @@ from .render_state import (
     opaque,
     seen_voxels,
 )
-from .virtual_views import PlaneView, Scene
+from .virtual_views import PlaneView
 from .voxel_sampling import GroupBalance, draw_voxels
 
 

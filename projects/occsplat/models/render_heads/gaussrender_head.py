@@ -49,13 +49,8 @@ from occsplat.structures import (
 from occsplat.structures.checks import Count, NonNegative, Positive, checked
 
 from ..losses import image_kl_loss, image_l1_loss, masked_depth_loss
-from .virtual_views import (
-    CameraViews,
-    PinholeFromAbove,
-    Placed,
-    PlaneView,
-    Scene,
-)
+from .camera_strategies import Scene
+from .virtual_views import CameraViews, PinholeFromAbove, Placed, PlaneView
 
 OPACITIES = ('free_prob', 'learned', 'hard')
 SEMANTIC_LOSSES = dict(l1=image_l1_loss, kl=image_kl_loss)
@@ -347,9 +342,7 @@ class GaussRenderHead(nn.Module):
 
     def _error(self, logits: Tensor, occ: Tensor) -> Tensor:
         """Cross-entropy of each voxel, 0 where ignored, (X, Y, Z)."""
-        if not any(
-            getattr(view, 'strategy', '') == 'dynamic' for view in self.views
-        ):
+        if not any(view.reads_error for view in self.views):
             return logits.new_zeros(self.grid.shape)
         error = nn.functional.cross_entropy(
             logits.detach().T,

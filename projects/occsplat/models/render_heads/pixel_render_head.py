@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import Sequence
 
 import torch
+from mmdet3d.registry import MODELS
 from torch import Tensor, nn
 
 from occsplat.structures import (
@@ -39,10 +40,10 @@ from occsplat.structures import (
     inverse,
     same_shape,
 )
-from occsplat.structures.checks import Count, Fraction, NonNegative, checked
+from occsplat.structures.checks import Fraction, NonNegative, checked
 
 from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
-from .pixel_sampling import draw_pixels, rarity_weights, where_rays_end
+from .pixel_sampling import where_rays_end
 from .ray_compensation import compensate
 
 LEVELS = ('feature', 'logits')
@@ -115,12 +116,9 @@ class PixelRenderHead(nn.Module):
             label set's movable ones.
         dynamic_terms (sequence of str): which of 'semantic' and 'depth'
             alpha weighs; equations 12 and 13 say both, section 8 the depth.
-        num_pixels (int, optional): pixels drawn a sample, out of all
-            frames, by rarity of their class times frame_weight times
-            dynamic_weight (RenderOcc). These then say how often a pixel
-            counts instead of how much, nothing where there are fewer
-            pixels than that and they are not 0, and one loss takes in all
-            frames. By default all pixels count.
+        sampling (dict, optional): AllPixels (the default), whose losses
+            are weighed by frame_weight and dynamic_weight; or RarePixels,
+            which draws by them, and one loss takes in all frames.
         depth (str): 'accumulated' sums weight times depth, so that
             what a ray sees too little of seems near; 'expected' divides
             by the sum of the weights.
@@ -137,9 +135,13 @@ class PixelRenderHead(nn.Module):
         free_weight (float): weight of the term of 'free'.
 
     Raises:
-        ValueError: for an unknown level, dynamic, depth, term or outside,
-            or num_pixels below 1.
+        ValueError: for an unknown level, dynamic, depth, term or outside.
     """
+
+    #: where arguments went that stood here
+    moved_arguments = dict(
+        num_pixels="sampling=dict(type='RarePixels', {}=...)"
+    )
 
     #: of the keys in the dict of losses
     name: str
@@ -157,7 +159,7 @@ class PixelRenderHead(nn.Module):
         dynamic: str = 'class',
         dynamic_classes: Sequence[int] | None = None,
         dynamic_terms: Sequence[str] = TERMS,
-        num_pixels: Count | None = None,
+        sampling: dict | None = None,
         depth: str = 'accumulated',
         variance_focus: Fraction = 0.85,
         semantic_weight: NonNegative = 1.0,
@@ -193,7 +195,9 @@ class PixelRenderHead(nn.Module):
         self.dynamic_weight = dynamic_weight
         self.dynamic = dynamic
         self.dynamic_terms = tuple(dynamic_terms)
-        self.num_pixels = num_pixels
+        self.sampling = MODELS.build(
+            dict(sampling or dict(type='AllPixels'), label_spec=spec)
+        )
         self.depth = depth
         self.variance_focus = variance_focus
         self.semantic_weight = semantic_weight
@@ -205,9 +209,6 @@ class PixelRenderHead(nn.Module):
         moves[list(dynamic_classes)] = True
         balance = log_count_weights(spec.counts)[occupied]
         buffers = dict(moves=moves, balance=balance)
-        if num_pixels is not None:
-            counts = spec.image_returns or [spec.counts[i] for i in occupied]
-            buffers['rarity'] = rarity_weights(torch.tensor(counts))
         for name, value in buffers.items():
             self.register_buffer(name, value, persistent=False)
 
@@ -247,7 +248,7 @@ class PixelRenderHead(nn.Module):
             self._render_frame(prediction, labels, m)
             for m in range(labels[0].num_frames)
         ]
-        if self.num_pixels is not None:
+        if self.sampling.draws:
             return self._terms(_joined(rendered), '')
         losses = self._terms(rendered[0], '')
         for frame in rendered[1:]:
@@ -288,16 +289,10 @@ class PixelRenderHead(nn.Module):
         return replace(labels, depth=depth).chosen(inside | passes)
 
     def _drawn(self, labels: PixelLabels) -> PixelLabels:
-        if self.num_pixels is None:
-            return labels
-        weights = self.rarity[self.spec.channels_of(labels.label)]
-        # a free ray is nothing rare, whatever is at its end
-        weights = torch.where(labels.depth.isfinite(), weights, 1.0)
         other = labels.index[:, 0] > 0
-        weights = torch.where(other, self.frame_weight * weights, weights)
         dynamic = self._dynamic(labels)
-        weights = torch.where(dynamic, self.dynamic_weight * weights, weights)
-        return labels.chosen(draw_pixels(weights, self.num_pixels))
+        discounts = (other, self.frame_weight), (dynamic, self.dynamic_weight)
+        return self.sampling(labels, discounts)
 
     def _render_frame(
         self,
@@ -353,7 +348,7 @@ class PixelRenderHead(nn.Module):
             extra['free'] = self._free(_chosen(frame, ~surface))
             frame = _chosen(frame, surface)
         weight = dict.fromkeys(TERMS)
-        if self.num_pixels is None:
+        if not self.sampling.draws:
             alpha = self._alpha(frame)
             weight.update(dict.fromkeys(self.dynamic_terms, alpha))
         semantic = balanced_cross_entropy(
@@ -378,7 +373,7 @@ class PixelRenderHead(nn.Module):
     def _free(self, frame: dict[str, Tensor]) -> Tensor:
         """What it costs that something stands on free rays."""
         absorbed = frame['absorbed']
-        if self.num_pixels is None:
+        if not self.sampling.draws:
             # what is beyond the volume may have driven along the ray
             absorbed = self._alpha(frame) * absorbed
         return self.free_weight * _mean(absorbed)

@@ -5,13 +5,87 @@ Shape letters: P labelled pixels, S semantic classes (free excluded).
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import Iterable
 
-from occsplat.structures import VoxelGrid
+import torch
+from mmdet3d.registry import MODELS
+from torch import Tensor, nn
+
+from occsplat.structures import LabelSpec, PixelLabels, VoxelGrid
+from occsplat.structures.checks import Count, checked
 
 #: how steeply rarity counts, see rarity_weights
 RARITY = 0.005
+
+
+@MODELS.register_module()
+class AllPixels(nn.Module):
+    """Every labelled pixel, and a loss weighs it (GSRender).
+
+    Args:
+        label_spec (str | LabelSpec): the head's, not read.
+    """
+
+    #: whether discounts say how often a pixel counts, instead of how much
+    draws = False
+
+    @checked
+    def __init__(self, label_spec: str | LabelSpec) -> None:
+        super().__init__()
+
+    def forward(
+        self, labels: PixelLabels, discounts: Iterable[tuple[Tensor, float]]
+    ) -> PixelLabels:
+        """The labels as they are."""
+        return labels
+
+
+@MODELS.register_module()
+class RarePixels(nn.Module):
+    """A number of pixels per sample, out of all frames, by rarity.
+
+    Section III-E of RenderOcc (ICRA 2024). How often a pixel is drawn is
+    the rarity of its class times its discounts: these then say how often
+    a pixel counts instead of how much, nothing where there are fewer
+    pixels than that and they are not 0, and one loss takes in all frames.
+
+    Args:
+        num_pixels (int): pixels drawn per sample.
+        label_spec (str | LabelSpec): the head's.
+    """
+
+    draws = True
+
+    @checked
+    def __init__(self, num_pixels: Count, label_spec: str | LabelSpec) -> None:
+        super().__init__()
+        self.num_pixels = num_pixels
+        self.spec = spec = LabelSpec.named(label_spec)
+        counts = spec.image_returns or [spec.counts[i] for i in spec.occupied]
+        self.register_buffer(
+            'rarity', rarity_weights(torch.tensor(counts)), persistent=False
+        )
+
+    def forward(
+        self, labels: PixelLabels, discounts: Iterable[tuple[Tensor, float]]
+    ) -> PixelLabels:
+        """Draw.
+
+        Args:
+            labels (PixelLabels): P pixels; an infinite depth says that
+                their ray is free.
+            discounts: pixels, bool (P,), and how often one of them is
+                drawn relative to others.
+
+        Returns:
+            PixelLabels: at most ``num_pixels`` of them.
+        """
+        weights = self.rarity[self.spec.channels_of(labels.label)]
+        # a free ray is nothing rare, whatever is at its end
+        weights = torch.where(labels.depth.isfinite(), weights, 1.0)
+        for pixels, factor in discounts:
+            weights = torch.where(pixels, factor * weights, weights)
+        return labels.chosen(draw_pixels(weights, self.num_pixels))
 
 
 def rarity_weights(counts: Tensor) -> Tensor:

@@ -96,6 +96,15 @@ class VoxelSplatHead(nn.Module):
         ValueError: for an unknown depth, or a motion that is no dict.
     """
 
+    #: where arguments went that stood here
+    moved_arguments = dict(
+        move_seconds="motion=dict(type='LabelMotion', {}=...)",
+        **dict.fromkeys(
+            ('in_channels', 'sampling_exponent', 'above', 'border'),
+            "motion=dict(type='AdjacentMotion', {}=...)",
+        ),
+    )
+
     @checked
     def __init__(
         self,
