@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
 import gc
+import signal
 from functools import partial
 
 import pytest
@@ -10,6 +11,12 @@ import torch
 LIBRARY = ('test_structures', 'test_ops', 'test_rendering')
 #: the small town of the tests
 MINITOWN = dict(scenes=2, frames=4, image_size=(160, 90), seed=0)
+
+
+# a shell makes its background jobs ignore Ctrl-C, and the processes that
+# tests start would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_pycollect_makemodule(module_path):

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
 from occsplat.data import DataError
+from occsplat.data.transforms import LABEL_TRANSFORMS
 from occsplat.engine import (
     ConfigError,
     add_cfg_options,
@@ -65,7 +66,6 @@ from occsplat.structures import (
 
 _META = ('token', 'scene_name', 'ray_origins')
 _LABELS = ('gt_occ', 'gt_flow', 'gt_visible', 'gt_boxes', 'gt_box_labels')
-_LABEL_TRANSFORMS = ('LoadOccLabels', 'LoadBoxes')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -128,7 +128,7 @@ def build_dataset(cfg: Config, images: bool) -> Any:
         dataset.pipeline = [
             step
             for step in dataset.pipeline
-            if step['type'] in _LABEL_TRANSFORMS
+            if step['type'] in LABEL_TRANSFORMS
         ]
     with build_errors(cfg):
         return DATASETS.build(dataset)

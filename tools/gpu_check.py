@@ -40,7 +40,7 @@ from mmengine.logging import MMLogger
 
 import make_gsplat_golden as maker
 import occsplat.plugin  # noqa: F401  before mmdet3d, which needs its shims
-from benchmarks import gpu
+from benchmarks import devices, gpu
 from benchmarks.drive import write_drive
 from occsplat.compat import version_report
 from occsplat.engine import limit_threads
@@ -151,13 +151,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames = 3 if args.dry else 7
         report.run('Data', partial(make_data, root, frames, size))
         configs = list(gpu.r50_configs(ROOT))
-        tiny = [ROOT / 'occupancy_configs' / name for name in gpu.TINY]
+        tiny = [ROOT / 'occupancy_configs' / name for name in devices.TINY]
         if args.dry:
             names = [f'{name}_minitown' for name in DRY]
             configs = [path for path in tiny if path.stem in names]
             tiny = configs[1:2]
         report.run(
-            'The CPU and the GPU', partial(devices, bench, tiny, deadline)
+            'The CPU and the GPU', partial(both_devices, bench, tiny, deadline)
         )
         report.run('Networks', partial(networks, bench, configs, deadline))
         report.run('Heads', partial(heads, bench, configs, deadline))
@@ -256,10 +256,12 @@ def one_call(bench: gpu.Bench) -> str:
     )
 
 
-def devices(bench: gpu.Bench, configs: Sequence[Path], deadline: float) -> str:
+def both_devices(
+    bench: gpu.Bench, configs: Sequence[Path], deadline: float
+) -> str:
     """A step of every method on the CPU beside the same one on the GPU."""
     return each(
-        configs, partial(gpu.compare_devices, bench), gpu.DEVICE_COLUMNS,
+        configs, partial(devices.compare_devices, bench), devices.COLUMNS,
         deadline,
     )  # fmt: skip
 

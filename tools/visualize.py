@@ -36,7 +36,7 @@ from occsplat.engine import (
 )
 from occsplat.engine.cli import (
     add_drawing_options,
-    frame_count,
+    add_frames_option,
     load_model,
 )
 from occsplat.structures import LabelSpec, check_writable
@@ -61,12 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_drawing_options(parser)
-    parser.add_argument(
-        '--frames',
-        type=frame_count,
-        default=8,
-        help='how many, from the first on',
-    )
+    add_frames_option(parser, default=8)
     parser.add_argument(
         '--split', default='val', choices=('train', 'val', 'test')
     )

@@ -33,7 +33,8 @@ from occsplat.engine import (
 )
 from occsplat.engine.cli import (
     add_drawing_options,
-    frame_count,
+    add_frames_option,
+    draw_sheets,
     load_model,
 )
 from occsplat.ops import predicted_boxes
@@ -43,7 +44,7 @@ from occsplat.structures import (
     VoxelGrid,
     check_writable,
 )
-from occsplat.visualization import contact_sheet, write_png
+from occsplat.visualization import contact_sheet
 from occsplat.visualization.bev import BevMap, bev_image
 from occsplat.visualization.boxes import Boxes
 from occsplat.visualization.colors import (
@@ -70,12 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_drawing_options(parser, checkpoint=False)
-    parser.add_argument(
-        '--frames',
-        type=frame_count,
-        default=1,
-        help='how many, from the first on',
-    )
+    add_frames_option(parser, default=1)
     return parser
 
 
@@ -88,19 +84,17 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         model = load_model(cfg, args) if args.checkpoint else None
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)
-        paths = []
-        for index in range(min(args.frames, len(dataset))):
+        source = 'labels' if model is None else 'prediction'
+
+        def draw(index: int) -> tuple[str, np.ndarray]:
             packed = dataset[index]
             if model is None:
                 sample = labels_as_prediction(packed['data_samples'])
             else:
                 (sample,) = inference_occ(model, [packed])
-            source = 'labels' if model is None else 'prediction'
-            sheet = boxes_sheet(sample, spec, source)
-            name = f'{sample.scene_name}_{index:03d}.png'
-            paths.append(write_png(Path(args.out) / name, sheet))
-            print(paths[-1])
-        return paths
+            return sample.scene_name, boxes_sheet(sample, spec, source)
+
+        return draw_sheets(args, dataset, draw)
 
 
 def labels_as_prediction(sample: OccDataSample) -> OccDataSample:

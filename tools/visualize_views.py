@@ -33,7 +33,8 @@ from occsplat.engine import (
 )
 from occsplat.engine.cli import (
     add_drawing_options,
-    frame_count,
+    add_frames_option,
+    draw_sheets,
     load_model,
 )
 from occsplat.models.render_heads.camera_strategies import STRATEGIES, Scene
@@ -48,7 +49,7 @@ from occsplat.structures import (
     VoxelGrid,
     check_writable,
 )
-from occsplat.visualization import contact_sheet, write_png
+from occsplat.visualization import contact_sheet
 from occsplat.visualization.colors import (
     nothing_shown,
     volume_colors,
@@ -68,12 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_drawing_options(parser)
-    parser.add_argument(
-        '--frames',
-        type=frame_count,
-        default=1,
-        help='how many, from the first on',
-    )
+    add_frames_option(parser, default=1)
     parser.add_argument('--seed', type=int, default=0, help='of the cameras')
     return parser
 
@@ -87,18 +83,15 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
         model = load_model(cfg, args)
         dataset = build_split(cfg, 'val')
         spec = LabelSpec.named(dataset.label_spec)
-        paths = []
-        for index in range(min(args.frames, len(dataset))):
+
+        def draw(index: int) -> tuple[str, np.ndarray]:
             (sample,) = inference_occ(model, [dataset[index]])
             _, rig = raw_views(dataset.get_data_info(index), sample)
+            rig = rig.scaled(WIDTH / rig.width)
             generator = torch.Generator().manual_seed(args.seed)
-            sheet = views_sheet(
-                sample, rig.scaled(WIDTH / rig.width), spec, generator
-            )
-            name = f'{sample.scene_name}_{index:03d}.png'
-            paths.append(write_png(Path(args.out) / name, sheet))
-            print(paths[-1])
-        return paths
+            return sample.scene_name, views_sheet(sample, rig, spec, generator)
+
+        return draw_sheets(args, dataset, draw)
 
 
 def views_sheet(

@@ -98,7 +98,7 @@ def test_a_failing_part_stops_no_other(tool, tmp_path):
 
 def test_the_status_says_whether_all_is_well(tool, tmp_path, monkeypatch):
     parts = ('run_tests', 'make_data', 'images', 'one_call', 'networks')
-    for name in (*parts, 'devices', 'heads', 'environment'):
+    for name in (*parts, 'both_devices', 'heads', 'environment'):
         monkeypatch.setattr(tool, name, lambda *_: 'fine')
     arguments = ['--dry', '--out', str(tmp_path)]
     assert tool.main(arguments) == 0
@@ -194,14 +194,16 @@ def two_devices(tool, bench, monkeypatch):
 
     net = Net()
     monkeypatch.setattr(
-        tool.gpu, 'prepare', lambda *_: (None, net, dict(train=torch.ones(8)))
+        tool.devices,
+        'prepare',
+        lambda *_: (None, net, dict(train=torch.ones(8))),
     )
     return net
 
 
 def test_both_devices_draw_the_same(tool, bench, two_devices):
     before = torch.rand_like, torch.multinomial
-    rows = tool.gpu.compare_devices(bench, Path('a.py'))
+    rows = tool.devices.compare_devices(bench, Path('a.py'))
     assert [row[-1] for row in rows] == [0, 0] and rows[0][2] != 0
     assert (torch.rand_like, torch.multinomial) == before
 
@@ -211,7 +213,7 @@ def test_a_device_that_computes_something_else_is_found(
 ):
     two_devices.scale = [1.0, 1.05]
     with pytest.raises(tool.gpu.PartError, match='differ: loss_a, gradients'):
-        tool.gpu.compare_devices(bench, Path('a.py'))
+        tool.devices.compare_devices(bench, Path('a.py'))
 
 
 def test_the_released_call_is_what_it_says(tool, bench):

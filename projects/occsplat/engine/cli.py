@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Callable, Sized
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+
+from occsplat.visualization import write_png
 
 from .config_file import add_cfg_options
 from .inference import init_model
@@ -61,15 +65,45 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     add_cfg_options(parser)
 
 
-def frame_count(text: str) -> int:
-    """A number of frames, for ``type`` of an argument.
+def add_frames_option(parser: argparse.ArgumentParser, default: int) -> None:
+    """--frames, of the tools that draw the first ones of a data set."""
+    parser.add_argument(
+        '--frames',
+        type=_frame_count,
+        default=default,
+        help='how many, from the first on (default: %(default)s)',
+    )
 
-    Raises:
-        argparse.ArgumentTypeError: for what is none.
-    """
+
+def _frame_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'must be >= 1, got {text}')
     return int(text)
+
+
+def draw_sheets(
+    args: argparse.Namespace,
+    dataset: Sized,
+    draw: Callable[[int], tuple[str, np.ndarray]],
+) -> list[Path]:
+    """A picture per key frame, the first ``--frames`` of a data set.
+
+    Args:
+        args: with ``frames`` and ``out``.
+        dataset: the data set.
+        draw: index of a key frame -> name of its scene, and its picture,
+            RGB, uint8 (H, W, 3).
+
+    Returns:
+        list: <out>/<scene>_<index>.png, each of them printed.
+    """
+    paths = []
+    for index in range(min(args.frames, len(dataset))):
+        scene, sheet = draw(index)
+        path = Path(args.out) / f'{scene}_{index:03d}.png'
+        paths.append(write_png(path, sheet))
+        print(paths[-1])
+    return paths
 
 
 def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:

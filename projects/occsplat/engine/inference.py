@@ -22,14 +22,12 @@ from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
 
 from occsplat.data.images import read_image
+from occsplat.data.transforms import LABEL_TRANSFORMS
 from occsplat.structures import CameraRig, OccDataSample
 
 from .checkpoint import load_model_weights
 from .errors import ConfigError, build_errors
 from .launch import load_config
-
-#: transforms that read labels, which a frame of one's own has not
-_LABEL_TRANSFORMS = ('LoadOccLabels', 'LoadBoxes')
 
 
 def init_model(
@@ -118,7 +116,7 @@ def build_frames(cfg: Config, info: str | Path) -> Any:
     dataset.pipeline = [
         step
         for step in dataset.pipeline
-        if step['type'] not in _LABEL_TRANSFORMS
+        if step['type'] not in LABEL_TRANSFORMS
     ]
     with build_errors(cfg):
         return DATASETS.build(dataset)

@@ -12,7 +12,11 @@ from .render_views import RenderViews
 from .run_lengths import CleanOccLabels, VoxelRunLengths
 from .volume_aug import VolumeAug
 
+#: those of a test pipeline that read labels
+LABEL_TRANSFORMS = (LoadOccLabels.__name__, LoadBoxes.__name__)
+
 __all__ = [
+    'LABEL_TRANSFORMS',
     'CleanOccLabels',
     'ImageAug',
     'LidarDepth',
