@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the whole CPU test suite, after installing what it needs.
+# Run the CPU test suite, after installing what it needs.
 #
 #   bash tools/run_tests.sh [ARGUMENTS OF pytest]
 #   bash tools/run_tests.sh -m 'not gpu and not slow' -k voxelsplat
@@ -11,4 +11,4 @@ cd "$REPO"
 say 'Testing'
 # two workers, one thread each: faster than one worker with two threads
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-"$PYTHON" -m pytest -n 2 --dist loadgroup -m 'not gpu' "$@"
+"$PYTHON" -m pytest -n 2 --dist loadgroup -m 'not gpu and not long' "$@"

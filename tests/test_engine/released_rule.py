@@ -84,10 +84,54 @@ def assert_near(found, expected, tolerance=1e-5):
 
 
 def rig_of(ref2cam, golden, width, height):
-    """Cameras (1, N) with the golden file's intrinsics and augmentation."""
-    img_aug = torch.eye(3).repeat(*ref2cam.shape[:2], 1, 1)
+    """Cameras (..., N) with the golden file's intrinsics and augmentation.
+
+    Of N cameras, in each of the frames that there may be.
+    """
+    shape = ref2cam.shape[:-2]
+    img_aug = torch.eye(3).repeat(*shape, 1, 1)
     img_aug[..., :2, :2] = golden['camera_post_rots'][..., :2, :2]
     img_aug[..., :2, 2] = golden['camera_post_trans'][..., :2]
-    return CameraRig(
-        ref2cam.float(), golden['camera_intrins'], img_aug, width, height
-    )
+    K = golden['camera_intrins'].expand(*shape, 3, 3)
+    return CameraRig(ref2cam.float(), K, img_aug, width, height)
+
+
+def rigs_of(golden):
+    """Two cameras, 128 x 352, now and one frame ago, (1, 2) each."""
+    ref2cam = golden['camera_sensor2keyego'].double().inverse()
+    now2previous = golden['camera_now2previous'].double()
+    return [
+        rig_of(matrices, golden, 352, 128)
+        for matrices in (ref2cam, now2previous @ ref2cam)
+    ]
+
+
+def three_frames(name, golden):
+    """Images (1, 3, 6, 3, 256, 704), RGB, and their cameras.
+
+    As BEVDet's family takes them: now, and two key frames before.
+    """
+    images = array(name, 1, 18, 3, 256, 704)
+    # camera by camera to frame by frame; blue, green, red to red first
+    images = images.view(1, 6, 3, 3, 256, 704).transpose(1, 2).flip(3)
+    poses = golden['whole_ego2globals'].double()
+    # the car when CAM_FRONT_LEFT fired
+    cam2ref = poses[0, 0, 0].inverse() @ poses
+    cam2ref = cam2ref @ golden['whole_sensor2egos'].double()
+    numbers = {
+        name.removeprefix('whole_'): value for name, value in golden.items()
+    }
+    return images, rig_of(cam2ref.inverse(), numbers, 704, 256)
+
+
+def check_volume(model, images, rig, golden):
+    """From pixels to the 3D neck's volumes, which are returned."""
+    features = model.image_encoder(images)
+    _, logits = model.lifter.look(features, rig, 0)
+    depth = logits.softmax(dim=2)[:, :2, ::8, ::2, ::4]
+    assert_near(depth, golden['whole_depth'], 1e-3)
+    volume, _ = model.lifter(features, rig)
+    fused = model.volume_encoder(volume)
+    found = fused[0].transpose(2, 4)[:, ::8, ::4, ::10, ::10]
+    assert_near(found, golden['whole_neck'], 1e-3)
+    return fused

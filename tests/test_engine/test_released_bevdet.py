@@ -6,7 +6,7 @@ import pytest
 import released_rule as rule
 import torch
 from mmdet3d.registry import MODELS
-from released_rule import assert_near, rig_of
+from released_rule import assert_near
 
 from occsplat.engine import load_config
 from occsplat.engine.released import RELEASED, convert
@@ -37,13 +37,7 @@ def golden():
 
 @pytest.fixture(scope='module')
 def rigs(golden):
-    """Two cameras, 128 x 352, now and one frame ago, (1, 2) each."""
-    ref2cam = golden['camera_sensor2keyego'].double().inverse()
-    now2previous = golden['camera_now2previous'].double()
-    return [
-        rig_of(matrices, golden, 352, 128)
-        for matrices in (ref2cam, now2previous @ ref2cam)
-    ]
+    return rule.rigs_of(golden)
 
 
 def turned(volume):
@@ -116,3 +110,16 @@ def test_volumes_and_head(model, golden, monkeypatch):
     monkeypatch.setattr(model.occ_head, 'grid', small)
     logits = model.occ_head(fused).logits.permute(0, 2, 3, 4, 1)
     assert_near(logits[:, ::2, ::2, ::2], golden['volume_logits'])
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_whole(model, golden):
+    """Three frames of six images, 256 x 704, from pixels to classes."""
+    images, rig = rule.three_frames('golden.bevdet.images', golden)
+    fused = rule.check_volume(model, images, rig, golden)
+    logits = model.occ_head(fused).logits[0].permute(1, 2, 3, 0)
+    found = logits[::20, ::20, ::4]
+    assert_near(found, golden['whole_logits'][0], 1e-3)
+    classes = logits[::4, ::4, ::2].argmax(dim=-1)
+    assert torch.equal(classes, golden['whole_argmax'].long())

@@ -11,6 +11,7 @@ from released_rule import assert_near
 
 from occsplat.engine import load_config
 from occsplat.engine.released import RELEASED, convert
+from occsplat.models.lifting.cost_volume import cost_volume
 from occsplat.structures import VoxelGrid
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +50,22 @@ def test_bevdet_occ(tmp_path):
     assert_near(stages[2][:, ::4], golden['image_stage4'])
     neck = model.img_neck(stages[1:])
     assert_near(neck[:, ::4], golden['image_neck'])
+    lifter, rigs = model.lifter, rule.rigs_of(golden)
+    maps = (
+        0.2 * rule.array(f'golden.bevdet_swin.{name}', 1, 2, 128, 32, 88)
+        for name in ('stereo_now', 'stereo_previous')
+    )
+    cost = cost_volume(
+        *maps, *rigs, lifter.bins, lifter.landing, lifter.unseen_where
+    )
+    matches = (-cost).softmax(dim=2)
+    # kept with 11 bits
+    found = matches[0, :, ::16]
+    assert_near(found, golden['depth_cost'].float(), 1e-3)
+    features = rule.array('golden.bevdet_swin.features', 2, 512, 8, 22)[None]
+    context, logits = lifter.depth_net(features, rigs[0], matches)
+    assert_near(logits[0, :, ::8], golden['depth_logits'])
+    assert_near(context[0, :, ::4], golden['depth_context'])
 
 
 @pytest.mark.slow
@@ -75,3 +92,25 @@ def test_renderocc(tmp_path, monkeypatch):
     occ, _ = head.predict(head.decode(features, None))
     assert torch.equal(occ.long(), golden['head_occ'].long())
     assert 0.1 < float((occ != 17).float().mean()) < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_renderocc_whole(tmp_path):
+    """Three frames of six images, 256 x 704, from pixels to classes."""
+    model, _ = converted_model(
+        'renderocc-swin-b', 'renderocc_swin_b', tmp_path
+    )
+    golden = rule.golden('renderocc_swin_b')
+    images, rig = rule.three_frames('golden.renderocc.images', golden)
+    fused = rule.check_volume(model, images, rig, golden)
+    head = model.occ_head
+    features = head.final_conv(fused[0])
+    density = F.softplus(head.density(features))[0, 0]
+    found = density[::10, ::10, ::2]
+    assert_near(found, golden['whole_density'][0], 1e-3)
+    semantic = head.semantic(features)[0].permute(1, 2, 3, 0)
+    found = semantic[::20, ::20, ::4]
+    assert_near(found, golden['whole_semantic'][0], 1e-3)
+    classes = semantic[::4, ::4, ::2].argmax(dim=-1)
+    assert torch.equal(classes, golden['whole_argmax'].long())

@@ -12,6 +12,7 @@ documented and what is inferred, and enter both below. Configs then say
 """
 
 from . import (
+    bevdet_det,
     bevdet_occ,
     eva02_det,
     fbocc_r50,
@@ -23,6 +24,7 @@ from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
 
 #: by the name that configs use
 KEY_MAPS: dict[str, KeyMap] = {
+    'bevdet_det': bevdet_det.bevdet_det,
     'bevdet_occ': bevdet_occ.bevdet_occ,
     'eva02_det': eva02_det.eva02_det,
     'fbocc_r50': fbocc_r50.fbocc_r50,
@@ -32,6 +34,7 @@ KEY_MAPS: dict[str, KeyMap] = {
 }
 #: where each one's checkpoint is published
 ADDRESSES: dict[str, str] = {
+    'bevdet_det': bevdet_det.ADDRESS,
     'bevdet_occ': bevdet_occ.ADDRESS,
     'eva02_det': eva02_det.ADDRESS,
     'fbocc_r50': fbocc_r50.ADDRESS,

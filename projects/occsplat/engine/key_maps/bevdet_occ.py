@@ -23,9 +23,11 @@ ADDRESS = (
     'https://github.com/pmj110119/RenderOcc'
 )
 
-_DEPTH_NET = 'img_view_transformer.depth_net.'
+#: what the published depth net's names begin with
+DEPTH_NET = 'img_view_transformer.depth_net.'
 _ENCODER = 'volume_encoder.backbone.stages.'
-_NAMES = {
+#: image backbone, neck and depth net, see ``Tensors.renamed``
+IMAGE_NAMES = {
     r'img_backbone\.': 'img_backbone.',
     r'img_neck\.lateral_convs\.': 'img_neck.lateral.',
     r'img_neck\.fpn_convs\.0\.': 'img_neck.output.',
@@ -37,6 +39,9 @@ _NAMES = {
     **depth_net_names(
         r'img_view_transformer\.depth_net\.', 'lifter.depth_net.'
     ),
+}
+_NAMES = {
+    **IMAGE_NAMES,
     r'pre_process_net\.layers\.0\.0\.downsample\.': (
         'lifter.pre_process.shortcut.'
     ),
@@ -65,7 +70,7 @@ def bevdet_occ(
     tensors = Tensors(state)
     for first in ('conv1', 'patch_embed.projection'):
         tensors.change(f'img_backbone.{first}.weight', bgr_to_rgb)
-    convert_depth_net(tensors, _DEPTH_NET)
+    convert_depth_net(tensors, DEPTH_NET)
     for name in tensors.matching(r'.*\.weight'):
         if tensors.value(name).dim() == 5:
             tensors.change(name, zyx_to_xyz)

@@ -58,3 +58,25 @@ def drop_prefixes(
     keys = tuple(key for key in state if key.startswith(prefixes))
     if keys:
         yield Dropped(keys, why)
+
+
+def take_fitting(
+    items: Iterable[Renamed], module: nn.Module, why: str
+) -> Iterator[Renamed | Dropped]:
+    """Those that have a place of their shape in a module; the rest drops.
+
+    Args:
+        items: of a part that the module may have in another form.
+        module: what is initialised.
+        why: what the others are, for the log.
+    """
+    own = module.state_dict()
+    keys: list[str] = []
+    for item in items:
+        place = own.get(item.name)
+        if place is not None and place.shape == item.value.shape:
+            yield item
+        else:
+            keys += item.sources
+    if keys:
+        yield Dropped(tuple(dict.fromkeys(keys)), why)

@@ -16,18 +16,23 @@ channels, so that the network sees BGR (normalised with the means of RGB, a
 third of a standard deviation off). OccSplat's images are RGB: the input
 channels of the first layer are turned around.
 
-The depth net is left out even where its convolutions have the shapes of
-ours: their channels are gated by a vector of 27 numbers of the camera in
-pixels, where ours has 22 in other units.
+The depth net is taken where all of it has the shape of ours: that of FB-Occ
+R50. It knows a camera by 27 numbers, ours by 22 in other units, so its
+norm and first layers are converted as ``released_depth_net`` describes.
 """
 
 from __future__ import annotations
 
 from typing import Iterator
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from .parts import Dropped, Renamed, drop_prefixes, rename_prefixes
+from .released_depth_net import convert_depth_net, depth_net_names
+from .steps import Tensors
+
+#: where ours is
+_OURS = 'lifter.depth_net.'
 
 ADDRESS = (
     'https://github.com/zhiqi-li/storage/releases/download/v1.0/'
@@ -38,7 +43,7 @@ ADDRESS = (
 def r50_depth(
     state: dict[str, Tensor], module: nn.Module
 ) -> Iterator[Renamed | Dropped]:
-    """Backbone and neck; the parts that see the volume are dropped."""
+    """Backbone, neck and depth net; what sees the volume is dropped."""
     for item in rename_prefixes(
         state,
         {
@@ -51,18 +56,46 @@ def r50_depth(
             # blue, green, red to red, green, blue
             item = item._replace(value=item.value.flip(1))
         yield item
+    yield from _depth_net(state, module)
     yield from drop_prefixes(
         state,
         (
             'backward_projection.',
-            'depth_net.',
             'forward_projection.',
             'frpn.',
             'history_',
             'img_bev_encoder_',
-            'img_view_transformer.',
             'occupancy_head.',
             'pts_bbox_head.',
         ),
-        'depth net, view transformer and heads',
+        'view transformer and heads',
     )
+
+
+def _depth_net(
+    state: dict[str, Tensor], module: nn.Module
+) -> Iterator[Renamed | Dropped]:
+    """All of it, or nothing: half a depth net is none."""
+    for prefix in ('img_view_transformer.depth_net.', 'depth_net.'):
+        part = {k: v for k, v in state.items() if k.startswith(prefix)}
+        if not part:
+            continue
+        tensors = Tensors(part)
+        convert_depth_net(tensors, prefix, to_train=True)
+        names = depth_net_names(prefix.replace('.', r'\.'), _OURS)
+        items = list(tensors.renamed(names))
+        found = {item.name: item.value.shape for item in items}
+        own = {name: x.shape for name, x in module.state_dict().items()}
+        if _without_counters(found) == _without_counters(own):
+            yield from items
+        else:
+            yield Dropped(tuple(part), 'depth net of another form than ours')
+
+
+def _without_counters(shapes: dict[str, Size]) -> dict[str, Size]:
+    """The depth net's shapes by name; a counter is no weight."""
+    return {
+        name: shape
+        for name, shape in shapes.items()
+        if name.startswith(_OURS) and not name.endswith('num_batches_tracked')
+    }

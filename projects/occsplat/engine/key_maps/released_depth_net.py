@@ -21,13 +21,19 @@ KILO = [0, 1, 2, 3, 8, 9]
 IDENTITY = (1.0, 0.0, 0.0, 1.0, 1.0)
 
 
-def convert_depth_net(tensors: Tensors, prefix: str) -> None:
+def convert_depth_net(
+    tensors: Tensors, prefix: str, to_train: bool = False
+) -> None:
     """Fold what has no place of its own in ours, in place.
 
     Args:
         tensors: of the whole network.
         prefix: what the depth net's names begin with, such as
             'depth_net.'.
+        to_train: whether ours goes on training from it. There a norm
+            computes with the statistics of its batch, and nothing can be
+            folded into others: the camera numbers keep their norm, in our
+            units.
     """
     tensors.fold_bias(f'{prefix}reduce_conv.0', f'{prefix}reduce_conv.1')
     for conv in (0, 2):
@@ -35,7 +41,7 @@ def convert_depth_net(tensors: Tensors, prefix: str) -> None:
         tensors.fold_bias(f'{cost}.{conv}', f'{cost}.{conv + 1}')
     pool = f'{prefix}depth_conv.3.global_avg_pool'
     tensors.fold_norm(f'{pool}.1', f'{pool}.2')
-    _convert_cameras(tensors, prefix)
+    _convert_cameras(tensors, prefix, to_train)
     for gate in ('context_se', 'depth_se'):
         for conv in ('conv_reduce', 'conv_expand'):
             tensors.change(
@@ -80,7 +86,7 @@ def depth_net_names(prefix: str, ours: str) -> dict[str, str]:
     return {prefix + old: ours + new for old, new in names.items()}
 
 
-def _convert_cameras(tensors: Tensors, prefix: str) -> None:
+def _convert_cameras(tensors: Tensors, prefix: str, to_train: bool) -> None:
     """The norm of the camera numbers, and what reads them."""
     norm = f'{prefix}bn'
     if f'{norm}.running_var' not in tensors:
@@ -107,6 +113,14 @@ def _convert_cameras(tensors: Tensors, prefix: str) -> None:
         # a norm adds EPS
         running_var=torch.full((len(NUMBERS),), 1 - EPS),
     )
+    if to_train:
+        ours = dict(
+            weight=weight[NUMBERS],
+            bias=bias[NUMBERS],
+            running_mean=mean[NUMBERS] / unit,
+            # a norm adds EPS, here to thousands of pixels
+            running_var=(var[NUMBERS] + EPS) / unit**2 - EPS,
+        )
     for part, value in ours.items():
         # all four of ours are made of all four of theirs
         tensors.change(f'{norm}.{part}', _instead(value.float()))
