@@ -10,13 +10,20 @@ from occsplat.engine import load_config
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / 'occupancy_configs/bench/rows.py'
 
+# the rows are read once
+pytestmark = pytest.mark.xdist_group('bench_rows')
+
 
 @pytest.fixture(scope='module')
 def rows():
+    """Each row with its config."""
     sys.path.insert(0, str(ROOT / 'tools'))
     from comparison.rows import parse_options, read_rows
 
-    return [(row, parse_options(row.options)) for row in read_rows(FILE)]
+    return {
+        row.name: (row, load_config(row.config, parse_options(row.options)))
+        for row in read_rows(FILE)
+    }
 
 
 def roots(loader):
@@ -29,8 +36,7 @@ def test_no_row_is_scored_on_a_town_that_it_or_its_encoder_saw(rows):
         ROOT / 'occupancy_configs/pretrain/'
         'depth-semantics_fbocc-tiny_minitown.py'
     )
-    for row, options in rows:
-        cfg = load_config(row.config, options)
+    for row, cfg in rows.values():
         seen = roots(cfg.train_dataloader) | roots(encoder.train_dataloader)
         for loader in (cfg.val_dataloader, cfg.test_dataloader):
             assert not roots(loader) & seen, row.name
@@ -39,22 +45,17 @@ def test_no_row_is_scored_on_a_town_that_it_or_its_encoder_saw(rows):
 
 
 def test_a_row_and_its_baseline_see_the_same_frames_as_often(rows):
-    by_name = {row.name: (row, options) for row, options in rows}
-    for row, options in rows:
+    for row, mine in rows.values():
         if row.baseline is None or row.name == 'fbocc-twice':
             continue
-        mine, other = (
-            load_config(r.config, o)
-            for r, o in ((row, options), by_name[row.baseline])
-        )
+        other = rows[row.baseline][1]
         assert roots(mine.train_dataloader) == roots(other.train_dataloader)
         assert mine.train_cfg == other.train_cfg
         assert mine.optim_wrapper == other.optim_wrapper
 
 
 def test_the_controls_are_there(rows):
-    by_name = {row.name: row for row, _ in rows}
-    again = by_name['fbocc-again']
+    again, host = rows['fbocc-again'][0], rows['fbocc'][0]
     assert again.seed_offset and again.baseline == 'fbocc'
-    assert again.options == by_name['fbocc'].options
-    assert by_name['fbocc-twice'].claim
+    assert again.options == host.options
+    assert rows['fbocc-twice'][0].claim

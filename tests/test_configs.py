@@ -345,6 +345,7 @@ def test_warmup_reaches_every_parameter_too(host, minitown_infos):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_full_size_config_steps_on_the_cpu(minitown_infos):
     # 200x200x16 voxels, 6 images of 256x704, 36 render views
     cfg = load(FULL_SIZE)

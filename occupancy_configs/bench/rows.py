@@ -101,6 +101,14 @@ rows = [
         baseline='fbocc',
         claim=gaussrender,
     ),
+    # the better of VoxelSplat's two motions, and GaussRender
+    dict(
+        name='voxelsplat-adjacent+gaussrender',
+        config='voxelsplat-adjacent-gaussrender_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='voxelsplat-adjacent',
+        claim=gaussrender,
+    ),
     dict(
         name='voxdet-offsets',
         config='../voxdet/voxdet-offsets_fbocc-tiny_minitown.py',
