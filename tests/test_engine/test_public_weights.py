@@ -186,18 +186,20 @@ def test_leftovers_on_either_side_are_listed(detector, tmp_path, log):
     state = r50_like(detector)
     state['stranger.weight'] = torch.zeros(1)
     state['img_view_transformer.depth_net.0.weight'] = torch.zeros(1)
+    state['img_view_transformer.frustum'] = torch.zeros(1)
     state['img_neck.fpn_convs.1.conv.bias'] = torch.zeros(16)
     del state['img_backbone.layer1.0.bn1.running_mean']
     del state['img_neck.lateral_convs.1.conv.weight']
     del state['img_neck.lateral_convs.1.conv.bias']
     init(detector, saved(state, tmp_path / 'a.pth'))
     told = log().splitlines()
-    assert told[1].endswith('view transformer and heads (1 keys)')
-    assert told[2].split(': ')[1].split(', ') == [
+    assert told[1].endswith('depth net of another form than ours (1 keys)')
+    assert told[2].endswith('view transformer and heads (1 keys)')
+    assert told[3].split(': ')[1].split(', ') == [
         'img_neck.fpn_convs.1.conv.bias',
         'stranger.weight',
     ]
-    assert told[3].split(': ')[1].split(', ') == [
+    assert told[4].split(': ')[1].split(', ') == [
         'img_backbone.layer1.0.bn1.running_mean',
         'img_neck.lateral.1.* (2)',
         'lifter.* (2)',

@@ -31,6 +31,8 @@ from .parts import Dropped, Renamed, drop_prefixes, rename_prefixes
 from .released_depth_net import convert_depth_net, depth_net_names
 from .steps import Tensors
 
+#: what the published depth net's names begin with, one or the other
+_PREFIXES = ('img_view_transformer.depth_net.', 'depth_net.')
 #: where ours is
 _OURS = 'lifter.depth_net.'
 
@@ -58,13 +60,14 @@ def r50_depth(
         yield item
     yield from _depth_net(state, module)
     yield from drop_prefixes(
-        state,
+        {k: v for k, v in state.items() if not k.startswith(_PREFIXES)},
         (
             'backward_projection.',
             'forward_projection.',
             'frpn.',
             'history_',
             'img_bev_encoder_',
+            'img_view_transformer.',
             'occupancy_head.',
             'pts_bbox_head.',
         ),
@@ -76,7 +79,7 @@ def _depth_net(
     state: dict[str, Tensor], module: nn.Module
 ) -> Iterator[Renamed | Dropped]:
     """All of it, or nothing: half a depth net is none."""
-    for prefix in ('img_view_transformer.depth_net.', 'depth_net.'):
+    for prefix in _PREFIXES:
         part = {k: v for k, v in state.items() if k.startswith(prefix)}
         if not part:
             continue
@@ -86,7 +89,7 @@ def _depth_net(
         items = list(tensors.renamed(names))
         found = {item.name: item.value.shape for item in items}
         own = {name: x.shape for name, x in module.state_dict().items()}
-        if _without_counters(found) == _without_counters(own):
+        if found and _without_counters(found) == _without_counters(own):
             yield from items
         else:
             yield Dropped(tuple(part), 'depth net of another form than ours')
