@@ -29,6 +29,7 @@ from comparison.report import Report
 from comparison.results import METRICS
 from comparison.rows import (
     Row,
+    chosen_rows,
     read_rows,
     rows_of_configs,
     with_options,
@@ -63,6 +64,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--rows', metavar='FILE', help='a file of rows, in place of configs'
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        metavar='ROW',
+        help='of a file of rows those of these names, and their baselines',
     )
     parser.add_argument(
         '--seeds',
@@ -117,6 +124,8 @@ def rows_of(args: argparse.Namespace) -> list[Row]:
     if args.jobs < 1:
         raise ConfigError(f'--jobs must be at least 1, got {args.jobs}')
     rows = read_rows(args.rows) if args.rows else rows_of_configs(args.configs)
+    if args.only:
+        rows = chosen_rows(rows, args.only)
     return with_options(rows, args.cfg_options)
 
 

@@ -184,3 +184,18 @@ def test_the_example_of_the_documents(read, tool):
             assert cfg.train_cfg.max_epochs == 2 * host.train_cfg.max_epochs
         if row.name == 'voxelsplat':
             assert cfg.model.render_heads[0].num_samples == 6000
+
+
+def test_some_rows_come_with_their_baselines(tool):
+    found = [
+        tool.Row('host', 'a.py'),
+        tool.Row('other', 'b.py', baseline='host'),
+        tool.Row('mine', 'c.py', baseline='host'),
+        tool.Row('more', 'd.py', baseline='mine'),
+    ]
+    chosen = tool.chosen_rows(found, ['more'])
+    assert [row.name for row in chosen] == ['host', 'mine', 'more']
+    chosen = tool.chosen_rows(found, ['other', 'host'])
+    assert [row.name for row in chosen] == ['host', 'other']
+    with pytest.raises(ConfigError, match="named 'moer'; did you mean 'more'"):
+        tool.chosen_rows(found, ['moer'])

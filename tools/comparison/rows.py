@@ -246,6 +246,26 @@ def check_rows(rows: Sequence[Row]) -> list[Row]:
     return list(rows)
 
 
+def chosen_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """Rows of these names and the baselines that they stand on, in order.
+
+    Raises:
+        ConfigError: for a name that no row has.
+    """
+    by_name = {row.name: row for row in rows}
+    wanted: set[str | None] = set()
+    for name in names:
+        if name not in by_name:
+            raise ConfigError(
+                f'--only: no row is named {name!r}{_nearest(name, by_name)}; '
+                f'there are {", ".join(by_name)}'
+            )
+        while name is not None and name not in wanted:
+            wanted.add(name)
+            name = by_name[name].baseline
+    return [row for row in rows if row.name in wanted]
+
+
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f'; did you mean {near[0]!r}?' if near else ''
