@@ -159,7 +159,8 @@ def decoupled_encoder(c, width, host_levels):
     """Three levels, of which the coarsest is not decoupled."""
     fuse = conv(2 * width, width, 1) + conv(width, width, 27)
     total = (3 - host_levels) * conv(c, c, 27)
-    total += 2 * 2 * (plane_decoupling(width) + fuse)
+    # and a gain in each task
+    total += 2 * 2 * (plane_decoupling(width) + fuse) + 2
     if width != c:  # three levels there in each task, back as many as needed
         total += 2 * 3 * conv(c, width, 1)
         total += (host_levels + 1) * conv(width, c, 1)

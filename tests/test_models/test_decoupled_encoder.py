@@ -13,11 +13,16 @@ from occsplat.models.volume.decoupled_encoder import (
 NORM = dict(type='GN', num_groups=2)
 
 
-def make_encoder(**kwargs):
+def make_encoder(gain=1.0, **kwargs):
+    """One that has learned to add something; a new one adds nothing."""
     torch.manual_seed(0)
-    return SpatiallyDecoupledEncoder(
+    encoder = SpatiallyDecoupledEncoder(
         **{**dict(channels=4, norm_cfg=NORM), **kwargs}
     )
+    for branch in encoder.branches.values():
+        if branch.gain is not None:
+            torch.nn.init.constant_(branch.gain, gain)
+    return encoder
 
 
 def make_levels(*shapes, channels=4):
@@ -168,6 +173,17 @@ def test_the_coarsest_level_stays_as_it_is():
     classes, _ = make_encoder()(levels)
     assert classes[2] is levels[2]
     assert not any(torch.equal(classes[i], levels[i]) for i in (0, 1))
+
+
+def test_a_new_one_gives_the_levels_of_the_host():
+    levels = make_levels((8, 6, 4), (4, 3, 2), (2, 2, 1))
+    encoder = make_encoder(gain=0.0)
+    classes, offsets = encoder(levels)
+    assert all(map(torch.equal, classes, levels))
+    assert torch.equal(offsets, levels[0])
+    # and learns to add to them from the first step on
+    classes[0].square().sum().backward()
+    assert encoder.branches['classes'].gain.grad.any()
 
 
 def test_context_comes_down_the_pyramid_and_never_up():

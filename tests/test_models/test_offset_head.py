@@ -53,7 +53,12 @@ AUX_HEAD = dict(
 def make_head(**kwargs):
     torch.manual_seed(0)
     args = dict(in_channels=4, label_spec=SPEC, channels=4, norm_cfg=NORM)
-    return OffsetHead(**{**args, **kwargs})
+    head = OffsetHead(**{**args, **kwargs})
+    if head.encoder is not None:
+        for branch in head.encoder.branches.values():
+            # a new one adds nothing to what the host gives
+            torch.nn.init.ones_(branch.gain)
+    return head
 
 
 def make_levels(batch=2):

@@ -11,7 +11,8 @@ L levels.
                                                 (B, W, Y, Z)
            1x1 and deformable 3x3 convolution of each plane
            spread along the lost axis, summed, fused, added to the level
-      -> for each task, a feature pyramid from coarse to fine
+      -> for each task, a feature pyramid from coarse to fine, times a gain
+         that starts at 0, added to the level
       -> levels for the classes, the finest level for the offsets, at C
 """
 
@@ -137,6 +138,9 @@ class _Branch(nn.Module):
             PlaneDecoupling(width, norm_cfg)
             for _ in range(max(num_levels - 1, 1))
         )
+        # a task begins with the level as the host gives it, and learns what
+        # to add: without it planes take half of what is local away
+        self.gain = nn.Parameter(torch.zeros(1)) if num_levels > 1 else None
         self.fuse = nn.ModuleList(
             nn.Sequential(
                 conv3d(2 * width, width, norm_cfg=norm_cfg),
@@ -162,7 +166,8 @@ class _Branch(nn.Module):
                 mode='trilinear',
                 align_corners=False,
             )
-            out.insert(0, fuse(torch.cat([decouple(level), coarse], dim=1)))
+            fused = fuse(torch.cat([decouple(level), coarse], dim=1))
+            out.insert(0, level + self.gain * fused)
         return out
 
 
