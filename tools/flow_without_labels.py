@@ -213,7 +213,7 @@ def train(
     seed: int,
     learning_rate: float = 2e-3,
 ) -> FlowNet:
-    """Adam with a cosine schedule, a frame a step."""
+    """Adam with a cosine schedule, one frame per step."""
     torch.manual_seed(seed)
     net = FlowNet()
     optimizer = torch.optim.Adam(net.parameters(), learning_rate)

@@ -3,7 +3,7 @@
 python tools/visualize_boxes.py CONFIG --out outputs/boxes
 python tools/visualize_boxes.py CONFIG --checkpoint CHECKPOINT --out DIR
 
-Writes one sheet a frame: instances from behind, boxes found from above,
+Writes one sheet per frame: instances from behind, boxes found from above,
 annotated boxes from above. Without a checkpoint the labels stand for a
 prediction: what a perfect one would give.
 """

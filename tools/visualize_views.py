@@ -2,7 +2,7 @@
 
 python tools/visualize_views.py CONFIG CHECKPOINT --out outputs/views
 
-Writes one sheet a frame: a row for each strategy of placing a camera and
+Writes one sheet per frame: a row for each strategy of placing a camera and
 one for the planes, each with the true classes, the predicted ones, and the
 true depth.
 """

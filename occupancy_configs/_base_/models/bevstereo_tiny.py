@@ -9,7 +9,7 @@
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 volume_channels = 20  # of each frame
 num_frames = 2  # lifted; one more key frame is there to be matched with
-# one sample a step is too little for batch statistics
+# one sample per step is too little for batch statistics
 norm = dict(type='GN', num_groups=4)
 
 model = dict(

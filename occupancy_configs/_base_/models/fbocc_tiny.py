@@ -10,7 +10,7 @@
 # - a balanced cross-entropy stands in for focal and affinity losses.
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 volume_channels = 20
-# one sample a step is too little for batch statistics
+# one sample per step is too little for batch statistics
 norm = dict(type='GN', num_groups=4)
 
 model = dict(

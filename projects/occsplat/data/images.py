@@ -19,7 +19,7 @@ from .errors import DataError
 
 _FORMATS = ('JPEG', 'PNG')
 #: what PIL turns into RGB as the eye would; CMYK comes out differently with
-#: each ink profile, and 16 bits a channel would be cut off
+#: each ink profile, and 16 bits per channel would be cut off
 _MODES = ('RGB', 'RGBA', 'L', 'LA', 'P', '1')
 
 

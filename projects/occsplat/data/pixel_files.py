@@ -169,7 +169,7 @@ def read_packed(path: str) -> SweepPixels:
 def read_renderocc(
     root: str | Path, images: Sequence[str], size: tuple[int, int]
 ) -> SweepPixels:
-    """Read RenderOcc's files (ICRA 2024), a pair an image.
+    """Read RenderOcc's files (ICRA 2024), one pair per image.
 
     ``depth_gt/<image>.bin`` holds float32 rows (u, v, z),
     ``seg_gt_lidarseg/<image>.bin`` rows (u, v, class) of the same returns

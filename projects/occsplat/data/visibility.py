@@ -4,7 +4,7 @@ What a camera sees is a matter of rays: a ray from its centre, inside its
 image, sees every voxel that it passes, free ones too, up to and including
 the first occupied one. Which rays? Rays through pixels thin out with the
 distance and with the angle: at 40 m the road in front of a voxel's top face
-leaves half a row of a 1600 x 900 image for it, so that one ray a pixel
+leaves half a row of a 1600 x 900 image for it, so that one ray per pixel
 misses many such voxels, and spends nearly all rays on what is close. Here
 the rays run to the voxels instead, four to each face between an occupied
 and a free voxel, which an occupied voxel is seen through, and one to the

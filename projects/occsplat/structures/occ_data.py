@@ -125,7 +125,7 @@ class OccPrediction:
     Attributes:
         logits (Tensor): (B, K, X, Y, Z).
         flow (Tensor | None): m/s, (B, 2, X, Y, Z).
-        gaussians: one set a sample, where the head predicts them.
+        gaussians: one set per sample, where the head predicts them.
         features (Tensor | None): last voxel features at label
             resolution, what Gaussian decoders read, (B, F, X, Y, Z).
         offsets (Tensor | None): how far the run of its class reaches from

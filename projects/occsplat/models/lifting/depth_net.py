@@ -179,7 +179,7 @@ class AtrousPyramid(nn.Module):
             _conv(channels, width, 1 if rate == 1 else 3, norm_cfg, rate)
             for rate in DILATIONS
         )
-        # a norm over one pixel an image has no statistics: none here
+        # a norm over one pixel per image has no statistics: none here
         self.mean = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(channels, width, 1),

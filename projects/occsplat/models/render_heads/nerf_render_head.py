@@ -129,7 +129,7 @@ class NeRFRenderHead(PixelRenderHead):
         Logits of all samples of all rays would be the largest tensor of
         the step by far, and nearly all of them count nothing.
         """
-        # log-probabilities plus a constant a voxel: a softmax sees no
+        # log-probabilities plus a constant per voxel: a softmax sees no
         # difference between logits and these
         logits = view.prediction.logits[view.sample]
         logits = logits[list(self.spec.occupied)]

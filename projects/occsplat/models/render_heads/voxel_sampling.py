@@ -57,7 +57,7 @@ class GroupBalance:
     VoxelSplat (CVPR 2025), the sampling of its section 3: N_pq is the
     number of voxels of class p in speed group q. Without statistics they
     are counted among the voxels to draw from. Without a speed there is
-    one group a class.
+    one group per class.
 
     Args:
         spec (LabelSpec): ids, and the speed groups unless there are
