@@ -163,3 +163,17 @@ def test_a_stereo_detector_lends_what_fits(tmp_path):
     # what depends on the bins stays as it was drawn
     assert own[f'{ours}depth.4.weight'].shape[0] == 88
     assert own[f'{ours}context.weight'].shape[0] == 32
+
+
+@pytest.mark.parametrize('count', [22, 27])
+def test_a_norm_of_other_cameras_is_left_as_it_is(count):
+    """Whose shapes then say that it is another network's."""
+    norm = nn.BatchNorm1d(count)
+    state = {f'd.bn.{k}': v for k, v in norm.state_dict().items()}
+    if count == 22:
+        layer = nn.Linear(22, 8).state_dict()
+        for gate in ('context', 'depth'):
+            state |= {f'd.{gate}_mlp.fc1.{k}': v for k, v in layer.items()}
+    tensors = Tensors(state)
+    convert_depth_net(tensors, 'd.', to_train=True)
+    assert all(tensors.value(k) is v for k, v in state.items())

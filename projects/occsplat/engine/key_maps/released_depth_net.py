@@ -10,13 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .steps import EPS, Tensors
+from .steps import EPS, NORM, Tensors
 
 #: ours by theirs: fx, fy, cx, cy, four of the image augmentation, its two
 #: shifts, and camera -> reference
 NUMBERS = [0, 1, 2, 3, 4, 5, 7, 8, 6, 9, *range(15, 27)]
 #: of ours those in thousands of pixels
 KILO = [0, 1, 2, 3, 8, 9]
+#: what the camera numbers open and close
+GATES = ('context', 'depth')
 #: the volume augmentation in a test: entries 00, 01, 10, 11 and 22
 IDENTITY = (1.0, 0.0, 0.0, 1.0, 1.0)
 
@@ -89,16 +91,21 @@ def depth_net_names(prefix: str, ours: str) -> dict[str, str]:
 def _convert_cameras(tensors: Tensors, prefix: str, to_train: bool) -> None:
     """The norm of the camera numbers, and what reads them."""
     norm = f'{prefix}bn'
-    if f'{norm}.running_var' not in tensors:
+    parts = [f'{norm}.{part}' for part in NORM]
+    parts += [f'{prefix}{gate}_mlp.fc1.weight' for gate in GATES]
+    # what is missing, or of other cameras, is told from what comes out
+    if not all(
+        name in tensors and tensors.value(name).shape[-1] == 27
+        for name in parts
+    ):
         return
     weight, bias, mean, var = (
-        tensors.value(f'{norm}.{part}').double()
-        for part in ('weight', 'bias', 'running_mean', 'running_var')
+        tensors.value(f'{norm}.{part}').double() for part in NORM
     )
     scale = weight / torch.sqrt(var + EPS)
     shift = bias - mean * scale
     constant = torch.tensor(IDENTITY).double() * scale[10:15] + shift[10:15]
-    for gate in ('context', 'depth'):
+    for gate in GATES:
         layer = f'{prefix}{gate}_mlp.fc1'
         kernel = tensors.value(f'{layer}.weight').double()
         added = kernel[:, 10:15] @ constant

@@ -16,6 +16,8 @@ from .parts import Renamed
 
 #: of batch norms, as all of these networks have it
 EPS = 1e-5
+#: tensors of a batch norm
+NORM = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 class Tensors:
@@ -70,7 +72,7 @@ class Tensors:
 
     def fold_norm(self, conv: str, norm: str) -> None:
         """A batch norm behind a convolution without bias: into both."""
-        names = [f'{norm}.{part}' for part in _NORM]
+        names = [f'{norm}.{part}' for part in NORM]
         if not all(name in self for name in names):
             return
         weight, bias, mean, var = map(self.value, names)
@@ -99,9 +101,6 @@ class Tensors:
                 if pattern.match(name):
                     yield item._replace(name=pattern.sub(new, name, count=1))
                     break
-
-
-_NORM = ('weight', 'bias', 'running_mean', 'running_var')
 
 
 def bgr_to_rgb(kernel: Tensor) -> Tensor:
