@@ -220,6 +220,17 @@ def changed(published, tmp_path, change):
         ),
         (
             lambda s: s | {'depth_net.bn.weight': torch.ones(22)},
+            r'of another shape are lifter.depth_net.camera_norm',
+        ),
+        (
+            lambda s: (
+                s
+                | {
+                    'backward_projection.bev_embedding.weight': torch.ones(
+                        7, 80
+                    )
+                }
+            ),
             'cannot be converted as fbocc-r50',
         ),
     ],
