@@ -94,7 +94,11 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
                 (sample,) = inference_occ(model, [packed])
             return sample.scene_name, boxes_sheet(sample, spec, source)
 
-        return draw_sheets(args, dataset, draw)
+        paths = []
+        for path in draw_sheets(args, dataset, draw):
+            print(path)
+            paths.append(path)
+        return paths
 
 
 def labels_as_prediction(sample: OccDataSample) -> OccDataSample:

@@ -91,7 +91,11 @@ def main(argv: Sequence[str] | None = None) -> list[Path]:
             generator = torch.Generator().manual_seed(args.seed)
             return sample.scene_name, views_sheet(sample, rig, spec, generator)
 
-        return draw_sheets(args, dataset, draw)
+        paths = []
+        for path in draw_sheets(args, dataset, draw):
+            print(path)
+            paths.append(path)
+        return paths
 
 
 def views_sheet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Callable, Sized
+from typing import Callable, Iterator, Sized
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def draw_sheets(
     args: argparse.Namespace,
     dataset: Sized,
     draw: Callable[[int], tuple[str, np.ndarray]],
-) -> list[Path]:
+) -> Iterator[Path]:
     """A picture per key frame, the first ``--frames`` of a data set.
 
     Args:
@@ -94,16 +94,12 @@ def draw_sheets(
         draw: index of a key frame -> name of its scene, and its picture,
             RGB, uint8 (H, W, 3).
 
-    Returns:
-        list: <out>/<scene>_<index>.png, each of them printed.
+    Yields:
+        Path: <out>/<scene>_<index>.png, when it is written.
     """
-    paths = []
     for index in range(min(args.frames, len(dataset))):
         scene, sheet = draw(index)
-        path = Path(args.out) / f'{scene}_{index:03d}.png'
-        paths.append(write_png(path, sheet))
-        print(paths[-1])
-    return paths
+        yield write_png(Path(args.out) / f'{scene}_{index:03d}.png', sheet)
 
 
 def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
