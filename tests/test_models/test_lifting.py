@@ -12,7 +12,6 @@ from occsplat.models.lifting.backward_projection import (
     DepthAwareCrossAttention,
     StarAttention,
     depth_belief,
-    find_views,
 )
 from occsplat.models.lifting.depth_loss import pool_depth
 from occsplat.models.lifting.depth_net import CAMERA_NUMBERS, camera_vector
@@ -23,6 +22,7 @@ from occsplat.models.lifting.forward_projection import (
     frustum_points,
     mean_projection,
 )
+from occsplat.models.lifting.seen_queries import find_views
 from occsplat.structures import CameraRig, OccBatch, VoxelGrid
 
 # X, Y and Z differ, so that a transposed axis shows
@@ -392,7 +392,7 @@ def test_each_camera_lists_the_pillars_that_it_sees():
         seen = seen_anchors(rig[b : b + 1])
         for n in range(3):
             listed = views.visible[b, n].any(-1)
-            pillars = views.pillar[b, n, listed]
+            pillars = views.index[b, n, listed]
             assert torch.equal(pillars, seen[n].any(-1).nonzero()[:, 0])
             assert torch.equal(views.visible[b, n, listed], seen[n, pillars])
         hits = seen.any(-1).sum(0).clamp(min=1)
@@ -431,7 +431,7 @@ def test_a_pillar_reads_the_pixel_that_it_projects_to():
     safe = (pixels > 4) & (pixels < torch.tensor([WIDTH - 4, HEIGHT - 4]))
     safe = safe.all(-1).all(-1) & views.visible.all(-1)
     assert safe.sum() > 5
-    read = out[0, views.pillar[safe]]
+    read = out[0, views.index[safe]]
     expected = pixels[..., 0].mean(-1)[safe]
     torch.testing.assert_close(
         read, expected[:, None].expand_as(read), atol=1e-3, rtol=0

@@ -67,6 +67,16 @@ RELEASED = {
         key_map='fbocc_r50',
         licence='CC BY-NC-SA 4.0: research only, share alike',
     ),
+    'gaussrender-tpvformer-occ3d': Released(
+        config='gaussrender/gaussrender_tpvformer-r101_4xb1-20e_occ3d.py',
+        key_map='tpvformer',
+        licence='none stated for the weights; trained on nuScenes',
+    ),
+    'surroundocc-r101': Released(
+        config='surroundocc/surroundocc-r101_8xb1-24e_surroundocc.py',
+        key_map='surroundocc',
+        licence=UNSTATED,
+    ),
 }
 
 

@@ -7,7 +7,7 @@ K classes.
 
     imgs (B, T, N, 3, H, W), newest frame first
       -> img_backbone, img_neck   ImageFeatures of each frame
-      -> lifter                   volume (B, C, X, Y, Z)
+      -> lifter                   volume (B, C, X, Y, Z), or several of them
       -> history (optional)       volume, fused with its past
       -> volume_encoder           volume levels, finest first
       -> offset_head (optional)   offsets, levels that have seen them
@@ -34,7 +34,13 @@ from occsplat.structures.checks import checked
 
 from .finite import require_finite, run_finite
 from .image_features import full_precision
-from .interfaces import OccHead, RenderHead, VolumeEncoder
+from .interfaces import (
+    Lifted,
+    OccHead,
+    RenderHead,
+    VolumeEncoder,
+    as_levels,
+)
 from .lifting import RememberedVolumes
 from .multi_camera import MultiCameraModel, build_optional
 
@@ -73,7 +79,8 @@ class OccDetector(MultiCameraModel):
     Raises:
         ValueError: when the lifter matches frames and the backbone's
             outputs do not start with its first stage, ``frozen`` names no
-            module, or volumes are to be remembered that still change.
+            module, volumes are to be remembered that still change, or
+            those of several resolutions.
     """
 
     volume_encoder: VolumeEncoder | None
@@ -99,6 +106,8 @@ class OccDetector(MultiCameraModel):
         super().__init__(
             img_backbone, lifter, img_neck, data_preprocessor, init_cfg
         )
+        if getattr(self.lifter, 'num_volumes', 1) > 1:
+            _check_no_memory(self.lifter, history, remember)
         self.history = build_optional(history)
         self.volume_encoder = build_optional(volume_encoder)
         self.occ_head = MODELS.build(occ_head)
@@ -171,7 +180,7 @@ class OccDetector(MultiCameraModel):
         volume, prediction, lifted = self._predict_volume(
             inputs['imgs'], batch
         )
-        with full_precision(volume):
+        with full_precision(inputs['imgs']):
             losses = dict(self.occ_head.loss(prediction, batch))
             losses.update(self.lifter.loss(lifted, batch))
             heads = [self.offset_head] if self.offset_head else []
@@ -216,7 +225,7 @@ class OccDetector(MultiCameraModel):
         require_finite(prediction)
         return prediction
 
-    def _lift(self, imgs: Tensor, rig: CameraRig) -> tuple[Tensor, Any]:
+    def _lift(self, imgs: Tensor, rig: CameraRig) -> tuple[Lifted, Any]:
         """Images (B, T, N, 3, H, W) to the lifter's two outputs."""
         features = self.image_encoder(imgs)
         with full_precision(imgs):
@@ -224,8 +233,9 @@ class OccDetector(MultiCameraModel):
 
     def _predict_volume(
         self, imgs: Tensor, batch: OccBatch
-    ) -> tuple[Tensor, OccPrediction, Any]:
+    ) -> tuple[Lifted, OccPrediction, Any]:
         lifted = None
+        volume: Any
         if self.remembered is not None and self.training:
             volume = self.remembered(
                 lambda *seen: self._lift(*seen)[0], imgs, batch.rig
@@ -235,7 +245,7 @@ class OccDetector(MultiCameraModel):
         with full_precision(imgs):
             if self.history is not None:
                 volume = self.history(volume, batch.metas)
-            levels: Any = (volume,)
+            levels: Any = as_levels(volume)
             if self.volume_encoder is not None:
                 levels = self.volume_encoder(volume)
             offsets = None
@@ -243,6 +253,18 @@ class OccDetector(MultiCameraModel):
                 levels, offsets = self.offset_head(levels)
             prediction = replace(self.occ_head(levels), offsets=offsets)
             return volume, prediction, lifted
+
+
+def _check_no_memory(
+    lifter: nn.Module, history: dict | None, remember: int
+) -> None:
+    """What keeps volumes keeps those of one resolution."""
+    for name, asked in (('history', history), ('remember', remember)):
+        if asked:
+            raise ValueError(
+                f'{type(lifter).__name__} lifts volumes of several '
+                f'resolutions, which {name} cannot keep: leave {name} out'
+            )
 
 
 def _check_all_frozen(detector: OccDetector) -> None:

@@ -16,6 +16,14 @@ from occsplat.structures import CameraRig, OccBatch, OccPrediction
 
 from .image_features import ImageFeatures
 
+#: a volume (B, C, X, Y, Z), or several of them, finest first
+Lifted = Tensor | tuple[Tensor, ...]
+
+
+def as_levels(volume: Lifted) -> tuple[Tensor, ...]:
+    """What was lifted as levels, finest first; a single volume is one."""
+    return (volume,) if isinstance(volume, Tensor) else tuple(volume)
+
 
 class Lifter(Protocol):
     """Image features to a volume.
@@ -23,6 +31,7 @@ class Lifter(Protocol):
     Attributes:
         num_frames: frames that are lifted, the current one first.
         stereo: whether one more frame is there to be matched with.
+        num_volumes (optional): resolutions that are lifted, 1 without it.
     """
 
     num_frames: int
@@ -30,7 +39,7 @@ class Lifter(Protocol):
 
     def __call__(
         self, features: Sequence[ImageFeatures], rig: CameraRig
-    ) -> tuple[Tensor, Any]:
+    ) -> tuple[Lifted, Any]:
         """Lift.
 
         Args:
@@ -39,7 +48,8 @@ class Lifter(Protocol):
                 reference frame.
 
         Returns:
-            tuple: volume (B, C, X, Y, Z), and what ``loss`` needs.
+            tuple: volume (B, C, X, Y, Z), or several of them, finest
+            first, and what ``loss`` needs.
         """
 
     def loss(self, lifted: Any, batch: OccBatch) -> dict[str, Tensor]:
@@ -47,9 +57,12 @@ class Lifter(Protocol):
 
 
 class VolumeEncoder(Protocol):
-    """A volume (B, C, X, Y, Z) to its levels, finest first."""
+    """What was lifted to levels (B, Ci, Xi, Yi, Zi), finest first.
 
-    def __call__(self, volume: Tensor) -> Sequence[Tensor]:
+    One that follows a lifter of several resolutions takes them all.
+    """
+
+    def __call__(self, volume: Any) -> Sequence[Tensor]:
         """Encode."""
 
 
@@ -78,12 +91,12 @@ class RenderHead(Protocol):
     """
 
     def loss(
-        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+        self, volume: Lifted, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
         """Losses.
 
         Args:
-            volume: as lifted, (B, C, X, Y, Z).
+            volume: as lifted.
             prediction: of the occupancy head.
             batch: labels and cameras of the samples.
         """

@@ -131,6 +131,8 @@ class OccPrediction:
         offsets (Tensor | None): how far the run of its class reaches from
             a cell, metres in the directions x+ x- y+ y- z+ z-,
             (B, 6, X/s, Y/s, Z/s) for every s-th voxel.
+        coarse_logits (sequence of Tensor): what the head says of coarser
+            grids, which learn, too, (B, K, X/2, Y/2, Z/2) and so on.
         density (Tensor | None): what absorbs light, per metre, where the
             head predicts it, (B, X, Y, Z).
         decode (callable, optional): the head's layers behind
@@ -145,5 +147,6 @@ class OccPrediction:
     gaussians: list[Gaussians] | None = field(default=None)
     features: Tensor | None = None
     offsets: Tensor | None = None
+    coarse_logits: Sequence[Tensor] = ()
     density: Tensor | None = None
     decode: Callable[[Tensor, Tensor], OccPrediction] | None = None

@@ -3,6 +3,7 @@
 from .adjacent import LoadAdjacentFrames
 from .boxes import LoadBoxes
 from .image_aug import ImageAug
+from .image_noise import GridMask, PhotometricDistortion
 from .lidar import LidarDepth, LidarSemantics, LoadLidarPoints
 from .loading import LoadMultiViewImages
 from .occ_labels import LoadOccLabels
@@ -18,6 +19,7 @@ LABEL_TRANSFORMS = (LoadOccLabels.__name__, LoadBoxes.__name__)
 __all__ = [
     'LABEL_TRANSFORMS',
     'CleanOccLabels',
+    'GridMask',
     'ImageAug',
     'LidarDepth',
     'LidarSemantics',
@@ -28,6 +30,7 @@ __all__ = [
     'LoadOccLabels',
     'LoadPixelLabels',
     'PackOccInputs',
+    'PhotometricDistortion',
     'RenderViews',
     'VolumeAug',
     'VoxelRunLengths',

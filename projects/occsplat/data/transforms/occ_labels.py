@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
+from occsplat import ops
 from occsplat.data.label_files import absent
 from occsplat.data.label_set import LabelSet, VoxelLabels
 from occsplat.structures import LabelSpec, VoxelGrid, as_grid
@@ -123,9 +125,8 @@ def pool_labels(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Labels of larger voxels.
 
-    A voxel takes the class that most of its occupied children have (the
-    lowest id of several), is free if none is occupied, and 'ignore' only
-    if all its children are. Its flow is the mean over the children of
+    The children of a voxel vote for its class, see
+    ``occsplat.ops.pool_labels``. Its flow is the mean over the children of
     its class; it is visible if a child is.
 
     Args:
@@ -138,18 +139,9 @@ def pool_labels(
     Returns:
         tuple: the three at ``shape / stride``.
     """
-    children = _children(occ, stride)  # (X, Y, Z, S)
-    solid = spec.is_occupied(children)
-    ignored = (children == spec.ignore).all(axis=-1)
-    out = np.where(ignored, spec.ignore, spec.free).astype(np.uint8)
-    # few voxels are occupied: only they are worth a vote
-    occupied = solid.any(axis=-1)
-    voters = children[occupied]
-    ballot = np.arange(len(voters))[:, None] * 256 + voters
-    votes = np.bincount(ballot[solid[occupied]], minlength=len(voters) * 256)
-    out[occupied] = votes.reshape(-1, 256).argmax(axis=-1)
+    out = ops.pool_labels(torch.from_numpy(occ), stride, spec).numpy()
     if flow is not None:
-        flow = _pool_flow(flow, children, out, stride)
+        flow = _pool_flow(flow, _children(occ, stride), out, stride)
     if visible is not None:
         visible = _children(visible, stride).any(axis=-1)
     return out, flow, visible

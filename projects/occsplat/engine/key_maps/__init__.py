@@ -16,9 +16,12 @@ from . import (
     bevdet_occ,
     eva02_det,
     fbocc_r50,
+    fcos3d_r101,
     intern_det,
     r50_depth,
+    surroundocc,
     swin_imagenet,
+    tpvformer,
 )
 from .parts import Dropped, KeyMap, Renamed, drop_prefixes, rename_prefixes
 
@@ -28,9 +31,12 @@ KEY_MAPS: dict[str, KeyMap] = {
     'bevdet_occ': bevdet_occ.bevdet_occ,
     'eva02_det': eva02_det.eva02_det,
     'fbocc_r50': fbocc_r50.fbocc_r50,
+    'fcos3d_r101': fcos3d_r101.fcos3d_r101,
     'intern_det': intern_det.intern_det,
     'r50_depth': r50_depth.r50_depth,
+    'surroundocc': surroundocc.surroundocc,
     'swin_imagenet': swin_imagenet.swin_imagenet,
+    'tpvformer': tpvformer.tpvformer,
 }
 #: where each one's checkpoint is published
 ADDRESSES: dict[str, str] = {
@@ -38,9 +44,12 @@ ADDRESSES: dict[str, str] = {
     'bevdet_occ': bevdet_occ.ADDRESS,
     'eva02_det': eva02_det.ADDRESS,
     'fbocc_r50': fbocc_r50.ADDRESS,
+    'fcos3d_r101': fcos3d_r101.ADDRESS,
     'intern_det': intern_det.ADDRESS,
     'r50_depth': r50_depth.ADDRESS,
+    'surroundocc': surroundocc.ADDRESS,
     'swin_imagenet': swin_imagenet.ADDRESS,
+    'tpvformer': tpvformer.ADDRESS,
 }
 
 __all__ = [

@@ -12,8 +12,19 @@ from typing import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from occsplat.data.layout import CAMERAS
+
 from .parts import Renamed
 
+#: cameras in the order of BEVFormer's infos, and of what came after it
+BEVFORMER_CAMERAS = (
+    'CAM_FRONT',
+    'CAM_FRONT_RIGHT',
+    'CAM_FRONT_LEFT',
+    'CAM_BACK',
+    'CAM_BACK_LEFT',
+    'CAM_BACK_RIGHT',
+)
 #: of batch norms, as all of these networks have it
 EPS = 1e-5
 #: tensors of a batch norm
@@ -116,6 +127,11 @@ def yxz_to_xyz(kernel: Tensor) -> Tensor:
 def zyx_to_xyz(kernel: Tensor) -> Tensor:
     """A 3D kernel over (Z, Y, X), (O, I, kZ, kY, kX), over (X, Y, Z)."""
     return kernel.transpose(2, 4)
+
+
+def reorder_cameras(rows: Tensor) -> Tensor:
+    """A row for each of BEVFORMER_CAMERAS, (6, C), in our order."""
+    return rows[[BEVFORMER_CAMERAS.index(name) for name in CAMERAS]]
 
 
 def linear_to_conv3d(weight: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from .eva02 import EVA02
 from .first_stage import first_stage
 from .intern_image import InternImage
 from .lss_fpn import LSSFPN
+from .modulated_deform_conv import ModulatedDeformConv
 from .single_map_fpn import SingleMapFPN
 from .stereo_swin import StereoSwin
 
@@ -11,6 +12,7 @@ __all__ = [
     'EVA02',
     'InternImage',
     'LSSFPN',
+    'ModulatedDeformConv',
     'SingleMapFPN',
     'StereoSwin',
     'first_stage',

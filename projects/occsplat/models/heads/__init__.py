@@ -4,6 +4,7 @@ from .density_occ_head import DensityOccHead
 from .gaussian_occ_head import GaussianOccHead
 from .instance_aggregation import InstanceAggregation
 from .mlp_occ_head import MLPOccHead
+from .multi_scale_occ_head import MultiScaleOccHead
 from .occ_head import OccHead
 from .offset_head import OffsetHead
 
@@ -12,6 +13,7 @@ __all__ = [
     'GaussianOccHead',
     'InstanceAggregation',
     'MLPOccHead',
+    'MultiScaleOccHead',
     'OccHead',
     'OffsetHead',
 ]

@@ -36,22 +36,11 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Count, NonNegative, checked
 
-from ..losses import (
-    balanced_class_weights,
-    flow_l1_loss,
-    geo_scal_loss,
-    log_count_weights,
-    lovasz_softmax_loss,
-    radial_focal_loss,
-    sem_scal_loss,
-    voxel_cross_entropy_loss,
-)
+from ..losses import ClassWeights, VoxelLosses, flow_l1_loss
 from ..volume.resnet3d import conv3d
 
-#: weights of FB-Occ's occupancy losses, and of one that it does not have
-LOSS_WEIGHTS = dict(
-    focal=100.0, sem_scal=1.0, geo_scal=1.0, lovasz=1.0, cross_entropy=0.0
-)
+#: weights of FB-Occ's occupancy losses
+LOSS_WEIGHTS = dict(focal=100.0, sem_scal=1.0, geo_scal=1.0, lovasz=1.0)
 
 
 @MODELS.register_module()
@@ -78,8 +67,8 @@ class OccHead(nn.Module):
         loss_weights (dict, optional): weights of the occupancy losses
             focal, sem_scal, geo_scal, lovasz and cross_entropy that
             differ from FB-Occ's 100, 1, 1, 1 and 0; a term of weight 0 is
-            not computed. The cross-entropy is balanced by class, see
-            balanced_class_weights.
+            not computed.
+        class_weights: of the cross-entropy, see VoxelLosses.
         level_kernel (int): edge length of the convolution of each level.
         class_counts (sequence of int, optional): voxels of each class, by
             which focal loss and cross-entropy weigh classes and the first
@@ -110,18 +99,13 @@ class OccHead(nn.Module):
         level_kernel: Count = 3,
         with_flow: bool = True,
         loss_weights: dict[str, NonNegative] | None = None,
+        class_weights: ClassWeights = 'balanced',
         class_counts: Sequence[Count] | None = None,
         flow_loss_weight: NonNegative = 0.5,
         norm_cfg: dict | None = None,
         opacity_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        unknown = set(loss_weights or ()) - set(LOSS_WEIGHTS)
-        if unknown:
-            raise ValueError(
-                f'unknown loss_weights {sorted(unknown)}, expected some of '
-                f'{sorted(LOSS_WEIGHTS)}'
-            )
         if opacity_threshold is not None and not 0 < opacity_threshold < 1:
             raise ValueError(
                 'opacity_threshold must be between 0 and 1, got '
@@ -129,7 +113,13 @@ class OccHead(nn.Module):
             )
         self.opacity_threshold = opacity_threshold
         self.spec = spec = LabelSpec.named(label_spec)
-        self.loss_weights = {**LOSS_WEIGHTS, **(loss_weights or {})}
+        counts = spec.counts if class_counts is None else class_counts
+        self.voxel_losses = VoxelLosses(
+            spec,
+            {**LOSS_WEIGHTS, **(loss_weights or {})},
+            counts,
+            class_weights,
+        )
         self.flow_loss_weight = flow_loss_weight
         self.warmup = False
         norm_cfg = norm_cfg or dict(type='BN3d')
@@ -167,20 +157,10 @@ class OccHead(nn.Module):
                 nn.Softplus(),
                 nn.Conv3d(hidden, 2, 1),
             )
-        counts = spec.counts if class_counts is None else class_counts
-        same_shape('class_counts', (len(counts),), (spec.num_classes,))
         self._start_from(counts)
         movable = torch.zeros(spec.num_classes, dtype=torch.bool)
         movable[list(spec.movable)] = True
         self.register_buffer('movable', movable, persistent=False)
-        self.register_buffer(
-            'class_weight', log_count_weights(counts), persistent=False
-        )
-        self.register_buffer(
-            'balance',
-            balanced_class_weights(counts, spec.free),
-            persistent=False,
-        )
 
     def _start_from(self, counts: Sequence[int]) -> None:
         """First predictions: each class as likely as it is frequent, as the
@@ -264,31 +244,16 @@ class OccHead(nn.Module):
             ValueError: when labels are missing, have another shape or
                 hold ids that the label spec does not know.
         """
-        occ, spec = batch.gt_occ, self.spec
         self._check_labels(prediction, batch)
-        # sums over a million voxels overflow half precision
-        logits = prediction.logits.float()
-        probs = logits.softmax(dim=1)
-        terms = dict(
-            focal=lambda: radial_focal_loss(
-                logits, occ, self.class_weight, ignore=spec.ignore
-            ),
-            sem_scal=lambda: sem_scal_loss(probs, occ, spec.free, spec.ignore),
-            geo_scal=lambda: geo_scal_loss(probs, occ, spec.free, spec.ignore),
-            lovasz=lambda: lovasz_softmax_loss(probs, occ, spec.ignore),
-            cross_entropy=lambda: voxel_cross_entropy_loss(
-                logits, occ, self.balance, spec.ignore
-            ),
-        )
-        losses = {
-            f'loss_occ_{name}': self.loss_weights[name] * term()
-            for name, term in terms.items()
-            if self.loss_weights[name]
-        }
+        terms = self.voxel_losses(prediction.logits, batch.gt_occ)
+        losses = {f'loss_occ_{name}': term for name, term in terms.items()}
         if prediction.flow is not None and self.flow_loss_weight:
             weight = 0.0 if self.warmup else self.flow_loss_weight
             losses['loss_flow'] = weight * flow_l1_loss(
-                prediction.flow.float(), batch.gt_flow, occ, spec.ignore
+                prediction.flow.float(),
+                batch.gt_flow,
+                batch.gt_occ,
+                self.spec.ignore,
             )
         return losses
 
@@ -328,23 +293,13 @@ class OccHead(nn.Module):
     def _check_labels(
         self, prediction: OccPrediction, batch: OccBatch
     ) -> None:
-        occ, spec, shape = batch.gt_occ, self.spec, prediction.logits.shape
-        if occ is None:
+        if batch.gt_occ is None:
             raise ValueError('OccHead.loss needs gt_occ, got None')
-        same_shape('gt_occ', occ.shape, (shape[0], *shape[2:]))
-        known = (occ >= 0) & (occ < spec.num_classes)
-        # on a GPU an id out of range would end in a device-side assertion
-        if not (known | (occ == spec.ignore)).all():
-            raise ValueError(
-                f'gt_occ holds ids in {int(occ.min())}..{int(occ.max())}, '
-                f'label spec {spec.name!r} knows 0..{spec.num_classes - 1} '
-                f'and {spec.ignore}'
-            )
         if prediction.flow is not None and self.flow_loss_weight:
             if batch.gt_flow is None:
                 raise ValueError(
                     'OccHead learns flow, but the labels have none; set '
-                    f'with_flow=False for {spec.name!r}, or '
+                    f'with_flow=False for {self.spec.name!r}, or '
                     'flow_loss_weight=0 where a render head teaches it'
                 )
             same_shape('gt_flow', batch.gt_flow.shape, prediction.flow.shape)

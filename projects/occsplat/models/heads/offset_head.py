@@ -32,6 +32,7 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Count, NonNegative, checked
 
+from ..interfaces import Lifted, as_levels
 from ..losses import offset_l1_loss
 from ..volume.resnet3d import conv3d
 
@@ -144,12 +145,13 @@ class OffsetHead(nn.Module):
         return logits.sigmoid() * self.extent.view(6, 1, 1, 1)
 
     def loss(
-        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+        self, volume: Lifted, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
         """The offsets' loss and the auxiliary head's (equation 8).
 
         Args:
-            volume (Tensor): the lifted volume, (B, C, X, Y, Z).
+            volume (Tensor | tuple): what was lifted, (B, C, X, Y, Z); of
+                several resolutions the finest is read.
             prediction (OccPrediction): with offsets.
             batch (OccBatch): with gt_offsets and gt_censored.
 
@@ -178,7 +180,7 @@ class OffsetHead(nn.Module):
             )
         )
         if self.aux_head is not None:
-            terms = self.aux_head.loss(self.aux_head((volume,)), batch)
+            terms = self.aux_head.loss(self.aux_head(as_levels(volume)[:1]), batch)
             for name, term in terms.items():
                 name = name.removeprefix('loss_').removeprefix('occ_')
                 losses[f'loss_aux_{name}'] = self.aux_weight * term

@@ -12,7 +12,6 @@ along z, M heads, J points per head, D depth bins, H W feature map.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -25,6 +24,7 @@ from occsplat.structures import CameraRig, VoxelGrid, as_grid
 from occsplat.structures.checks import Count, checked
 
 from .forward_projection import DepthBins
+from .seen_queries import SeenQueries, find_views
 
 
 class BackwardProjection(nn.Module):
@@ -125,62 +125,29 @@ class BackwardProjection(nn.Module):
         return pillars.centers(rig.K.device).flatten(0, 1)
 
 
-@dataclass
-class SeenPillars:
-    """Which pillars each camera sees, and where.
+def star(num_heads: int, reach: Tensor) -> Tensor:
+    """Sampling offsets to start with: each head looks its own way.
 
-    A camera sees a few of the pillars; only those are listed, padded to
-    the most that one camera sees with pillars that it does not see.
-
-    Attributes:
-        pillar (Tensor): index of the pillar, (B, N, q).
-        uv (Tensor): its anchors, 0..1 of the image, (B, N, q, A, 2).
-        depth (Tensor): camera z in metres, (B, N, q, A).
-        visible (Tensor): bool, (B, N, q, A); all False in the padding.
-        hits (Tensor): cameras that see each pillar, at least 1, (B, Q).
-    """
-
-    pillar: Tensor
-    uv: Tensor
-    depth: Tensor
-    visible: Tensor
-    hits: Tensor
-
-
-@torch.no_grad()
-def find_views(rig: CameraRig, anchors: Tensor) -> SeenPillars:
-    """Project anchors and list what each camera sees.
+    Head m looks in direction 2 pi m / M (Deformable DETR, Zhu et al.,
+    2021, appendix A.4), as far as the border of a square.
 
     Args:
-        rig (CameraRig): (B, N).
-        anchors (Tensor): metres in the reference frame, (Q, A, 3).
+        num_heads (int): M.
+        reach (Tensor): how far each point goes, in cells, of any shape.
+
+    Returns:
+        Tensor: (x, y) in cells, (M, *shape of reach, 2).
     """
-    points = anchors.flatten(0, 1).expand(rig.K.shape[0], -1, -1)
-    uv, depth = rig.project(points)
-    uv = uv.unflatten(2, anchors.shape[:2])  # (B, N, Q, A, 2)
-    uv = uv / uv.new_tensor([rig.width, rig.height])
-    depth = depth.unflatten(2, anchors.shape[:2])
-    visible = (depth > 1e-5) & ((uv > 0) & (uv < 1)).all(-1)
-    hit = visible.any(-1)  # (B, N, Q)
-    longest = max(int(hit.sum(-1).max()), 1)
-    # seen pillars first, each camera's in the order of the grid
-    pillar = hit.byte().argsort(dim=-1, descending=True, stable=True)
-    pillar = pillar[..., :longest]
-    rows = pillar.unsqueeze(-1)
-    return SeenPillars(
-        pillar,
-        uv.take_along_dim(rows.unsqueeze(-1), dim=2),
-        depth.take_along_dim(rows, dim=2),
-        visible.take_along_dim(rows, dim=2),
-        hit.sum(1).clamp(min=1),
-    )
+    angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
+    way = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    way = way / way.abs().amax(dim=-1, keepdim=True)
+    return way.view(num_heads, *[1] * reach.dim(), 2) * reach[..., None]
 
 
 class StarAttention(nn.Module):
     """The learned parts of single-level deformable attention.
 
-    Offsets, in cells of the map, start as a star: head m looks in
-    direction 2 pi m / M (Deformable DETR, Zhu et al. 2021). As in
+    Offsets, in cells of the map, start as a ``star``. As in
     BEVFormer and FB-Occ the distances of all A * J points differ: point j
     around reference a is j * A + a + 1 cells away. Values and outputs
     start as Xavier's uniform weights without bias.
@@ -219,14 +186,10 @@ class StarAttention(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
         for layer in (self.weights, self.value, self.output):
             nn.init.zeros_(layer.bias)
-        angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
-        star = torch.stack([angle.cos(), angle.sin()], dim=-1)
-        star = star / star.abs().amax(dim=-1, keepdim=True)
         points = torch.arange(num_references * points_per_reference)
         reach = 1 + points.view(points_per_reference, num_references).T
-        star = star[:, None, None] * reach[:, :, None]  # (M, A, J, 2)
         with torch.no_grad():
-            self.offsets.bias.copy_(star.flatten())
+            self.offsets.bias.copy_(star(num_heads, reach).flatten())
 
     def read(
         self,
@@ -307,7 +270,7 @@ class DepthAwareCrossAttention(StarAttention):
         self,
         query: Tensor,
         position: Tensor,
-        views: SeenPillars,
+        views: SeenQueries,
         context: Tensor,
         belief: Tensor,
     ) -> Tensor:
@@ -317,29 +280,23 @@ class DepthAwareCrossAttention(StarAttention):
         Args:
             query (Tensor): (B, Q, C).
             position (Tensor): (Q, C).
-            views (SeenPillars): which camera sees which pillar.
+            views (SeenQueries): which camera sees which pillar.
             context (Tensor): (B, N, C, H, W).
             belief (Tensor): that a surface stands at each anchor, (B, N,
                 q, A).
         """
-        batch, count, channels = query.shape
-        sample = torch.arange(batch, device=query.device).view(-1, 1, 1)
-        rows = (sample * count + views.pillar).flatten()
-        located = (query + position).flatten(0, 1).index_select(0, rows)
         read = self.read(
-            located.view(-1, views.pillar.shape[2], channels),
+            views.gather(query + position),
             views.uv.flatten(0, 1),
             context.flatten(0, 1),
             belief.flatten(0, 1),
         )
-        total = read.new_zeros(batch * count, channels)
-        total = total.index_add(0, rows, read.flatten(0, 1))
-        mean = total.view_as(query) / views.hits.unsqueeze(-1)
+        mean = views.mean(read, query.shape[1])
         return query + self.output(mean)
 
 
 def depth_belief(
-    depth: Tensor, views: SeenPillars, bins: DepthBins, padding: str = 'border'
+    depth: Tensor, views: SeenQueries, bins: DepthBins, padding: str = 'border'
 ) -> Tensor:
     """Probability that a surface stands at each anchor, (B, N, q, A).
 
@@ -348,7 +305,7 @@ def depth_belief(
 
     Args:
         depth (Tensor): probabilities, (B, N, D, H, W).
-        views (SeenPillars): where anchors project.
+        views (SeenQueries): where anchors project.
         bins (DepthBins): what the D probabilities belong to.
         padding (str): what lies around the map, 'border': the outer half of
             a border cell believes what the cell believes; 'zeros': nothing.

@@ -8,8 +8,11 @@ from .image import image_kl_loss, image_l1_loss, masked_depth_loss
 from .lidar import balanced_cross_entropy, distortion_loss, silog_loss
 from .lovasz import lovasz_softmax_loss
 from .offset import offset_l1_loss
+from .voxel_losses import ClassWeights, VoxelLosses
 
 __all__ = [
+    'ClassWeights',
+    'VoxelLosses',
     'balanced_class_weights',
     'balanced_cross_entropy',
     'distortion_loss',

@@ -48,6 +48,7 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Count, NonNegative, Positive, checked
 
+from ..interfaces import Lifted
 from ..losses import image_kl_loss, image_l1_loss, masked_depth_loss
 from .camera_strategies import Scene
 from .virtual_views import CameraViews, PinholeFromAbove, Placed, PlaneView
@@ -175,12 +176,12 @@ class GaussRenderHead(nn.Module):
             self.opacity_mlp = _opacity_mlp(in_channels)
 
     def loss(
-        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+        self, volume: Lifted, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
         """The terms of all views, averaged over the batch.
 
         Args:
-            volume (Tensor): not read; the method works on the output.
+            volume: not read; the method works on the output.
             prediction (OccPrediction): logits (B, K, X, Y, Z), and
                 features where opacity is learned.
             batch (OccBatch): needs gt_occ, and render_rig, whose first

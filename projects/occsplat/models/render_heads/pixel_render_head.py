@@ -42,6 +42,7 @@ from occsplat.structures import (
 )
 from occsplat.structures.checks import Fraction, NonNegative, checked
 
+from ..interfaces import Lifted
 from ..losses import balanced_cross_entropy, log_count_weights, silog_loss
 from .pixel_sampling import where_rays_end
 from .ray_compensation import compensate
@@ -217,12 +218,12 @@ class PixelRenderHead(nn.Module):
         raise NotImplementedError
 
     def loss(
-        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+        self, volume: Lifted, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
         """Compare what is rendered with the labels.
 
         Args:
-            volume (Tensor): the lifted volume, not looked at.
+            volume: what was lifted, not looked at.
             prediction (OccPrediction): what the occupancy head said.
             batch (OccBatch): with pixel_labels.
 

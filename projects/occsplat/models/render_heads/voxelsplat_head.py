@@ -160,12 +160,12 @@ class VoxelSplatHead(nn.Module):
         self.warmup = False
 
     def loss(
-        self, volume: Tensor, prediction: OccPrediction, batch: OccBatch
+        self, volume: Lifted, prediction: OccPrediction, batch: OccBatch
     ) -> dict[str, Tensor]:
         """The render losses of a batch.
 
         Args:
-            volume (Tensor): not read; the method works on the output.
+            volume: not read; the method works on the output.
             prediction (OccPrediction): logits (B, K, X, Y, Z), flow, and
                 features for AdjacentMotion.
             batch (OccBatch): needs gt_occ and render_rig, and adjacent

@@ -2,6 +2,7 @@
 
 from .bev_encoder import BEVEncoder
 from .decoupled_encoder import SpatiallyDecoupledEncoder
+from .deconv_decoder import DeconvDecoder3D
 from .fpn3d import FPN3D
 from .history import RewarpedHistory, StreamingHistory
 from .lss_fpn3d import LSSFPN3D
@@ -10,6 +11,7 @@ from .volume_encoder import VolumeEncoder
 
 __all__ = [
     'BEVEncoder',
+    'DeconvDecoder3D',
     'FPN3D',
     'LSSFPN3D',
     'ResNet3D',

@@ -47,7 +47,8 @@ class SpatiallyDecoupledEncoder(nn.Module):
 
     Args:
         channels (int): C, of every level.
-        in_levels (int): levels of the host.
+        in_levels (int): levels of the host that are decoupled, from the
+            finest on. Coarser ones stay the host's.
         num_levels (int): L.
         width (int, optional): W, C by default. 1x1x1 convolutions lead
             from C to W and back where they differ; the paper has 128.
@@ -102,18 +103,19 @@ class SpatiallyDecoupledEncoder(nn.Module):
             finest level for the offsets, of the shapes that came in.
 
         Raises:
-            ValueError: when the number of levels is not the expected one.
+            ValueError: when there are less levels than are decoupled.
         """
-        if len(levels) != self.in_levels:
+        if len(levels) < self.in_levels:
             raise ValueError(
                 f'SpatiallyDecoupledEncoder expects {self.in_levels} levels, '
                 f'got {len(levels)}'
             )
-        levels = list(levels)
+        rest = tuple(levels[self.in_levels :])
+        levels = list(levels[: self.in_levels])
         for conv in self.coarser:
             levels.append(conv(levels[-1]))
         classes, offsets = (self.branches[task](levels) for task in TASKS)
-        return classes, offsets[0]
+        return (*classes, *rest), offsets[0]
 
 
 class _Branch(nn.Module):

@@ -1,0 +1,14 @@
+# GaussRender on SurroundOcc R101 and Occ3D labels, the recipe of the paper.
+_base_ = ['../surroundocc/surroundocc-r101_4xb1-20e_occ3d.py']
+
+model = dict(
+    render_heads=[
+        dict(
+            type='GaussRenderHead',
+            # lambda 15, a camera elevated and moved around, true bird's eye
+            preset='gaussrender_paper',
+            opacity='learned',  # a three-layer MLP on the voxel features
+            in_channels=32,  # of these features
+        )
+    ]
+)

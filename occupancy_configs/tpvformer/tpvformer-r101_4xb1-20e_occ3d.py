@@ -1,0 +1,22 @@
+# TPVFormer R101 on Occ3D labels, GaussRender's recipe and losses.
+_base_ = [
+    '../_base_/datasets/occ3d_nuscenes_896x1600.py',
+    '../_base_/models/tpvformer_r101.py',
+    '../_base_/schedules/gaussrender_4xb1_20e.py',
+    '../_base_/runtime.py',
+]
+# of the classes in a cross-entropy, from GaussianFormer: others, barrier,
+# ..., vegetation, free
+class_weights = (
+    *(1.0155, 1.0690, 1.3001, 1.0725, 0.9464, 1.1009, 1.2696, 1.0626, 1.1890),
+    *(1.0622, 1.0060, 0.8571, 1.0392, 0.9087, 0.8936, 0.8549, 0.8528, 0.5),
+)
+
+model = dict(
+    lifter=dict(
+        grid=dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(200, 200, 16)),
+    ),
+    occ_head=dict(class_weights=class_weights),
+)
+# the epoch that is kept
+default_hooks = dict(checkpoint=dict(save_best='mIoU', rule='greater'))
