@@ -1,6 +1,6 @@
 # A small TPVFormer for two CPU cores on MiniTown.
 _base_ = [
-    '../_base_/datasets/openocc_minitown.py',
+    '../_base_/datasets/occ3d_minitown.py',
     '../_base_/models/tpvformer_tiny.py',
     '../_base_/schedules/tiny_20e.py',
     '../_base_/runtime.py',

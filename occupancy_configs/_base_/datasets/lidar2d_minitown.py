@@ -1,6 +1,6 @@
 # MiniTown with 2D labels for training: classes and depths of the pixels
 # that LiDAR returns fall into. No voxel label is read but to score.
-_base_ = ['./occ3d_minitown.py']
+_base_ = ['./occ3d_minitown_3frames.py']
 
 train_pipeline = [
     step

@@ -43,9 +43,8 @@ model = dict(
     occ_head=dict(
         type='MultiScaleOccHead',
         in_channels=[16, 32, 32],
-        bias=False,
-        class_weights='balanced',
-        loss_weights=dict(cross_entropy=5.0, lovasz=5.0),  # as FB-Occ's
+        # GaussRender's losses, beside which its weight of 15 stands
+        loss_weights=dict(cross_entropy=10.0, lovasz=1.0),
     ),
 )
 # depths and classes of pixels; the config that taught them has this name

@@ -180,7 +180,9 @@ class OffsetHead(nn.Module):
             )
         )
         if self.aux_head is not None:
-            terms = self.aux_head.loss(self.aux_head(as_levels(volume)[:1]), batch)
+            terms = self.aux_head.loss(
+                self.aux_head(as_levels(volume)[:1]), batch
+            )
             for name, term in terms.items():
                 name = name.removeprefix('loss_').removeprefix('occ_')
                 losses[f'loss_aux_{name}'] = self.aux_weight * term

@@ -312,8 +312,8 @@ class PlaneAttention(nn.Module):
     def forward(self, query: Tensor, position: Tensor) -> Tensor:
         """(B, R * K, C) to the same; position (R, K, C)."""
         rows, columns = position.shape[:2]
-        y = (torch.arange(rows, device=query.device) + 0.5) / rows
-        x = (torch.arange(columns, device=query.device) + 0.5) / columns
+        y = (torch.arange(rows).to(query) + 0.5) / rows
+        x = (torch.arange(columns).to(query) + 0.5) / columns
         center = torch.stack(
             torch.meshgrid(y, x, indexing='ij')[::-1], dim=-1
         ).view(1, -1, 1, 1, 1, 2)

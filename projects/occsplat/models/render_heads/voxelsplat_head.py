@@ -48,6 +48,7 @@ from occsplat.structures.checks import (
     checked,
 )
 
+from ..interfaces import Lifted
 from . import adjacent_motion, label_motion  # noqa: F401  registers both
 from .render_state import State
 from .render_terms import RenderTerms

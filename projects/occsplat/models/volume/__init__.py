@@ -1,8 +1,8 @@
 """Networks on the voxel volume: history fusion and the 3D encoder."""
 
 from .bev_encoder import BEVEncoder
-from .decoupled_encoder import SpatiallyDecoupledEncoder
 from .deconv_decoder import DeconvDecoder3D
+from .decoupled_encoder import SpatiallyDecoupledEncoder
 from .fpn3d import FPN3D
 from .history import RewarpedHistory, StreamingHistory
 from .lss_fpn3d import LSSFPN3D
