@@ -59,6 +59,26 @@ PAIRS = [
             ('bevstereo-tiny_minitown', 'voxdet'),
         )
     ),
+    *(
+        (
+            f'{host}/{host}-r101_4xb1-20e_{labels}.py',
+            f'{method}/{method}_{host}-r101_4xb1-20e_{labels}.py',
+        )
+        for host in ('tpvformer', 'surroundocc')
+        for method, labels in (
+            ('gaussrender', 'occ3d'),
+            ('gaussrender', 'surroundocc'),
+            ('voxelsplat', 'occ3d'),
+            ('voxdet', 'occ3d'),
+        )
+    ),
+    *(
+        (
+            f'{host}/{host}-tiny_minitown.py',
+            f'gaussrender/gaussrender_{host}-tiny_minitown.py',
+        )
+        for host in ('tpvformer', 'surroundocc')
+    ),
 ]
 
 

@@ -263,6 +263,35 @@ MODEL_PARTS |= {
 }
 
 
+#: what GaussRender's logs print as trainable parameters, render head included
+PUBLISHED = {
+    'tpvformer-r101_4xb1-20e_occ3d': (62_604_589, 256, 18),
+    'tpvformer-r101_4xb1-20e_surroundocc': (62_604_075, 256, 17),
+    'surroundocc-r101_4xb1-20e_surroundocc': (180_077_194, 32, 17),
+    'surroundocc-r101_4xb1-20e_occ3d': (180_077_707, 32, 18),
+}
+
+
+def released_render_head(features, classes):
+    """Its MLP predicts offset, classes, opacity, scale and rotation of each
+    voxel, of which the loss reads the opacity."""
+    return 2 * linear(features, features) + linear(
+        features, 3 + classes + 1 + 3 + 4
+    )
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_gaussrenders_hosts_have_the_published_number(name, without_memory):
+    (path,) = CONFIGS.glob(f'*/{name}.py')
+    model = MODELS.build(load_config(path).model)
+    learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    published, features, classes = PUBLISHED[name]
+    # three of four level embeddings of each volume are not read
+    unread = 3 * (128 + 256 + 512) if 'surroundocc-r101' in name else 0
+    learns += released_render_head(features, classes) + unread
+    assert learns == published
+
+
 @pytest.mark.parametrize('name', MODEL_PARTS)
 def test_every_part_has_the_parameters_of_its_layers(name, without_memory):
     (path,) = CONFIGS.glob(f'*/{name}.py')

@@ -123,6 +123,32 @@ rows = [
         baseline='fbocc',
         claim=voxdet,
     ),
+    # GaussRender on its own hosts, beside the losses that its weight of 15
+    # was found with
+    dict(
+        name='tpvformer',
+        config='../tpvformer/tpvformer-tiny_minitown.py',
+        options=shared,
+    ),
+    dict(
+        name='tpvformer+gaussrender',
+        config='../gaussrender/gaussrender_tpvformer-tiny_minitown.py',
+        options=shared,
+        baseline='tpvformer',
+        claim=gaussrender,
+    ),
+    dict(
+        name='surroundocc',
+        config='../surroundocc/surroundocc-tiny_minitown.py',
+        options=shared,
+    ),
+    dict(
+        name='surroundocc+gaussrender',
+        config='../gaussrender/gaussrender_surroundocc-tiny_minitown.py',
+        options=shared,
+        baseline='surroundocc',
+        claim=gaussrender,
+    ),
     # learned from 2D labels: RenderOcc is the baseline. Labels beyond the
     # volume say in all rows that their ray is free.
     dict(

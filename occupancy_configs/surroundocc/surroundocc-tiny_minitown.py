@@ -5,3 +5,6 @@ _base_ = [
     '../_base_/schedules/tiny_20e.py',
     '../_base_/runtime.py',
 ]
+
+# attention does not stand the other tiny hosts' rate
+optim_wrapper = dict(optimizer=dict(lr=2e-3))

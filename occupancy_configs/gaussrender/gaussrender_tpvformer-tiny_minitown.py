@@ -1,0 +1,13 @@
+# GaussRender on the tiny TPVFormer: minutes on two CPU cores.
+_base_ = ['../tpvformer/tpvformer-tiny_minitown.py']
+
+model = dict(
+    render_heads=[
+        dict(
+            type='GaussRenderHead',
+            # a camera elevated and moved around, and the view from above
+            preset='gaussrender_paper',
+            opacity='free_prob',  # 1 - p(free); or 'learned', 'hard'
+        )
+    ]
+)
