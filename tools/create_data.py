@@ -3,6 +3,7 @@
 python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 python tools/create_data.py stats --root data/minitown
+python tools/create_data.py subset --root data/nuscenes --percent 20
 python tools/create_data.py visibility --root data/nuscenes
 python tools/create_data.py lidar2d --root data/nuscenes --workers 16
 python tools/create_data.py rays --root data/minitown --out outputs/truth.gz
@@ -133,6 +134,31 @@ def run_stats(args: argparse.Namespace) -> None:
     statistics.save(path)
     print(statistics_table(statistics))
     print(f'{path}: {statistics.frames} key frames')
+
+
+def add_subset(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that draws a part of the training split."""
+    parser = commands.add_parser(
+        'subset',
+        help='write an info file of a fixed part of the training split',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument(
+        '--percent', type=whole(1, 99), default=20, help='of its key frames'
+    )
+    parser.add_argument(
+        '--seed', type=whole(0, 2**32 - 1), default=2025, help='of the draw'
+    )
+    parser.set_defaults(run=run_subset)
+
+
+def run_subset(args: argparse.Namespace) -> None:
+    """Draw it; the same files and seed give the same key frames."""
+    from occsplat.data.subsets import create_subset
+
+    path, count = create_subset(args.root, args.percent, args.seed)
+    print(f'{path} names {count} key frames')
 
 
 def add_visibility(commands: argparse._SubParsersAction) -> None:
@@ -335,6 +361,7 @@ def main() -> None:
     add_nuscenes(commands)
     add_rays(commands)
     add_stats(commands)
+    add_subset(commands)
     add_visibility(commands)
     args = parser.parse_args()
     from occsplat.engine import check_file, user_errors

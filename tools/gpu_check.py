@@ -7,7 +7,8 @@ bash tools/gpu_check.sh --dry                # all of it small, on the CPU
 Writes report.md and the golden files of gsplat to a folder: the environment,
 the tests that need a GPU, our images and gradients beside gsplat's, a step
 of every method on the CPU beside the same one on the GPU, time and memory of
-every R50 config and of each head's loss, beside a plain call of gsplat. A
+every R50 and R101 config and of each head's loss, beside a plain call of
+gsplat. A
 part that fails has its traceback in the report, the others go on, and the
 exit status is 1. Needs no data set, no numba and no network.
 """
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         size = (160, 90) if args.dry else (1600, 900)
         frames = 3 if args.dry else 7
         report.run('Data', partial(make_data, root, frames, size))
-        configs = list(gpu.r50_configs(ROOT))
+        configs = list(gpu.resnet_configs(ROOT))
         tiny = [ROOT / 'occupancy_configs' / name for name in devices.TINY]
         if args.dry:
             names = [f'{name}_minitown' for name in DRY]
@@ -278,8 +279,10 @@ def networks(
 
 def heads(bench: gpu.Bench, configs: Sequence[Path], deadline: float) -> str:
     """What the heads' losses cost, of the configs that add some."""
-    # one of each method is enough
-    methods = {config.parent.name: config for config in configs}
+    # one of each method is enough, on the first of its hosts
+    methods: dict[str, Path] = {}
+    for config in configs:
+        methods.setdefault(config.parent.name, config)
     return each(
         list(methods.values()), partial(gpu.head_shares, bench),
         gpu.HEAD_COLUMNS, deadline,

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -130,14 +131,14 @@ def test_configs_fail_one_by_one_and_time_is_limited(tool):
     assert '| a | 1 |' in tool.each(paths[:1], measure, ('c', 'ms'), late)
 
 
-def test_every_r50_config_is_measured(tool):
-    found = {path.stem for path in tool.gpu.r50_configs(ROOT)}
+def test_every_resnet_config_is_measured(tool):
+    found = {path.stem for path in tool.gpu.resnet_configs(ROOT)}
     named = {
         path.stem
         for path in (ROOT / 'occupancy_configs').rglob('*.py')
-        if 'r50' in path.stem and '_base_' not in path.parts
+        if re.search('-r(50|101)_', path.stem) and '_base_' not in path.parts
     }
-    assert found == named and len(found) >= 15
+    assert found == named and len(found) >= 25
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ TINY = (
     'voxdet/voxdet_fbocc-tiny_minitown.py',
     'renderocc/renderocc-1f_bevstereo-tiny_minitown.py',
     'gsrender/gsrender-2f_bevstereo-tiny_minitown.py',
+    'tpvformer/tpvformer-tiny_minitown.py',
+    'gaussrender/gaussrender_surroundocc-tiny_minitown.py',
 )
 #: what round-off may do to a loss, and to all gradients as one vector;
 #: relative. On one machine it is 1e-6 and 1e-4; a wrong formula is far above.

@@ -445,6 +445,8 @@ def as_leaves(prediction: OccPrediction) -> OccPrediction:
     )
 
 
-def r50_configs(root: Path) -> Iterator[Path]:
-    """Every config that one GPU of common size can train."""
-    yield from sorted(root.glob('occupancy_configs/*/*-r50_*.py'))
+def resnet_configs(root: Path) -> Iterator[Path]:
+    """Every config that one GPU of common size can train, R50 first."""
+    for depth in (50, 101):
+        pattern = f'occupancy_configs/*/*-r{depth}_*.py'
+        yield from sorted(root.glob(pattern))

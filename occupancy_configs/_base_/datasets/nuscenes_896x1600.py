@@ -27,3 +27,15 @@ train_dataloader = dict(
 )
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+
+# images and the view from above as GaussRender's tables have them
+sensors = (1600, 900)
+released = dict(
+    ImageMetric=dict(protocol='gaussrender', image_size=sensors),
+    BEVIoUMetric=dict(protocol='gaussrender'),
+    VisibleIoUMetric=dict(image_size=sensors),
+)
+test_evaluator = [
+    dict(metric, **released.get(metric['type'], {}))
+    for metric in _base_.test_evaluator
+]
