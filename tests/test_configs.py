@@ -253,7 +253,8 @@ def test_tiny_configs_train_and_predict(path, minitown_lidar2d):
     model.init_weights()
     losses = train_step(model, samples(cfg, minitown_lidar2d, count=2))
     terms = {name.split('_')[1] for name in losses}
-    learns_depth = cfg.model.lifter.get('depth_weight', 1) > 0
+    lifter = cfg.model.lifter
+    learns_depth = 'depth_bins' in lifter and lifter.get('depth_weight', 1) > 0
     assert ('depth' in terms) == learns_depth
     method = path.parent.name
     only_images = '2d3d' not in path.stem and (
