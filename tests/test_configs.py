@@ -338,8 +338,9 @@ def test_offsets_are_learned_at_the_cells_that_have_labels(path):
     assert step.stride == cfg.model.offset_head.stride
 
 
-def test_the_tiny_bevstereo_learns(minitown_infos):
-    cfg = load('bevstereo/bevstereo-tiny_minitown.py')
+@pytest.mark.parametrize('host', ['bevstereo', 'tpvformer', 'surroundocc'])
+def test_a_tiny_host_learns(host, minitown_infos):
+    cfg = load(f'{host}/{host}-tiny_minitown.py')
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -350,7 +351,7 @@ def test_the_tiny_bevstereo_learns(minitown_infos):
         optimizer.zero_grad()
         losses = train_step(model, data)
         optimizer.step()
-        history.append(float(losses['loss_occ']))
+        history.append(float(model.parse_losses(losses)[0]))
     assert history[-1] < 0.85 * history[0]
 
 
