@@ -23,8 +23,10 @@ TERMS = {
 }
 
 
-def check_step(host, heads, labels, folder, root):
+def check_step(host, heads, labels, folder, root, occ_head=None):
     cfg = combine(host, heads, labels, folder)
+    if occ_head:
+        cfg.model.occ_head = dict(occ_head, label_spec=labels)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     losses = train_step(model, samples(cfg, root))
@@ -47,6 +49,16 @@ def test_a_head_on_a_host(host, head, labels, tmp_path, minitown_lidar2d):
 def test_two_heads_on_a_host(i, host, heads, tmp_path, minitown_lidar2d):
     labels = LABELS[(i + TOGETHER.index(heads)) % len(LABELS)]
     check_step(host, heads, labels, tmp_path, minitown_lidar2d)
+
+
+@pytest.mark.parametrize('host', ['FB-Occ', 'BEVStereo', 'BEVDet'])
+def test_the_losses_of_gaussrender_on_other_hosts(
+    host, tmp_path, minitown_lidar2d
+):
+    head = dict(type='MultiScaleOccHead', in_channels=[HOSTS[host][0]])
+    check_step(
+        host, ['GaussRender'], 'occ3d', tmp_path, minitown_lidar2d, head
+    )
 
 
 def test_no_head_names_a_host_and_no_host_a_head():
