@@ -3,6 +3,7 @@
 python tools/create_data.py minitown --root data/minitown
 python tools/create_data.py nuscenes --root data/minitown --version v1.0-mini
 python tools/create_data.py stats --root data/minitown
+python tools/create_data.py occupancy --root data/mine --version v1.0-trainval
 python tools/create_data.py subset --root data/nuscenes --percent 20
 python tools/create_data.py visibility --root data/nuscenes
 python tools/create_data.py lidar2d --root data/nuscenes --workers 16
@@ -250,6 +251,117 @@ def run_lidar2d(args: argparse.Namespace) -> None:
             )
 
 
+def add_occupancy(commands: argparse._SubParsersAction) -> None:
+    """The subcommand that makes voxel labels from LiDAR and boxes."""
+    parser = commands.add_parser(
+        'occupancy',
+        help='make occupancy and flow labels, for a data set that has none',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--root', default='data/nuscenes', help='dataroot')
+    parser.add_argument(
+        '--version',
+        default='v1.0-trainval',
+        help='of the tables, from which nuScenes-lidarseg is read if there',
+    )
+    parser.add_argument(
+        '--info',
+        nargs='+',
+        default=('occsplat_infos_train.pkl', 'occsplat_infos_val.pkl'),
+        help='info files in the root',
+    )
+    parser.add_argument(
+        '--out',
+        help='folder for the labels (default: the root, whose info files '
+        'then name them)',
+    )
+    add_workers(parser)
+    parser.add_argument(
+        '--score',
+        action='store_true',
+        help='of a root with Occ3D and OpenOcc labels: how near to them',
+    )
+    parser.set_defaults(run=run_occupancy)
+
+
+def run_occupancy(args: argparse.Namespace) -> None:
+    """Make labels, and score them where there are others."""
+    from occsplat.data.occupancy_labels import create_occupancy
+    from occsplat.engine import ConfigError
+
+    if args.score and args.out is None:
+        raise ConfigError(
+            '--score compares with the labels of the root: '
+            'write those that are made elsewhere, with --out'
+        )
+    for info in args.info:
+        count = create_occupancy(
+            args.root, args.version, info, args.out, args.workers
+        )
+        print(
+            f'{info}: labels of {count} key frames are in '
+            f'{args.out or args.root}'
+        )
+        if args.score:
+            print(score_occupancy(args, info))
+
+
+def score_occupancy(args: argparse.Namespace, info: str) -> str:
+    """A table of made labels against those of the root.
+
+    Classes are Occ3D's, over what its camera masks show; the error of the
+    flow is the mean over voxels that move in OpenOcc and are occupied in
+    both, m/s.
+    """
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from occsplat.data import NuScenesOccDataset
+    from occsplat.data.transforms import LoadOccLabels
+    from occsplat.evaluation import OccIoUMetric, RayIoUMetric
+
+    frames = NuScenesOccDataset(
+        args.root, info, 'occ3d', test_mode=True, cameras=None
+    )
+    metrics = [OccIoUMetric('occ3d', mask='camera'), RayIoUMetric('occ3d')]
+    flow_errors = []
+
+    def both(record: dict, label_set: str) -> list[dict]:
+        """Labels of the root, and those that were made."""
+        key = f'{label_set}_path'
+        place = Path(record[key]).relative_to(args.root)
+        load = LoadOccLabels(label_set)
+        other = {key: str(Path(args.out) / place), 'visibility_path': None}
+        return [load(dict(record)), load({**record, **other})]
+
+    for index in tqdm(range(len(frames)), disable=None):
+        record = frames.get_data_info(index)
+        truth, made = both(record, 'occ3d')
+        sample = dict(
+            token=record['token'],
+            gt_occ=torch.from_numpy(truth['gt_occ']),
+            gt_visible=torch.from_numpy(truth['gt_visible']),
+            ray_origins=torch.from_numpy(record['ray_origins']),
+            pred_occ=torch.from_numpy(made['gt_occ']),
+        )
+        for metric in metrics:
+            metric.process({}, [sample])
+        truth, made = (labels['gt_flow'] for labels in both(record, 'openocc'))
+        free = frames.label_spec.free
+        moves = truth.any(axis=-1) & (sample['pred_occ'].numpy() != free)
+        error = np.linalg.norm(truth[moves] - made[moves], axis=-1)
+        flow_errors.append(error)
+    scores: dict[str, float] = {}
+    for metric in metrics:
+        scores.update(metric.evaluate(len(frames)))
+    scores['flow error'] = float(np.concatenate(flow_errors).mean())
+    shown = ('IoU', 'mIoU', 'RayIoU', 'RayIoU@1', 'RayIoU@4', 'flow error')
+    lines = ['| score | made labels against those of the root |', '|---|--:|']
+    lines += [f'| {name} | {scores[name]:.4f} |' for name in shown]
+    return '\n'.join(lines)
+
+
 def add_rays(commands: argparse._SubParsersAction) -> None:
     """The subcommand that writes the labels as a ray file."""
     parser = commands.add_parser(
@@ -359,6 +471,7 @@ def main() -> None:
     add_lidar2d(commands)
     add_minitown(commands)
     add_nuscenes(commands)
+    add_occupancy(commands)
     add_rays(commands)
     add_stats(commands)
     add_subset(commands)
@@ -368,7 +481,7 @@ def main() -> None:
     from occsplat.structures import check_writable
 
     with user_errors():
-        if 'out' in args:
+        if args.run is run_rays:
             check_file(args.out)
         elif args.run is run_minitown or Path(args.root).is_dir():
             check_writable(args.root)

@@ -64,9 +64,10 @@ def frame_record(
         ``boxes`` (J, 7), x y z of the centre, length, width, height and
         yaw, and ``box_velocities`` (J, 2) in m/s, nan where unknown, both
         in the LiDAR frame; their ``box_names``, '' for none of the
-        ``categories``; and ``box_points`` (J,), the LiDAR returns on each
-        (one where nobody has counted). All are empty where the entry has
-        no ``instances``.
+        ``categories``; ``box_points`` (J,), the LiDAR returns on each
+        (one where nobody has counted); and ``box_instances``, tokens that
+        an object keeps from frame to frame, '' where there is none. All
+        are empty where the entry has no ``instances``.
 
     Raises:
         ValueError: when the frame is unknown.
@@ -213,6 +214,7 @@ def _objects(
         box_velocities=_column(velocities, 'velocity', np.float32, (2,)),
         box_names=[named.get(number, '') for number in numbers],
         box_points=_column(points, 'num_lidar_pts', np.int64, ()),
+        box_instances=[_text(t, 'instance_token', '') for t in instances],
     )
     # velocities may be unknown
     if not np.isfinite(record['boxes']).all():
