@@ -24,6 +24,7 @@ from .metric_files import write_frame_table, write_metrics
 from .occ_iou_metric import OccIoUMetric
 from .offset_counts import DIRECTIONS, OffsetCounts, count_offsets, run_offsets
 from .offset_metric import OffsetMetric
+from .panoptic_metric import RayPQMetric
 from .ray_counts import (
     FrameRays,
     RayCounts,
@@ -84,6 +85,7 @@ __all__ = [
     'RayFile',
     'RayFileWriter',
     'RayIoUMetric',
+    'RayPQMetric',
     'RunCounts',
     'ThresholdSweep',
     'VisibleIoUMetric',

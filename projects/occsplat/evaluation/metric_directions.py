@@ -6,6 +6,9 @@ from __future__ import annotations
 #: 0 neither by itself
 DIRECTIONS_OF_METRICS = {
     'RayIoU': 1,
+    'RayPQ': 1,
+    'RaySQ': 1,
+    'RayRQ': 1,
     'mAVE': -1,
     'mAVE_TP': -1,
     'OccScore': 1,
