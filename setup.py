@@ -28,7 +28,11 @@ setup(
     python_requires='>=3.10,<3.13',
     package_dir={'': 'projects'},
     packages=find_packages('projects', include=('occsplat', 'occsplat.*')),
-    package_data=dict(occsplat=['py.typed']),
+    package_data={
+        'occsplat': ['py.typed'],
+        # what the page of the viewer is made of
+        'occsplat.visualization.viewer': ['*.html', '*.css', '*.js'],
+    },
     install_requires=requirements('requirements.txt'),
     extras_require={
         # the CUDA rasteriser; compiles itself on first use (needs nvcc)
