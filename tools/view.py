@@ -81,11 +81,6 @@ def main(argv: Sequence[str] | None = None) -> Path:
     args = make_parser().parse_args(argv)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        if args.info and not args.checkpoint:
-            raise ConfigError(
-                f'{args.info} has no labels to show: expected a checkpoint, '
-                'too'
-            )
         check_writable(Path(args.out).parent)
         if args.info:
             dataset = build_frames(cfg, args.info)
@@ -130,6 +125,9 @@ def view_frames(
 
     Yields:
         ViewerFrame: of each.
+
+    Raises:
+        ConfigError: when there is neither a model nor a label.
     """
     spec = LabelSpec.named(dataset.label_spec)
     began: dict[str, float] = {}
@@ -139,6 +137,11 @@ def view_frames(
         sample = packed['data_samples']
         if model is not None:
             (sample,) = inference_occ(model, [packed])
+        elif 'gt_occ' not in sample:
+            raise ConfigError(
+                'there are no labels to show: give a checkpoint, or add '
+                "dict(type='LoadOccLabels') to the data set's pipeline"
+            )
         record = dataset.get_data_info(index)
         first = began.setdefault(record['scene_token'], record['timestamp'])
         seconds = record['timestamp'] - first
