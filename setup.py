@@ -39,6 +39,8 @@ setup(
         'gsplat': ['gsplat>=1.5.3,<1.6'],
         # checkpoints by hf://owner/name/file
         'hub': ['huggingface_hub>=0.23'],
+        # tools/view.py --serve
+        'viser': ['viser>=1.1,<2'],
         'dev': requirements('requirements-dev.txt'),
     },
 )

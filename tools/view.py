@@ -3,12 +3,15 @@
 python tools/view.py CONFIG CHECKPOINT --out outputs/view.html
 python tools/view.py CONFIG --out outputs/labels.html
 python tools/view.py CONFIG CHECKPOINT --info frame/info.json --out FILE
+python tools/view.py CONFIG CHECKPOINT --serve
 
 One HTML file that needs nothing else, not even a network: prediction,
 truth and their difference as voxels that a mouse or a finger turns, flow
 arrows, boxes, LiDAR points, and the cameras with their images and what
 they would see of the volumes. Without a checkpoint it shows the labels;
 frames of your own (--info, as for tools/infer.py) show the prediction.
+With --serve a browser shows frame after frame while the network predicts
+them (needs viser).
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from occsplat.engine.cli import (
 from occsplat.structures import LabelSpec, OccDataSample, check_writable
 from occsplat.visualization import Boxes
 from occsplat.visualization.viewer import (
+    LiveViewer,
     ViewerFrame,
     viewer_frame,
     write_viewer,
@@ -62,7 +66,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint', nargs='?', help='checkpoint file; none: labels alone'
     )
-    parser.add_argument('--out', required=True, help='HTML file')
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument('--out', help='HTML file')
+    form.add_argument(
+        '--serve',
+        action='store_true',
+        help='show it now, and predict frames as they are asked for',
+    )
     data = parser.add_mutually_exclusive_group()
     data.add_argument('--info', help='info file of frames without labels')
     data.add_argument(
@@ -76,12 +86,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> Path:
+def main(argv: Sequence[str] | None = None) -> Path | None:
     """Write the page as the command line says; returns the file."""
     args = make_parser().parse_args(argv)
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
-        check_writable(Path(args.out).parent)
+        if args.out:
+            check_writable(Path(args.out).parent)
         if args.info:
             dataset = build_frames(cfg, args.info)
         else:
@@ -90,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
         model = load_model(cfg, args) if args.checkpoint else None
         frames = view_frames(model, dataset, indices)
         spec = LabelSpec.named(dataset.label_spec)
+        if args.serve:
+            viewer = LiveViewer(frames, spec)
+            print(f'open {viewer.address} in a browser; Ctrl-C ends')
+            viewer.run()
+            return None
         path = write_viewer(args.out, frames, spec)
         print(f'{path} ({path.stat().st_size / 1e6:.1f} MB)')
         return path
@@ -146,9 +162,10 @@ def view_frames(
         first = began.setdefault(record['scene_token'], record['timestamp'])
         seconds = record['timestamp'] - first
         name = record['scene_name'] or record['token']
-        yield frame_of(sample, record, spec, f'{name}, {seconds:.1f} s')
+        frame = frame_of(sample, record, spec, f'{name}, {seconds:.1f} s')
         seconds = time.perf_counter() - start
         print(f'[{number}/{len(indices)}] {name} ({seconds:.1f} s)')
+        yield frame
 
 
 def frame_of(

@@ -5,6 +5,7 @@ file made of the npm package; ``three_exports.js`` says how.
 """
 
 from .frame import ViewerFrame, viewer_frame
+from .live import LiveViewer
 from .page import write_viewer
 
-__all__ = ['ViewerFrame', 'viewer_frame', 'write_viewer']
+__all__ = ['LiveViewer', 'ViewerFrame', 'viewer_frame', 'write_viewer']
