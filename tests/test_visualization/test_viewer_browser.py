@@ -323,3 +323,11 @@ def test_truth_alone(opened, tmp_path):
     layers = page.locator('#layers button').all_inner_texts()
     assert 'seen by a camera only' not in layers and 'boxes' in layers
     assert has(canvas(page), SPEC.palette[CAR])
+
+
+def test_a_browser_without_webgl_is_told(browser, path):
+    page = browser.new_page(viewport=SIZE)
+    page.add_init_script('HTMLCanvasElement.prototype.getContext = () => null')
+    page.goto(path.as_uri())
+    assert page.locator('#failure').inner_text().startswith('No WebGL 2: ')
+    page.close()
