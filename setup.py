@@ -28,13 +28,19 @@ setup(
     python_requires='>=3.10,<3.13',
     package_dir={'': 'projects'},
     packages=find_packages('projects', include=('occsplat', 'occsplat.*')),
-    package_data=dict(occsplat=['py.typed']),
+    package_data={
+        'occsplat': ['py.typed'],
+        # what the page of the viewer is made of
+        'occsplat.visualization.viewer': ['*.html', '*.css', '*.js'],
+    },
     install_requires=requirements('requirements.txt'),
     extras_require={
         # the CUDA rasteriser; compiles itself on first use (needs nvcc)
         'gsplat': ['gsplat>=1.5.3,<1.6'],
         # checkpoints by hf://owner/name/file
         'hub': ['huggingface_hub>=0.23'],
+        # tools/view.py --serve
+        'viser': ['viser>=1.1,<2'],
         'dev': requirements('requirements-dev.txt'),
     },
 )

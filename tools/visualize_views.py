@@ -39,22 +39,21 @@ from occsplat.engine.cli import (
 )
 from occsplat.models.render_heads.camera_strategies import STRATEGIES, Scene
 from occsplat.models.render_heads.virtual_views import CameraViews, PlaneView
-from occsplat.rendering import RenderOutput, render_labels
 from occsplat.structures import (
     CameraRig,
     Cameras,
-    Gaussians,
     LabelSpec,
     OccDataSample,
     VoxelGrid,
     check_writable,
 )
 from occsplat.visualization import contact_sheet
-from occsplat.visualization.colors import (
-    nothing_shown,
-    volume_colors,
-)
+from occsplat.visualization.colors import nothing_shown
 from occsplat.visualization.sheet import with_note
+from occsplat.visualization.splat_views import (
+    splat_pictures,
+    splat_volume,
+)
 
 #: width of a camera's render in pixels
 WIDTH = 480
@@ -155,13 +154,15 @@ def _row(
     spec: LabelSpec,
 ) -> list[tuple[str, np.ndarray]]:
     """Panels: true classes, predicted classes, true depth."""
-    truth = _render(true, cameras, grid, spec)
-    guess = _render(predicted, cameras, grid, spec)
+    truth = splat_volume(true, grid, spec, cameras)
+    guess = splat_volume(predicted, grid, spec, cameras)
     depth = 255 * (1 - truth.expected_depth()[0] / FAR).clamp(0, 1)
     depth[truth.alpha[0] < 0.5] = 0
     gray = depth.to(torch.uint8)[..., None].expand(-1, -1, 3)
     pictures = [
-        with_note(_classes(out, spec), nothing_shown(occ.numpy(), spec))
+        with_note(
+            splat_pictures(out, spec)[0], nothing_shown(occ.numpy(), spec)
+        )
         for out, occ in ((truth, true), (guess, predicted))
     ]
     return [
@@ -169,29 +170,6 @@ def _row(
         ('prediction', pictures[1]),
         ('true depth', gray.numpy()),
     ]
-
-
-def _render(
-    occ: Tensor, cameras: Cameras, grid: VoxelGrid, spec: LabelSpec
-) -> RenderOutput:
-    """Opaque balls of half a voxel, as the loss renders labels."""
-    there = spec.is_occupied(occ)
-    means = grid.centers()[there]
-    scale = 0.5 * sum(grid.size) / 3
-    balls = Gaussians(
-        means,
-        torch.full_like(means, scale),
-        torch.ones(len(means)),
-        means[:, :0],
-    )
-    labels = occ[there].long()
-    return render_labels(balls, labels, spec.num_classes, cameras, near=0.2)
-
-
-def _classes(out: RenderOutput, spec: LabelSpec) -> np.ndarray:
-    """A class image in the palette's colours."""
-    ids = out.class_image(spec.num_classes, empty=spec.ignore)
-    return volume_colors(ids.numpy(), spec)[0]
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""tools/visualize.py and tools/infer.py on MiniTown."""
+"""tools/visualize.py, infer.py and view.py on MiniTown."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from viewer_page import read_page
 
 from occsplat.data.safe_pickle import load_plain
 from occsplat.engine import (
@@ -28,9 +29,10 @@ def tools():
     """The tools' folder on the path, as when they are started."""
     sys.path.insert(0, str(ROOT / 'tools'))
     import infer
+    import view
     import visualize
 
-    yield dict(infer=infer, visualize=visualize)
+    yield dict(infer=infer, view=view, visualize=visualize)
     sys.path.remove(str(ROOT / 'tools'))
 
 
@@ -94,6 +96,26 @@ def test_infer_needs_no_labels(
     )
     (again,) = inference_occ(init_model(CONFIG, checkpoint), [split[1]])
     assert torch.equal(again.pred_occ, sample.pred_occ)
+
+
+def test_view_shows_a_frame_without_labels(
+    tools, checkpoint, minitown_infos, tmp_path
+):
+    infos = load_plain(minitown_infos / 'occsplat_infos_val.pkl')
+    info = infos['data_list'][1]
+    frame = beside(info, minitown_infos, tmp_path / 'frame', 'flat')
+    command = [str(CONFIG), checkpoint, '--info', str(frame)]
+    command += ['--out', str(tmp_path / 'a.html'), '--device', 'cpu']
+    page = tools['view'].main(command)
+    _, (content,) = read_page(page)
+    assert set(content['pictures']) == {'photo', 'prediction'}
+    arrays = content['arrays']
+    (sample,) = inference_occ(init_model(CONFIG, checkpoint), frame)
+    assert np.array_equal(arrays['prediction'], sample.pred_occ)
+    assert 'truth' not in arrays and len(arrays['points']) > 1000
+    del command[1]
+    with pytest.raises(SystemExit, match='no labels to show: give a check'):
+        tools['view'].main(command)
 
 
 def test_infer_with_five_cameras(tools, checkpoint, minitown_infos, tmp_path):

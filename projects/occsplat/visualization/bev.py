@@ -23,7 +23,7 @@ _SHIFT = 4
 #: seconds of motion that an arrow shows
 ARROW_SECONDS = 1.0
 #: m/s below which nothing gets an arrow
-_STILL = 0.4
+STILL = 0.4
 #: metres of an object that one arrow stands for
 _ARROW_PATCH = 6.0
 #: metres from ring to ring
@@ -170,7 +170,7 @@ def flow_arrows(
         parts = np.column_stack([patch, block]).astype(np.int64)
         velocity = _part_means(flow[x, y, z], parts)
         position = (_part_means(cells, parts) + 0.5) * grid.size[:2]
-        moving = np.hypot(*velocity.T) >= _STILL
+        moving = np.hypot(*velocity.T) >= STILL
         arrows += zip((position + grid.min[:2])[moving], velocity[moving])
     return arrows
 
@@ -205,7 +205,7 @@ def draw_boxes_bev(image: np.ndarray, view: BevMap, boxes: Boxes) -> None:
             _polyline(image, outline, tint, width, closed=True)
             _polyline(image, heading, tint, width)
         velocity = boxes.velocity[n, :2]
-        if np.hypot(*velocity) >= _STILL:
+        if np.hypot(*velocity) >= STILL:
             _arrow(image, view, boxes.front[n, :2], velocity, color)
 
 

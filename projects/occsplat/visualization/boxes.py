@@ -103,23 +103,47 @@ class Boxes:
         """
         kept = [i for i in instances if i.get('bbox_3d_isvalid', True)]
         boxes = np.array([i['bbox_3d'][:7] for i in kept], dtype=np.float64)
-        corners = _corners(boxes.reshape(-1, 7))
-        velocity = np.zeros((len(kept), 3))
+        velocity = np.zeros((len(kept), 2))
         for row, instance in enumerate(kept):
             # unknown velocities are NaN or absent
             speed = instance.get('velocity')
             if speed is not None:
-                velocity[row, :2] = np.nan_to_num(speed)
-        rotation, offset = lidar2ref[:3, :3], lidar2ref[:3, 3]
+                velocity[row] = speed
         by_number = {number: name for name, number in categories.items()}
-        names = [
-            by_number.get(i.get('bbox_label_3d'), 'unknown category')
-            for i in kept
-        ]
+        names = [by_number.get(i.get('bbox_label_3d'), '') for i in kept]
+        return cls.from_names(
+            boxes.reshape(-1, 7), velocity, names, lidar2ref, spec
+        )
+
+    @classmethod
+    def from_names(
+        cls,
+        boxes: np.ndarray,  # (M, 7)
+        velocities: np.ndarray,  # (M, 2)
+        names: Sequence[str],  # M
+        lidar2ref: np.ndarray,  # (4, 4)
+        spec: LabelSpec,
+    ) -> Boxes:
+        """Boxes of named categories in the LiDAR frame.
+
+        Args:
+            boxes: x y z of the middle, length, width, height and yaw.
+            velocities: m/s, nan where unknown.
+            names: categories, '' where unknown.
+            lidar2ref: LiDAR -> reference frame.
+            spec: as in ``from_instances``.
+
+        Returns:
+            Boxes: in the reference frame.
+        """
+        velocity = np.zeros((len(boxes), 3))
+        velocity[:, :2] = np.nan_to_num(velocities)
+        rotation, offset = lidar2ref[:3, :3], lidar2ref[:3, 3]
+        names = [name or 'unknown category' for name in names]
         palette = dict(zip(spec.classes, spec.palette))
         colors = [palette.get(name, OTHER) for name in names]
         return cls(
-            corners @ rotation.T + offset,
+            _corners(np.float64(boxes)) @ rotation.T + offset,
             velocity @ rotation.T,
             np.array(colors, dtype=np.uint8).reshape(-1, 3),
             tuple(sorted({name for name in names if name not in palette})),

@@ -37,8 +37,8 @@ _VIEW = 62.0
 _AHEAD = 0.3
 #: metres behind, ahead, left or right, and above the ground: where the car
 #: that carries the sensors is, from its rear axle or its LiDAR
-_CAR = {'ego': (-1.0, 3.9, 1.0), 'lidar': (-2.0, 2.9, 1.0)}
-_GROUND, _ROOF = {'ego': 0.0, 'lidar': -1.84}, 1.6
+CAR = {'ego': (-1.0, 3.9, 1.0), 'lidar': (-2.0, 2.9, 1.0)}
+GROUND, ROOF = {'ego': 0.0, 'lidar': -1.84}, 1.6
 
 
 @dataclass(frozen=True)
@@ -201,12 +201,12 @@ def _with_car(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A volume with the car in it, and the colours (X, Y, Z, 3)."""
     centers = grid.centers().numpy()
-    behind, ahead, side = _CAR[spec.frame]
+    behind, ahead, side = CAR[spec.frame]
     flat = forward_left(centers[..., :2], spec.frame)
     along, left = flat[..., 0], flat[..., 1]
-    height = centers[..., 2] - _GROUND[spec.frame]
+    height = centers[..., 2] - GROUND[spec.frame]
     car = (along > behind) & (along < ahead) & (abs(left) < side)
-    car &= (height > 0) & (height < _ROOF)
+    car &= (height > 0) & (height < ROOF)
     occ, colors = occ.copy(), volume_colors(occ, spec)
     occ[car] = spec.occupied[0]
     colors[car] = OTHER

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .voxel_views import VoxelHits
 
 #: brightness of faces by axis and side: a sun from above, ahead and left
-_LIGHT = np.array([[0.66, 0.80], [0.74, 0.90], [0.50, 1.00]])
+LIGHT = np.array([[0.66, 0.80], [0.74, 0.90], [0.50, 1.00]])
 #: metres over which haze hides (1 - 1/e) of a colour
 _HAZE = 90.0
 #: width of a cube's dark edge in voxels, and its strength
@@ -56,7 +56,7 @@ def shade(
     local = np.clip(hits.point[seen] - index, 0, 1)
     rows, tangents = np.arange(len(face)), ((face + 1) % 3, (face + 2) % 3)
     on_face = [local[rows, axis] for axis in tangents]
-    light = _LIGHT[face, (side + 1) // 2]
+    light = LIGHT[face, (side + 1) // 2]
     light = light * _openness(occupied, index, face, side, on_face)
     light *= 1 - _edges(on_face, depth, max(grid.size), focal)
     haze = (1 - np.exp(-depth / _HAZE))[:, None]
