@@ -68,6 +68,14 @@ class LoadOccLabels(BaseTransform):
                 f'{self.labels.file.title} come without any'
             )
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See ``inventory.files_read``; masks where they are needed."""
+        files = [self.labels.file]
+        if self.use_camera_mask and self.labels.masks is not None:
+            files.append(self.labels.masks)
+        return tuple(file.key for file in files)
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the labels."""
         self._check_frame(results)
