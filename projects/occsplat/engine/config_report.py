@@ -19,31 +19,38 @@ _SHOWN = 60
 
 
 def baseline_of(path: str | Path) -> Path | None:
-    """The config that a method's config adds to.
+    """The config that a config adds to.
 
-    The nearest one that its ``_base_`` leads to, in the folder of another
-    method and not below ``_base_/``.
+    The nearest one that its ``_base_`` leads to, not below ``_base_/``, in
+    the folder of another method; in its own folder where there is none.
 
     Args:
         path: a config that can be read, see ``load_config``.
     """
     path = Path(path).resolve()
-    bases = [path]
-    while bases:
-        file = bases.pop(0)
-        folder = file.parent
-        if folder != path.parent and '_base_' not in file.parts:
-            return file
-        named = Config._get_base_files(str(file))
-        bases += [(folder / base).resolve() for base in named]
-    return None
+    found: list[Path] = []
+    files = _bases(path)
+    while files:
+        file = files.pop(0)
+        if '_base_' in file.parts:
+            continue
+        found.append(file)
+        files += _bases(file)
+    others = [file for file in found if file.parent != path.parent]
+    return next(iter([*others, *found]), None)
+
+
+def _bases(path: Path) -> list[Path]:
+    """What a config file names in ``_base_``."""
+    named = Config._get_base_files(str(path))
+    return [(path.parent / base).resolve() for base in named]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Lines ``key: old -> new``, of what a run reads of two configs.
 
-    Lists of dicts with a ``type`` are compared step by step, by type:
-    one more step is one line.
+    Lists of dicts with a ``type`` are compared step by step, by type, and
+    so that a step more changes nothing of the others.
 
     Args:
         old, new: content of configs, with plain dicts inside.
@@ -105,11 +112,20 @@ def _different(
     old: Any, new: Any, path: str
 ) -> Iterator[tuple[str, Any, Any]]:
     """Key path, old and new value; ``_NOTHING`` where there is none."""
+    steps = isinstance(old, (list, tuple)) and isinstance(new, (list, tuple))
     old, new = _by_type(old), _by_type(new)
+    # what is new as a whole, or gone, is told key by key
+    if old is _NOTHING and isinstance(new, dict) and new:
+        old = {}
+    if new is _NOTHING and isinstance(old, dict) and old:
+        new = {}
     if not (isinstance(old, dict) and isinstance(new, dict)):
         if old != new:
             yield path, old, new
         return
+    common = [[k for k in a if k in b] for a, b in ((old, new), (new, old))]
+    if steps and common[0] != common[1]:
+        yield f'{path} (order)', *common
     for key in [*old, *(key for key in new if key not in old)]:
         here = f'{path}.{key}' if path else str(key)
         yield from _different(
