@@ -134,6 +134,14 @@ def test_without_infos_there_is_the_command_that_makes_them(root):
     assert f'nuscenes --root {root} --version v1.0-mini' in problem.text
 
 
+def test_training_needs_no_tables(root):
+    shutil.rmtree(root / 'v1.0-mini')
+    found = take_inventory(root)
+    assert not problems(found)
+    assert found.findings[0].level == 'note'
+    assert 'v1.0-mini' in found.findings[0].text
+
+
 def test_other_versions_are_asked_for_by_name(root):
     (problem,) = problems(take_inventory(root, 'v1.0-trainval'))
     assert 'v1.0-trainval' in problem.text and 'v1.0-mini' in problem.text

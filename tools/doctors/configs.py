@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any, Callable
 
@@ -36,13 +35,14 @@ def describe(
         ConfigError: for a baseline that is none, or a network that can't
             be built.
     """
-    say(copy.deepcopy(cfg).pretty_text)
     baseline = baseline or baseline_of(path)
-    if baseline is None:
+    # its errors come first
+    other = None if baseline is None else load_config(baseline)
+    say(cfg.pretty_text)
+    if baseline is None or other is None:
         say('Baseline: none; name one with --baseline')
     else:
         say(f'Baseline: {_short(baseline)}')
-        other = load_config(baseline)
         lines = differences(other.to_dict(), cfg.to_dict())
         for line in lines or ['nothing differs']:
             say(f'    {line}')

@@ -201,20 +201,20 @@ def _measure(
 
     for name, rig in zip(record['cameras'], record_cameras(record)):
         note(IMAGES, share_in_image(rig, ego), name)
-    boxes, points = share_in_boxes(record, sweep)
-    note(BOXES, boxes)
-    note(BOX_POINTS, points)
+    for bound, share in zip(
+        (BOXES, BOX_POINTS), share_in_boxes(record, sweep)
+    ):
+        note(bound, share)
     others = np.hypot(*sweep[:, :2].T) > OWN_CAR
     sweep, above = sweep[others], ego[others, 2] > ABOVE_ROAD
     for labels in label_sets():
         place = records[labels.spec.frame]
         if place[labels.file.key] is None:
             continue
-        fits = label_fits(
-            labels, place, transform_points(place['lidar2ref'], sweep), above
-        )
+        points = transform_points(place['lidar2ref'], sweep)
+        under, fits = label_fits(labels, place, points, above)
         title = labels.file.title
-        note(UNDER, fits.pop('under'), title)
+        note(UNDER, under, title)
         note(BESIDE, fits.get(_AS_THEY_ARE), title)
         for where, share in fits.items():
             tally.fits[title][where].append(share)
@@ -292,7 +292,7 @@ def label_fits(
     record: Mapping[str, Any],
     points: np.ndarray,  # (P, 3)
     above: np.ndarray,  # (P,)
-) -> dict[str, float]:
+) -> tuple[float | None, dict[str, float]]:
     """Shares of the points at which labels are, wherever these are put.
 
     Args:
@@ -302,25 +302,27 @@ def label_fits(
         above: which of them are above the road.
 
     Returns:
-        dict: under 'under' the points whose voxel is not free; under ''
-        the points above the road of whose voxel and its 26 neighbours one
-        is not free; and the same with labels put elsewhere, by what was
-        done to them. Empty but for 'under' where there are few points.
+        tuple: of the points in the grid those whose voxel is not free;
+        and a dict: of those above the road the ones of whose voxel and its
+        26 neighbours one is not free, under '', and the same with labels
+        put elsewhere, by what was done to them. None and empty where there
+        are few points.
     """
     spec = labels.spec
     there = labels.read(record, False).occ != spec.free
     index, inside = (
         x.numpy() for x in spec.grid.locate(torch.from_numpy(points))
     )
-    fits = {'under': float(there[tuple(index[inside].T)].mean())}
     high = tuple(index[inside & above].T)
     if len(high[0]) < FEW:
-        return fits
+        return None, {}
     beside = torch.from_numpy(there)[None].float()
     beside = F.max_pool3d(beside, 3, stride=1, padding=1)[0].numpy() > 0
-    for where, move in _moves(spec.grid).items():
-        fits[where] = float(move(beside)[high].mean())
-    return fits
+    fits = {
+        where: float(move(beside)[high].mean())
+        for where, move in _moves(spec.grid).items()
+    }
+    return float(there[tuple(index[inside].T)].mean()), fits
 
 
 def _moves(

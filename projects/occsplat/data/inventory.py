@@ -108,8 +108,9 @@ def take_inventory(root: str | Path, version: str | None = None) -> Inventory:
         inventory.findings += _read_split(root, split, inventory)
     named = [i['metainfo'].get('version') for i in inventory.infos.values()]
     found = sorted(p.name for p in root.glob('v1.0-*') if p.is_dir())
+    asked = version is not None
     version = version or next(filter(None, [*named, *found]), None)
-    inventory.findings[:0] = _tables(root, version, found)
+    inventory.findings[:0] = _tables(root, version, found, asked)
     if not inventory.infos:
         inventory.findings.append(
             Finding(
@@ -159,13 +160,16 @@ def file_size(size: int) -> str:
 
 
 def _tables(
-    root: Path, version: str | None, found: Sequence[str]
+    root: Path, version: str | None, found: Sequence[str], asked: bool
 ) -> Iterator[Finding]:
-    """The tables, and the files that they name."""
+    """The tables, and the files that they name.
+
+    ``asked``: whether the user wants this version. Training needs none.
+    """
     if version not in found:
         there = ', '.join(found) or 'none'
         yield Finding(
-            'note' if version is None else 'problem',
+            'problem' if asked else 'note',
             'tables',
             f'{"none" if version is None else version} below {root} (found: '
             f'{there}). Info files, lidarseg and 2D labels are made of them: '

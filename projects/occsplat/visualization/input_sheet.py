@@ -218,13 +218,16 @@ def _from_above(
         above = bev_image(occ, spec, view, flow)
         panels.append(('labels from above', above))
     measured = bev_image(shown, spec, view, colors=grey)
+    title = ['cameras (white)']
     if returns is not None:
+        title.insert(0, 'LiDAR')
         draw_points_bev(measured, view, returns.points, returns.colors)
     if 'render_rig' in sample:
         lines = _frusta(sample.render_rig).reshape(-1, 2, 3)
         draw_lines_bev(measured, view, lines, _VIEW)
+        title.append('render views (pink)')
     draw_lines_bev(measured, view, _frusta(rig).reshape(-1, 2, 3), _CAMERA)
-    panels.append(('LiDAR, cameras (white), render views (pink)', measured))
+    panels.append((', '.join(title), measured))
     if occ is None:
         # as large as beside the two others
         side = np.full_like(measured, PAPER)
