@@ -1,4 +1,4 @@
-# GaussRender on SurroundOcc R101 and SurroundOcc labels, the recipe of the paper.
+# GaussRender on SurroundOcc R101, SurroundOcc labels, the paper's recipe.
 _base_ = ['../surroundocc/surroundocc-r101_4xb1-20e_surroundocc.py']
 
 model = dict(

@@ -33,6 +33,9 @@ _PACKAGES = (
     'gsplat',
 )
 
+#: in the place of a version
+MISSING = 'not installed'
+
 
 class MissingOpError(RuntimeError):
     """A compiled mmcv operator was called, and it is not installed."""
@@ -78,6 +81,12 @@ def install_ops_stub() -> bool:
     stub.__spec__ = ModuleSpec('mmcv._ext', loader=None)
     sys.modules['mmcv._ext'] = stub
     return True
+
+
+def operators_stubbed() -> bool:
+    """Whether what stands for ``mmcv._ext`` now is the stub."""
+    # by name: run as a script, this module exists twice
+    return type(sys.modules.get('mmcv._ext')).__name__ == _OpsStub.__name__
 
 
 def install_numba_stub() -> bool:
@@ -207,14 +216,13 @@ def version_report() -> str:
         try:
             lines.append(f'{name} {metadata.version(name)}')
         except metadata.PackageNotFoundError:
-            lines.append(f'{name} not installed')
+            lines.append(f'{name} {MISSING}')
     if torch.cuda.is_available():
         lines.append(f'GPU {torch.cuda.get_device_name(0)}')
     else:
         lines.append('GPU none')
-    # by name: run as a script, this module exists twice
-    stub = type(sys.modules.get('mmcv._ext')).__name__ == _OpsStub.__name__
-    lines.append(f'mmcv operators {"stubbed" if stub else "compiled"}')
+    operators = 'stubbed' if operators_stubbed() else 'compiled'
+    lines.append(f'mmcv operators {operators}')
     return '\n'.join(lines)
 
 

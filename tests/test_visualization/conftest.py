@@ -9,6 +9,7 @@ import pytest
 DRAWERS = (
     ('sample_sheet', 'render_occupancy'),
     ('sample_sheet', 'render_colors'),
+    ('input_sheet', 'render_occupancy'),
     ('film', 'render_colors'),
 )
 

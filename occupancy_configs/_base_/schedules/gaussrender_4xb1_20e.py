@@ -19,7 +19,9 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=35, norm_type=2),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500),
+    dict(
+        type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500
+    ),
     dict(
         type='CosineAnnealingLR',
         T_max=max_epochs,

@@ -130,10 +130,18 @@ def _scenes(nusc: Tables, names: set[str], split: str) -> list[_Scene]:
     return scenes
 
 
-def _sensor_files(
+def sensor_files(
     nusc: Tables, sample: dict[str, Any]
 ) -> Iterator[tuple[str, Path]]:
-    """'image' or 'point cloud', and where it is, for what infos name."""
+    """'image' or 'point cloud', and where it is, for what infos name.
+
+    Args:
+        nusc: the tables.
+        sample: row of a key frame.
+
+    Raises:
+        DataError: when it has no LiDAR sweep.
+    """
     if 'LIDAR_TOP' not in sample['data']:
         raise DataError(
             f'table {nusc.path("sample_data")} has no LIDAR_TOP of key frame '
@@ -164,7 +172,7 @@ def _with_files(
         for scene, frames in scenes:
             whole = True
             for frame in frames:
-                for kind, path in _sensor_files(nusc, frame):
+                for kind, path in sensor_files(nusc, frame):
                     count[kind] += 1
                     if not path.is_file():
                         missing[kind].append(path)

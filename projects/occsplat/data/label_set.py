@@ -137,3 +137,8 @@ class LabelSet:
 def label_files() -> dict[str, LabelFile]:
     """All kinds of label files by key, in the order of registration."""
     return dict(_FILES)
+
+
+def label_sets() -> list[LabelSet]:
+    """All label sets, in the order of registration."""
+    return list(_SETS.values())

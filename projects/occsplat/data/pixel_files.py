@@ -20,6 +20,8 @@ from .sets import occ3d
 
 #: what the ids mean
 SPEC = occ3d.SPEC
+#: what stands for RenderOcc's files where others have a key of ``LabelFile``
+RENDEROCC = 'renderocc_root'
 #: positions are stored in 1/32 of a pixel, depths in 1/256 m
 PIXEL_STEPS = 32
 DEPTH_STEPS = 256

@@ -65,13 +65,23 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     add_cfg_options(parser)
 
 
-def add_frames_option(parser: argparse.ArgumentParser, default: int) -> None:
-    """--frames, of the tools that draw the first ones of a data set."""
+def add_frames_option(
+    parser: argparse.ArgumentParser,
+    default: int,
+    which: str = 'from the first on',
+) -> None:
+    """--frames, of the tools that draw some of a data set.
+
+    Args:
+        parser: of the tool.
+        default: how many.
+        which: of the data set's, for the help.
+    """
     parser.add_argument(
         '--frames',
         type=_frame_count,
         default=default,
-        help='how many, from the first on (default: %(default)s)',
+        help=f'how many, {which} (default: %(default)s)',
     )
 
 

@@ -119,6 +119,18 @@ def render_pixels(
     )
 
 
+def installed_version() -> str:
+    """The gsplat that renders CUDA tensors here.
+
+    Raises:
+        MissingPackageError: when it can't be imported.
+        ValueError: when it is of a release that is not supported.
+    """
+    version = _import().__version__
+    _release(version)
+    return version
+
+
 def _import() -> ModuleType:
     try:
         return importlib.import_module('gsplat')

@@ -11,6 +11,7 @@ from .camera_rig import CameraRig, inverse
 from .cameras import Cameras
 from .errors import DataError, MissingPackageError, NonFiniteError
 from .files import PART, check_writable, whole_file, write_errors
+from .findings import Finding
 from .gaussians import Gaussians
 from .geometry import transform_points
 from .label_spec import LabelSpec
@@ -27,6 +28,7 @@ __all__ = [
     'CameraRig',
     'Cameras',
     'DataError',
+    'Finding',
     'Gaussians',
     'LabelSpec',
     'LabelStatistics',

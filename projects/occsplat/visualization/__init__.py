@@ -16,6 +16,8 @@ from .camera_overlays import (
 from .colors import flow_colors, flow_key, volume_colors
 from .files import write_gif, write_png
 from .film import FilmFrame, film_frame, scene_film
+from .gallery import write_gallery
+from .input_sheet import input_sheet
 from .sample_sheet import (
     frame_sheet,
     sample_sheet,
@@ -41,6 +43,7 @@ __all__ = [
     'flow_colors',
     'flow_key',
     'frame_sheet',
+    'input_sheet',
     'legend',
     'lidar_view',
     'overlay',
@@ -50,6 +53,7 @@ __all__ = [
     'scene_film',
     'volume_colors',
     'volume_panels',
+    'write_gallery',
     'write_gif',
     'write_png',
 ]

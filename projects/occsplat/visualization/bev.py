@@ -209,6 +209,45 @@ def draw_boxes_bev(image: np.ndarray, view: BevMap, boxes: Boxes) -> None:
             _arrow(image, view, boxes.front[n, :2], velocity, color)
 
 
+def draw_points_bev(
+    image: np.ndarray,
+    view: BevMap,
+    points: np.ndarray,  # (P, 3)
+    colors: np.ndarray,  # (P, 3)
+) -> None:
+    """Draw points into a bird's-eye image, high ones over low ones.
+
+    Args:
+        image: RGB, uint8 (H, W, 3), changed in place.
+        view: its geometry.
+        points: metres in the reference frame.
+        colors: RGB, uint8.
+    """
+    order = np.argsort(points[:, 2])
+    column, row = np.floor(view.to_pixels(points[order])).astype(np.int64).T
+    inside = (column >= 0) & (column < view.width)
+    inside &= (row >= 0) & (row < view.height)
+    image[row[inside], column[inside]] = colors[order][inside]
+
+
+def draw_lines_bev(
+    image: np.ndarray,
+    view: BevMap,
+    lines: np.ndarray,  # (M, 2, 3)
+    color: tuple[int, int, int],
+) -> None:
+    """Draw straight lines into a bird's-eye image.
+
+    Args:
+        image: RGB, uint8 (H, W, 3), changed in place.
+        view: its geometry.
+        lines: their ends, metres in the reference frame.
+        color: RGB.
+    """
+    for ends in lines:
+        _polyline(image, view.to_pixels(ends), color, 1)
+
+
 def _relief(height: np.ndarray, highest: float) -> np.ndarray:
     """Brightness of columns by height and slope, in 0.35..1.
 

@@ -61,19 +61,39 @@ def draw_lidar(
     Returns:
         ndarray: a new RGB image.
     """
+    near = 1 - np.clip(depth / max_depth, 0, 1)
+    shades = np.arange(256, dtype=np.uint8)[:, None]
+    table = cv2.applyColorMap(shades, cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    # the ends of the map are nearly black
+    tints = table[(255 * (0.08 + 0.86 * near)).astype(np.int64)]
+    return draw_points(image, uv, depth, tints)
+
+
+def draw_points(
+    image: np.ndarray,  # (H, W, 3)
+    uv: np.ndarray,  # (P, 2)
+    depth: np.ndarray,  # (P,)
+    colors: np.ndarray,  # (P, 3)
+) -> np.ndarray:
+    """Draw points as small discs, near ones over far ones.
+
+    Args:
+        image: RGB, uint8.
+        uv: continuous pixels, as ``CameraRig.project`` gives them.
+        depth: camera z in metres; points behind the camera are skipped.
+        colors: RGB, uint8.
+
+    Returns:
+        ndarray: a new RGB image.
+    """
     out = image.copy()
     height, width = image.shape[:2]
     inside = (depth > _NEAR) & (uv >= 0).all(axis=1)
     inside &= (uv[:, 0] < width) & (uv[:, 1] < height)
     # the nearest last, so that it is on top
     order = np.flatnonzero(inside)[np.argsort(-depth[inside])]
-    near = 1 - np.clip(depth[order] / max_depth, 0, 1)
-    shades = np.arange(256, dtype=np.uint8)[:, None]
-    table = cv2.applyColorMap(shades, cv2.COLORMAP_TURBO)[:, 0, ::-1]
-    # the ends of the map are nearly black
-    tints = table[(255 * (0.08 + 0.86 * near)).astype(np.int64)]
     radius = max(round(width / 500), 1)
-    for (u, v), tint in zip(uv[order], tints.tolist()):
+    for (u, v), tint in zip(uv[order], colors[order].tolist()):
         cv2.circle(out, (int(u), int(v)), radius, tint, -1, cv2.LINE_AA)
     return out
 
@@ -97,25 +117,57 @@ def draw_boxes_image(
     """
     out = image.copy()
     ref2cam = rig.ref2cam[0].double().cpu().numpy()
-    image_K = rig.image_K[0].double().cpu().numpy()
-    local = transform_points(ref2cam, boxes.corners)
-    thickness = max(round(rig.width / 700), 1)
+    depth = transform_points(ref2cam, boxes.corners)[..., 2].mean(axis=1)
     # far boxes first
-    for n in np.argsort(-local[..., 2].mean(axis=1)):
-        if local[n, :, 2].mean() > max_depth:
-            continue
-        tint = tuple(int(c) for c in boxes.colors[n])
-        for start, end in EDGES:
-            segment = _in_front(local[n, start], local[n, end])
-            if segment is None:
-                continue
-            pixels = segment @ image_K.T
-            pixels = pixels[:, :2] / pixels[:, 2:]
-            if np.abs(pixels).max() > 1e5:
-                continue
-            ends = np.round((pixels - 0.5) * 16).astype(np.int32)
-            cv2.line(out, ends[0], ends[1], tint, thickness, cv2.LINE_AA, 4)
+    for n in np.argsort(-depth):
+        if depth[n] <= max_depth:
+            tint = tuple(int(c) for c in boxes.colors[n])
+            _draw_lines(out, boxes.corners[n][np.array(EDGES)], rig, tint)
     return out
+
+
+def draw_lines(
+    image: np.ndarray,  # (H, W, 3)
+    lines: np.ndarray,  # (M, 2, 3)
+    rig: CameraRig,
+    color: tuple[int, int, int],
+) -> np.ndarray:
+    """Draw straight lines, cut off in front of the lens.
+
+    Args:
+        image: RGB, uint8.
+        lines: their ends, metres in the reference frame.
+        rig: one camera of this image, (1,).
+        color: RGB.
+
+    Returns:
+        ndarray: a new RGB image.
+    """
+    out = image.copy()
+    _draw_lines(out, lines, rig, color)
+    return out
+
+
+def _draw_lines(
+    image: np.ndarray,
+    lines: np.ndarray,  # (M, 2, 3)
+    rig: CameraRig,
+    color: tuple[int, int, int],
+) -> None:
+    """``draw_lines``, in place."""
+    ref2cam = rig.ref2cam[0].double().cpu().numpy()
+    image_K = rig.image_K[0].double().cpu().numpy()
+    thickness = max(round(rig.width / 700), 1)
+    for start, end in transform_points(ref2cam, lines):
+        segment = _in_front(start, end)
+        if segment is None:
+            continue
+        pixels = segment @ image_K.T
+        pixels = pixels[:, :2] / pixels[:, 2:]
+        if np.abs(pixels).max() > 1e5:
+            continue
+        ends = np.round((pixels - 0.5) * 16).astype(np.int32)
+        cv2.line(image, ends[0], ends[1], color, thickness, cv2.LINE_AA, 4)
 
 
 def lidar_view(

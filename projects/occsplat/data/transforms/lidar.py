@@ -14,6 +14,7 @@ from mmdet3d.registry import TRANSFORMS
 from torch import Tensor
 
 from occsplat.data.point_clouds import read_points
+from occsplat.data.sets import lidar2d
 from occsplat.structures import CameraRig, LabelSpec, transform_points
 from occsplat.structures.checks import (
     NonNegative,
@@ -37,6 +38,9 @@ class LoadLidarPoints(BaseTransform):
         DataError: when it is no whole sweep of so many columns, or has
             points that are not finite; see ``read_points``.
     """
+
+    #: see ``occsplat.data.inventory.files_read``
+    reads = ('lidar_path',)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the points."""
@@ -116,6 +120,9 @@ class LidarSemantics(BaseTransform):
         FileNotFoundError: when the frame has no file.
         DataError: when it is damaged, or made for images of another size.
     """
+
+    #: see ``occsplat.data.inventory.files_read``
+    reads = (lidar2d.FILE.key,)
 
     @checked
     def __init__(

@@ -43,6 +43,9 @@ class LoadMultiViewImages(BaseTransform):
         FileNotFoundError, DataError: as ``read_image``.
     """
 
+    #: see ``occsplat.data.inventory.files_read``
+    reads = ('img_paths',)
+
     @checked
     def __init__(
         self, frames: Sequence[int] = (0,), pose_of: str | None = None

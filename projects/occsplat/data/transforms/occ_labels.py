@@ -68,6 +68,14 @@ class LoadOccLabels(BaseTransform):
                 f'{self.labels.file.title} come without any'
             )
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See ``inventory.files_read``; masks where they are needed."""
+        files = [self.labels.file]
+        if self.use_camera_mask and self.labels.masks is not None:
+            files.append(self.labels.masks)
+        return tuple(file.key for file in files)
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the labels."""
         self._check_frame(results)
@@ -139,7 +147,8 @@ def pool_labels(
     Returns:
         tuple: the three at ``shape / stride``.
     """
-    out = ops.pool_labels(torch.from_numpy(occ), stride, spec).numpy()
+    pooled = ops.pool_labels(torch.from_numpy(occ), stride, spec)
+    out = pooled.numpy().astype(np.uint8)
     if flow is not None:
         flow = _pool_flow(flow, _children(occ, stride), out, stride)
     if visible is not None:

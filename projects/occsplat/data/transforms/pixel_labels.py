@@ -13,16 +13,14 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmdet3d.registry import TRANSFORMS
 
-from occsplat.data.pixel_files import SweepPixels
+from occsplat.data.pixel_files import RENDEROCC, SweepPixels
+from occsplat.data.sets import lidar2d
 from occsplat.structures import LabelSpec, PixelLabels, transform_points
 from occsplat.structures.checks import NonNegative, Positive, checked
 
+from .boxes import MARGIN, in_box
 from .key_frames import key_frame, seen_from
 from .returns import class_ids, nearest_returns, read_returns
-
-#: metres around an annotated box that still belong to it: boxes are drawn
-#: by hand, and returns lie on the surface
-MARGIN = 0.1
 
 
 @TRANSFORMS.register_module()
@@ -86,6 +84,13 @@ class LoadPixelLabels(BaseTransform):
         self.min_speed = min_speed
         self.renderocc_root = renderocc_root
         self.ids = class_ids(LabelSpec.named(label_spec), ignore_others)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """See ``occsplat.data.inventory.files_read``."""
+        if self.renderocc_root is not None:
+            return (RENDEROCC,)
+        return (lidar2d.FILE.key,)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the pixels."""
@@ -158,7 +163,7 @@ class LoadPixelLabels(BaseTransform):
         for box in boxes:
             reach = np.linalg.norm(box[3:5]) / 2 + 2 * MARGIN
             near = np.flatnonzero(np.abs(x - box[0]) <= reach)
-            moving[near] |= _inside(points[near], box)
+            moving[near] |= in_box(points[near], box)
         return moving
 
 
@@ -177,13 +182,3 @@ def _lidar_points(
         cam2lidar = np.linalg.inv(ref2cam @ record['lidar2ref'])
         points[mine] = transform_points(cam2lidar, local)
     return points
-
-
-def _inside(points: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Whether points (P, 3) are in a box (x y z l w h yaw)."""
-    offset = points - box[:3]
-    cos, sin = np.cos(box[6]), np.sin(box[6])
-    ahead = offset @ [cos, sin, 0]
-    aside = offset @ [-sin, cos, 0]
-    local = np.stack([ahead, aside, offset[:, 2]], axis=-1)
-    return (np.abs(local) <= box[3:6] / 2 + MARGIN).all(axis=-1)

@@ -13,6 +13,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
+from occsplat.structures.checks import Count, checked
+
 
 # mmcv.cnn.build_conv_layer looks in mmengine's registry
 @MODELS.register_module()
@@ -29,16 +31,22 @@ class ModulatedDeformConv(nn.Conv2d):
     ``dcn=dict(type='ModulatedDeformConv')``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation,
-            groups, bias: as of torch.nn.Conv2d.
+        in_channels, out_channels, kernel_size (int): as of
+            torch.nn.Conv2d.
         deform_groups (int): G.
         **kwargs: further arguments of torch.nn.Conv2d.
     """
 
+    @checked
     def __init__(
-        self, *args: Any, deform_groups: int = 1, **kwargs: Any
+        self,
+        in_channels: Count,
+        out_channels: Count,
+        kernel_size: Count,
+        deform_groups: Count = 1,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(in_channels, out_channels, kernel_size, **kwargs)
         points = self.kernel_size[0] * self.kernel_size[1]
         self.conv_offset = nn.Conv2d(
             self.in_channels,
