@@ -108,7 +108,6 @@ def run_data(args: argparse.Namespace) -> int:
 def run_config(args: argparse.Namespace) -> int:
     """Print what a config is."""
     from doctors.configs import describe
-
     from occsplat.engine import load_config
 
     cfg = load_config(args.config, args.cfg_options)
