@@ -35,6 +35,8 @@ setup(
         'gsplat': ['gsplat>=1.5.3,<1.6'],
         # checkpoints by hf://owner/name/file
         'hub': ['huggingface_hub>=0.23'],
+        # graphs for other runtimes, and one to check them with
+        'export': ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.22'],
         'dev': requirements('requirements-dev.txt'),
     },
 )
