@@ -309,12 +309,12 @@ def print_inference_tables(
     ranks = [f'p{rank} ms' for rank in PERCENTILES]
     first = next(iter(settings))
     print_header(
-        '| config | setting |',
+        '| config, setting |',
         ['FPS', *ranks, 'peak MB', f'time / {first} (range)'],
     )
     for row in rows:
         config, name = row
-        print(f'| {Path(config).stem} | {name} | ', end='')
+        print(f'| {Path(config).stem}, {name} | ', end='')
         if row in failed:
             print(f'{failed[row]} |' + ' - |' * (len(ranks) + 2), flush=True)
             continue

@@ -196,17 +196,30 @@ def _untranslated(
     found = re.search(r"OpOverload\(op='([\w.]+)', overload='(\w+)'", text)
     if found is None:
         return f'no ONNX graph: {" ".join(text.split()):.300}'
-    for node in program.graph.nodes:
+    stacks = {
+        node.name: list(node.meta.get('nn_module_stack', {}).values())
+        for node in program.graph.nodes
+    }
+    place = 'the detector'
+    # the operators that torch's are made of, which remember whose they are
+    for node in program.run_decompositions().graph.nodes:
         if str(node.target).startswith(found[1]):
-            stack = list(node.meta.get('nn_module_stack', {}).values())
-            path, kind = stack[-1] if stack else ('', '')
-            name = path.removeprefix('detector.')
-            kind = str(getattr(kind, '__name__', kind)).rpartition('.')[2]
-            return (
-                f'{name} ({kind}) uses {found[1]}, which has no counterpart '
-                'in ONNX: try --format torch'
-            )
-    return f'{found[1]} has no counterpart in ONNX: try --format torch'
+            for source in _sources(node.meta.get('from_node', ())):
+                if stacks.get(source):
+                    path, kind = stacks[source][-1]
+                    name = path.removeprefix('detector.')
+                    place = f'{name} ({str(kind).rpartition(".")[2]})'
+    return (
+        f'{place} uses {found[1]}, which has no counterpart in ONNX: try '
+        '--format torch'
+    )
+
+
+def _sources(nodes: Sequence[Any]) -> Iterator[str]:
+    """Names of the nodes that a node was made of, however deep."""
+    for node in nodes:
+        yield node.name
+        yield from _sources(node.from_node)
 
 
 def _package(name: str) -> ModuleType:
