@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> Path:
         detector = init_model(
             cfg, args.checkpoint, cfg_options=args.cfg_options
         )
+        if args.checkpoint is None:
+            print('no checkpoint: weights as they are drawn')
         frames = [dataset[i] for i in range(min(args.frames, len(dataset)))]
         rig = frames[0]['data_samples'].rig
         network = ExportedNetwork(

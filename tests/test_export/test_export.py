@@ -108,8 +108,9 @@ def test_the_tool_writes_what_torch_can_load(
         tool.main([*arguments, str(tmp_path / 'a.onnx')])
     path = tool.main([*arguments, str(tmp_path / 'a.pt2')])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and 'logits differ by' in lines[0]
-    assert lines[3:] == ['in: imgs', 'out: logits, occ, flow']
+    assert lines[0] == 'no checkpoint: weights as they are drawn'
+    assert len(lines) == 6 and 'logits differ by' in lines[1]
+    assert lines[4:] == ['in: imgs', 'out: logits, occ, flow']
     program = torch.export.load(path)
     images = torch.zeros(1, 6, 3, 96, 256, dtype=torch.uint8)
     logits, occ, flow = program.module()(images)
