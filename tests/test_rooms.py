@@ -26,6 +26,7 @@ ALLOWED = {
         'evaluation',
         'visualization',
     },
+    'export': {'mm', 'structures', 'models', 'engine'},
 }
 
 

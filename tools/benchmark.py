@@ -5,10 +5,11 @@ python tools/benchmark.py rasterize --tables volume  # one of them
 python tools/benchmark.py rasterize --repeats 9 --threads 4
 python tools/benchmark.py run_lengths
 python tools/benchmark.py train BASELINE_CONFIG METHOD_CONFIG
+python tools/benchmark.py inference CONFIG --amp --compile
 
 Each row runs in a process of its own, after a warm-up that compiles.
 Compare rows of one run: machines differ, and differ from hour to hour.
-"train" runs its configs in turn, several rounds, for that reason.
+"train" and "inference" run rows in turn, several rounds, for that reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import argparse
 import platform
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'projects'))
 
@@ -27,6 +28,11 @@ check_environment()
 
 import torch
 
+from benchmarks.inference import (
+    WARMUP_FRAMES,
+    Setting,
+    print_inference_tables,
+)
 from benchmarks.rasterizing import TABLES
 from benchmarks.rows import SEED, print_table
 from benchmarks.run_lengths import print_run_lengths_table
@@ -94,7 +100,44 @@ def make_parser() -> argparse.ArgumentParser:
     add_threads(command)
     add_cfg_options(command)
     command.set_defaults(run=run_train)
+    add_inference(commands)
     return parser
+
+
+def add_inference(commands: Any) -> None:
+    """The subcommand of predictions."""
+    command = commands.add_parser('inference', help='predictions of configs')
+    command.add_argument(
+        'configs', nargs='+', metavar='CONFIG', help='config files'
+    )
+    command.add_argument(
+        '--frames', type=positive, default=20, help='in a round (default: 20)'
+    )
+    command.add_argument(
+        '--rounds',
+        type=positive,
+        default=3,
+        help='of all rows in turn (default: 3)',
+    )
+    command.add_argument(
+        '--device',
+        choices=('cpu', 'cuda'),
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='default: a GPU if there is one',
+    )
+    command.add_argument(
+        '--amp',
+        action='store_true',
+        help='and a row in 16 bits: float16 on a GPU, else bfloat16',
+    )
+    command.add_argument(
+        '--compile',
+        action='store_true',
+        help='and a row with the image encoder and the 3D network compiled',
+    )
+    add_threads(command)
+    add_cfg_options(command)
+    command.set_defaults(run=run_inference)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +210,25 @@ def run_train(args: argparse.Namespace) -> None:
         args.steps,
         args.rounds,
         args.beside_busy,
+    )
+
+
+def run_inference(args: argparse.Namespace) -> None:
+    """Tables of predictions."""
+    print(
+        f'{machine(args.threads)}, on {args.device}, {args.rounds} rounds of '
+        f'{args.frames} frames, each after {WARMUP_FRAMES} and as many as '
+        'the history holds; one sample at a time\n',
+        flush=True,
+    )
+    plain = Setting(args.device, args.threads, args.frames)
+    settings = {'fp32': plain}
+    if args.amp:
+        settings['amp'] = plain._replace(amp=True)
+    if args.compile:
+        settings['torch.compile'] = plain._replace(compiled=True)
+    print_inference_tables(
+        args.configs, args.cfg_options, settings, args.rounds
     )
 
 

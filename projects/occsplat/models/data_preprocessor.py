@@ -53,6 +53,10 @@ class OccDataPreprocessor(BaseDataPreprocessor):
         data = self.cast_data(data)
         imgs = torch.stack(list(data['inputs']['imgs'])).float()
         return dict(
-            inputs=dict(imgs=(imgs - self.mean) / self.std),
+            inputs=dict(imgs=self.normalise(imgs)),
             data_samples=data['data_samples'],
         )
+
+    def normalise(self, imgs: torch.Tensor) -> torch.Tensor:
+        """Pixels of 0..255, float32 (B, T, N, 3, H, W), to the input."""
+        return (imgs - self.mean) / self.std

@@ -195,7 +195,7 @@ def mean_projection(
         torch.cat([context, ones], dim=2), depth, inside, voxel, grid
     )
     total = len(context) * grid.num_voxels
-    count = torch.bincount(voxel, minlength=total).view(-1, 1, *grid.shape)
+    count = _points_in(voxel, total).view(-1, 1, *grid.shape)
     mean = volume * (MEAN_SCALE / count.clamp(min=1))
     return torch.cat([mean, count.to(mean).log1p()], dim=1)
 
@@ -252,6 +252,11 @@ def _landed(
         for axis, count in enumerate(grid.shape):
             voxel = voxel * count + index[..., axis]
         return inside, voxel[inside]
+
+
+def _points_in(voxel: Tensor, total: int) -> Tensor:
+    """How many of the points (P,) fall into each of so many voxels."""
+    return torch.bincount(voxel, minlength=total)
 
 
 def _splat(

@@ -143,6 +143,15 @@ class StreamingHistory(nn.Module):
         pasts = [self._past(meta) for meta in metas]
         frames, ages = self._align(volume, metas, pasts)
         self._remember(frames, metas, pasts)
+        return self.fuse(frames, ages)
+
+    def fuse(self, frames: Tensor, ages: Tensor) -> Tensor:
+        """Volumes that stand in the current frame to one (B, C, X, Y, Z).
+
+        Args:
+            frames (Tensor): newest first, (B, T + 1, C, X, Y, Z).
+            ages (Tensor): seconds, (B, T + 1).
+        """
         aged = _with_age(frames.flatten(0, 1), ages.flatten())
         fused = self.time_conv(aged).view_as(frames)
         return self.fuse_conv(fused.flatten(1, 2))
