@@ -73,8 +73,9 @@ def _count(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status."""
     args = make_parser().parse_args(argv)
-    from occsplat.engine import user_errors
+    from occsplat.engine import limit_threads, user_errors
 
+    limit_threads()
     with user_errors():
         return args.run(args)
 

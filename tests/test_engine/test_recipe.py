@@ -40,7 +40,8 @@ def test_the_published_fbocc_weighs_classes_by_its_own_counts():
     assert head.spec.name == 'occ3d'
     counts = dict(others=944004, car=16957802, free=1892500630)
     for name, count in counts.items():
-        weight = head.class_weight[head.spec.classes.index(name)]
+        index = head.spec.classes.index(name)
+        weight = head.voxel_losses.class_weight[index]
         assert float(weight) == pytest.approx(1 / math.log(count + 1e-3))
     assert float(head.occ_branch[-1].bias[-1]) == pytest.approx(
         torch.logit(torch.tensor(1892500630 / 2441910172)).item(), abs=1e-3

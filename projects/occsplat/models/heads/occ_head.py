@@ -244,10 +244,12 @@ class OccHead(nn.Module):
             ValueError: when labels are missing, have another shape or
                 hold ids that the label spec does not know.
         """
-        self._check_labels(prediction, batch)
+        if batch.gt_occ is None:
+            raise ValueError('OccHead.loss needs gt_occ, got None')
         terms = self.voxel_losses(prediction.logits, batch.gt_occ)
         losses = {f'loss_occ_{name}': term for name, term in terms.items()}
         if prediction.flow is not None and self.flow_loss_weight:
+            self._check_flow(prediction.flow, batch)
             weight = 0.0 if self.warmup else self.flow_loss_weight
             losses['loss_flow'] = weight * flow_l1_loss(
                 prediction.flow.float(),
@@ -290,19 +292,14 @@ class OccHead(nn.Module):
         moves = self.movable[occ][:, None]
         return torch.where(moves, flow, 0).permute(0, 2, 3, 4, 1)
 
-    def _check_labels(
-        self, prediction: OccPrediction, batch: OccBatch
-    ) -> None:
-        if batch.gt_occ is None:
-            raise ValueError('OccHead.loss needs gt_occ, got None')
-        if prediction.flow is not None and self.flow_loss_weight:
-            if batch.gt_flow is None:
-                raise ValueError(
-                    'OccHead learns flow, but the labels have none; set '
-                    f'with_flow=False for {self.spec.name!r}, or '
-                    'flow_loss_weight=0 where a render head teaches it'
-                )
-            same_shape('gt_flow', batch.gt_flow.shape, prediction.flow.shape)
+    def _check_flow(self, flow: Tensor, batch: OccBatch) -> None:
+        if batch.gt_flow is None:
+            raise ValueError(
+                'OccHead learns flow, but the labels have none; set '
+                f'with_flow=False for {self.spec.name!r}, or '
+                'flow_loss_weight=0 where a render head teaches it'
+            )
+        same_shape('gt_flow', batch.gt_flow.shape, flow.shape)
 
 
 def _resized_product(level: Tensor, weight: Tensor) -> Tensor:
