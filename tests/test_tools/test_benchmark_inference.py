@@ -95,6 +95,18 @@ def test_costs_of_a_detector(inference, minitown_infos, capsys):
     assert '| offset_head | - | - |' in lines
 
 
+@pytest.mark.parametrize('host', ['tpvformer', 'surroundocc'])
+def test_parameters_may_enter_a_module(inference, minitown_infos, host):
+    """Queries of a lifter do."""
+    root = {'test_dataloader.dataset.data_root': str(minitown_infos)}
+    config = ROOT / f'occupancy_configs/{host}/{host}-tiny_minitown.py'
+    costs = inference.count_costs(str(config), root, 'cpu')
+    there = [cost for part, cost in costs.items() if cost and part != 'all']
+    assert costs['lifter'] in there
+    total = sum(cost.gflops for cost in there)
+    assert total == pytest.approx(costs['all'].gflops)
+
+
 def test_frames_follow_one_another(inference, minitown_infos):
     """The history is full when predictions are timed."""
     root = {'test_dataloader.dataset.data_root': str(minitown_infos)}

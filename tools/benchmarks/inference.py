@@ -195,6 +195,9 @@ def count_costs(
         'all'.
     """
     model, frames = prepare(config, options, device)
+    # the counter follows gradients of what enters a module, a parameter
+    # included, and there are none
+    model.requires_grad_(False)
     with torch.no_grad():
         model.test_step(next(frames))
         batch = next(frames)
