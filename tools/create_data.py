@@ -286,6 +286,7 @@ def add_occupancy(commands: argparse._SubParsersAction) -> None:
 
 def run_occupancy(args: argparse.Namespace) -> None:
     """Make labels, and score them where there are others."""
+    from made_labels.score import score_labels
     from occsplat.data.occupancy_labels import create_occupancy
     from occsplat.engine import ConfigError
 
@@ -303,63 +304,7 @@ def run_occupancy(args: argparse.Namespace) -> None:
             f'{args.out or args.root}'
         )
         if args.score:
-            print(score_occupancy(args, info))
-
-
-def score_occupancy(args: argparse.Namespace, info: str) -> str:
-    """A table of made labels against those of the root.
-
-    Classes are Occ3D's, over what its camera masks show; the error of the
-    flow is the mean over voxels that move in OpenOcc and are occupied in
-    both, m/s.
-    """
-    import numpy as np
-    import torch
-    from tqdm import tqdm
-
-    from occsplat.data import NuScenesOccDataset
-    from occsplat.data.transforms import LoadOccLabels
-    from occsplat.evaluation import OccIoUMetric, RayIoUMetric
-
-    frames = NuScenesOccDataset(
-        args.root, info, 'occ3d', test_mode=True, cameras=None
-    )
-    metrics = [OccIoUMetric('occ3d', mask='camera'), RayIoUMetric('occ3d')]
-    flow_errors = []
-
-    def both(record: dict, label_set: str) -> list[dict]:
-        """Labels of the root, and those that were made."""
-        key = f'{label_set}_path'
-        place = Path(record[key]).relative_to(args.root)
-        load = LoadOccLabels(label_set)
-        other = {key: str(Path(args.out) / place), 'visibility_path': None}
-        return [load(dict(record)), load({**record, **other})]
-
-    for index in tqdm(range(len(frames)), disable=None):
-        record = frames.get_data_info(index)
-        truth, made = both(record, 'occ3d')
-        sample = dict(
-            token=record['token'],
-            gt_occ=torch.from_numpy(truth['gt_occ']),
-            gt_visible=torch.from_numpy(truth['gt_visible']),
-            ray_origins=torch.from_numpy(record['ray_origins']),
-            pred_occ=torch.from_numpy(made['gt_occ']),
-        )
-        for metric in metrics:
-            metric.process({}, [sample])
-        truth, made = (labels['gt_flow'] for labels in both(record, 'openocc'))
-        free = frames.label_spec.free
-        moves = truth.any(axis=-1) & (sample['pred_occ'].numpy() != free)
-        error = np.linalg.norm(truth[moves] - made[moves], axis=-1)
-        flow_errors.append(error)
-    scores: dict[str, float] = {}
-    for metric in metrics:
-        scores.update(metric.evaluate(len(frames)))
-    scores['flow error'] = float(np.concatenate(flow_errors).mean())
-    shown = ('IoU', 'mIoU', 'RayIoU', 'RayIoU@1', 'RayIoU@4', 'flow error')
-    lines = ['| score | made labels against those of the root |', '|---|--:|']
-    lines += [f'| {name} | {scores[name]:.4f} |' for name in shown]
-    return '\n'.join(lines)
+            print(score_labels(args.root, info, args.out))
 
 
 def add_rays(commands: argparse._SubParsersAction) -> None:

@@ -8,29 +8,13 @@
 #   follow one another are alike and teach little;
 # - a 2D network over bird's-eye views stands in for the 3D one;
 # - a balanced cross-entropy stands in for focal and affinity losses.
+_base_ = ['./image_tiny.py']
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 volume_channels = 20
-# one sample per step is too little for batch statistics
-norm = dict(type='GN', num_groups=4)
 
 model = dict(
-    type='OccDetector',
     frozen=('img_backbone', 'img_neck', 'lifter'),
     remember=400,  # samples, 3.2 MB each
-    data_preprocessor=dict(type='OccDataPreprocessor'),
-    img_backbone=dict(
-        type='mmdet.ResNet',
-        depth=18,
-        base_channels=32,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        out_indices=(1, 2),
-        norm_cfg=norm,
-        norm_eval=False,
-        style='pytorch',
-    ),
-    img_neck=dict(type='SingleMapFPN', in_channels=[64, 128], out_channels=64),
     lifter=dict(
         type='FBOccLifter',
         in_channels=64,
@@ -40,7 +24,7 @@ model = dict(
         depth_bins=dict(start=2.0, stop=42.0, step=1.0),  # metres
         pooling='mean',
         depth_weight=0,  # learned before
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
     history=dict(
         type='StreamingHistory',
@@ -48,7 +32,7 @@ model = dict(
         grid=volume_grid,
         num_frames=2,
         turns=8,  # streams that take turns, as the sampler's
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
     volume_encoder=dict(
         type='BEVEncoder',
@@ -56,7 +40,7 @@ model = dict(
         height=volume_grid['shape'][2],
         channels=(64, 96, 128, 128),
         out_channels=24,
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
     occ_head=dict(
         type='OccHead',
@@ -71,11 +55,6 @@ model = dict(
             focal=0, sem_scal=0, geo_scal=0, lovasz=5.0, cross_entropy=5.0
         ),
         flow_loss_weight=1.5,
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
-)
-# depths and classes of pixels; the config that taught them has this name
-load_from = (
-    '{{ fileDirname }}/../../pretrain/'
-    'depth-semantics_fbocc-tiny_minitown.safetensors'
 )

@@ -17,11 +17,10 @@ import numpy as np
 
 from occsplat.structures import transform_points
 
+from .transforms.boxes import in_box
+
 #: class of a point of which nothing is said
 UNKNOWN = 255
-#: metres by which boxes are widened on each side: what is annotated is a
-#: little smaller than what returns light
-MARGIN = 0.1
 #: the recording car itself, metres in the ego frame (x0, y0, z0, x1, y1, z1):
 #: a compact car whose frame begins at the rear axle
 EGO = (-1.3, -1.1, -0.5, 3.6, 1.1, 2.3)
@@ -89,10 +88,10 @@ def gather(
         sweep = sweep.chosen(~_on_the_car(sweep.points, record['lidar2ref']))
         free = np.ones(len(sweep.points), bool)
         for name, box in named_boxes(record):
-            local = to_box(sweep.points, box)
-            inside = (np.abs(local) <= box[3:6] / 2 + MARGIN).all(axis=1)
+            inside = in_box(sweep.points, box)
             if inside.any():
-                part = Cloud(local[inside], sweep.classes[inside])
+                part = sweep.chosen(inside)
+                part = part._replace(points=to_box(part.points, box))
                 objects.setdefault(name, []).append(part)
                 free &= ~inside
         lidar2global = record['ref2global'] @ record['lidar2ref']

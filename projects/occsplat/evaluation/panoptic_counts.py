@@ -13,12 +13,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from occsplat.ops import cast_rays
 from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .counts import Counts, Zeros, mean_of_defined, of_classes, ratio
-from .fields import check_ids
-from .ray_counts import THRESHOLDS
+from .ray_counts import THRESHOLDS, all_rays, ray_ends
 
 #: rays that a segment has to have, or it is neither missed nor invented
 MIN_RAYS = 10
@@ -121,8 +119,7 @@ def count_panoptic(
     Raises:
         ValueError: when shapes disagree or an id is not in the label spec.
     """
-    starts = origins.double().repeat_interleave(len(directions), dim=0)
-    rays = directions.double().repeat(len(origins), 1)
+    starts, rays = all_rays(origins, directions)
     truth, true_distance = _segments(
         'gt', gt_occ, gt_ids, starts, rays, spec, grid
     )
@@ -197,15 +194,10 @@ def _segments(
     grid: VoxelGrid,
 ) -> tuple[Tensor, Tensor]:
     """Class and thing at the end of each ray, (R, 2), and metres (R,)."""
-    same_shape(f'{name}_occ', occ.shape, grid.shape)
     same_shape(f'{name}_ids', ids.shape, grid.shape)
-    occ, ids = occ.cpu(), ids.cpu()
-    index, distance, hit = cast_rays(spec.is_occupied(occ), starts, rays, grid)
-    label = occ[tuple(index.T)].long()
-    label[~hit] = spec.free
-    check_ids(f'{name}_occ', label, spec)
+    index, label, distance, _ = ray_ends(name, occ, starts, rays, spec, grid)
     moves = torch.isin(label, torch.tensor(spec.movable))
-    thing = torch.where(moves, ids[tuple(index.T)].long(), 0)
+    thing = torch.where(moves, ids.cpu()[tuple(index.T)].long(), 0)
     return torch.stack([label, thing], dim=1), distance
 
 

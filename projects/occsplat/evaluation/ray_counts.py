@@ -186,7 +186,7 @@ def cast_frame(
     Raises:
         ValueError: when shapes disagree or an id is not in the label spec.
     """
-    starts, rays = _all_rays(origins, directions)
+    starts, rays = all_rays(origins, directions)
     return _cast(name, occ, starts, rays, spec, grid, flow)
 
 
@@ -252,7 +252,7 @@ def true_rays(
     gt_flow: Tensor | None = None,  # (X, Y, Z, 2)
 ) -> TrueRays:
     """The first half of ``count_rays``, which no prediction changes."""
-    starts, rays = _all_rays(origins, directions)
+    starts, rays = all_rays(origins, directions)
     truth = _cast('gt', gt_occ, starts, rays, spec, grid, gt_flow)
     kept = truth.label != spec.free
     return TrueRays(starts[kept], rays[kept], truth[kept])
@@ -331,10 +331,36 @@ def compare_rays(
     return counts
 
 
-def _all_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def all_rays(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Start and direction of every ray, float64 (T * D, 3)."""
     starts = origins.double().repeat_interleave(len(directions), dim=0)
     return starts, directions.double().repeat(len(origins), 1)
+
+
+def ray_ends(
+    name: str,
+    occ: Tensor,  # (X, Y, Z)
+    starts: Tensor,  # (R, 3)
+    rays: Tensor,  # (R, 3)
+    spec: LabelSpec,
+    grid: VoxelGrid,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where single rays end in a volume.
+
+    Returns:
+        tuple: voxel (R, 3), class, free where nothing is hit, (R,), metres
+        (R,), and whether anything is hit, bool (R,).
+
+    Raises:
+        ValueError: when shapes disagree or an id is not in the label spec.
+    """
+    same_shape(f'{name}_occ', occ.shape, grid.shape)
+    occ = occ.cpu()
+    index, distance, hit = cast_rays(spec.is_occupied(occ), starts, rays, grid)
+    label = occ[tuple(index.T)].long()
+    label[~hit] = spec.free
+    check_ids(f'{name}_occ', label, spec)
+    return index, label, distance, hit
 
 
 def _cast(
@@ -347,12 +373,7 @@ def _cast(
     flow: Tensor | None,  # (X, Y, Z, 2)
 ) -> FrameRays:
     """What single rays see in a volume."""
-    same_shape(f'{name}_occ', occ.shape, grid.shape)
-    occ = occ.cpu()
-    index, distance, hit = cast_rays(spec.is_occupied(occ), starts, rays, grid)
-    label = occ[tuple(index.T)].long()
-    label[~hit] = spec.free
-    check_ids(f'{name}_occ', label, spec)
+    index, label, distance, hit = ray_ends(name, occ, starts, rays, spec, grid)
     if flow is not None:
         same_shape(f'{name}_flow', flow.shape, (*grid.shape, 2))
         flow = flow[tuple(index.to(flow.device).T)].double().cpu()

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from occsplat.ops import deformable_attention
 
-from .backward_projection import star
 from .seen_queries import SeenQueries
+from .star import star
 
 #: metres in front of a camera from which on an anchor is read
 MIN_DEPTH = 1e-5

@@ -40,10 +40,10 @@ from occsplat.structures import (
 from occsplat.structures.checks import Count, Fraction, checked
 
 from ..image_features import ImageFeatures
-from .backward_projection import star
 from .camera_attention import CameraAttention, Sampling
 from .image_embedding import ImageEmbedding
 from .seen_queries import SeenQueries, find_views
+from .star import star
 
 #: rows and columns of each plane, and the axis that it lacks
 PLANES = ((1, 0, 2), (2, 1, 0), (0, 2, 1))

@@ -1,0 +1,1 @@
+"""What tools/create_data.py occupancy is scored with."""
