@@ -3,10 +3,12 @@
 python tools/test.py CONFIG CHECKPOINT [--show-dir outputs/sheets]
 python tools/test.py CONFIG CHECKPOINT --save-predictions outputs/predictions
 python tools/test.py CONFIG CHECKPOINT --save-boxes outputs/boxes.json
+python tools/test.py CONFIG CHECKPOINT --tta
 python tools/test.py CONFIG CHECKPOINT --expect mIoU=39.1 --tolerance 0.3
 
-Prints the tables and writes metrics.json to the work dir: --work-dir, else
-the config's work_dir, else work_dirs/<name of the config>.
+Prints the tables and writes metrics.json (with --tta metrics_tta.json) to the
+work dir: --work-dir, else the config's work_dir, else work_dirs/<name of the
+config>.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from occsplat.evaluation import (
     read_challenge_info,
     write_metrics,
 )
+from occsplat.models import MIRRORS
 from occsplat.structures import check_writable
 
 
@@ -84,6 +87,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='FILE.json',
         help='write the objects in them to this file, as boxes in '
         "nuScenes' format for detection results",
+    )
+    parser.add_argument(
+        '--tta',
+        nargs='*',
+        choices=MIRRORS,
+        help='test-time augmentation: the mean of what the network says of '
+        'the scene and of mirrored ones; what is mirrored, independently '
+        '(default: all three, eight looks)',
     )
     parser.add_argument(
         '--expect',
@@ -227,16 +238,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             )
             cfg.custom_hooks = [*cfg.get('custom_hooks', []), sheets]
         save_predictions(cfg, args)
+        tta = args.tta is not None
+        if tta:
+            cfg.model = dict(
+                type='FlipTTA', module=cfg.model, mirror=args.tta or MIRRORS
+            )
         prepare_launcher(cfg, args.launcher)
         check_outputs(cfg, args)
         runner = OccRunner.from_cfg(cfg)
         model = runner.model
         if is_model_wrapper(model):
             model = model.module
+        if tta:
+            model = model.module
         load_model_weights(model, args.checkpoint, args.cfg_options)
         metrics = runner.test()
         if is_main_process():
-            path = Path(cfg.work_dir) / 'metrics.json'
+            name = 'metrics_tta.json' if tta else 'metrics.json'
+            path = Path(cfg.work_dir) / name
             about = dict(config=args.config, checkpoint=args.checkpoint)
             write_metrics(path, metrics, about)
             print(f'metrics are in {path}')

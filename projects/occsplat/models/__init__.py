@@ -13,8 +13,11 @@ from . import (
 )
 from .data_preprocessor import OccDataPreprocessor
 from .detector import OccDetector
+from .flip_tta import MIRRORS, FlipTTA
 
 __all__ = [
+    'MIRRORS',
+    'FlipTTA',
     'OccDataPreprocessor',
     'OccDetector',
     'backbones',

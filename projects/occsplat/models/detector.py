@@ -192,13 +192,19 @@ class OccDetector(MultiCameraModel):
     def predict(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> list[OccDataSample]:
+        """Predict and fill it in, see ``add_prediction``."""
+        prediction = self._forward(inputs, data_samples)
+        return self.add_prediction(prediction, data_samples)
+
+    def add_prediction(
+        self, prediction: OccPrediction, data_samples: list[OccDataSample]
+    ) -> list[OccDataSample]:
         """Fill in what is predicted, one field each.
 
         ``pred_occ`` (X, Y, Z), ``pred_flow`` (X, Y, Z, 2) and
         ``pred_offsets`` (6, x, y, z), those that the heads predict, and
         ``pred_opacity`` where the head goes by an opacity threshold.
         """
-        prediction = self._forward(inputs, data_samples)
         threshold = getattr(self.occ_head, 'opacity_threshold', None)
         opacity = None
         if threshold is None:
