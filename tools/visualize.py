@@ -46,6 +46,7 @@ from occsplat.engine.cli import (
 from occsplat.structures import LabelSpec, check_writable
 from occsplat.visualization import (
     drive_film,
+    drive_fps,
     drive_frame,
     film_frame,
     flight_film,
@@ -57,7 +58,6 @@ from occsplat.visualization import (
     write_mp4,
     write_png,
 )
-from occsplat.visualization.drive_film import PER_KEY_FRAME
 from occsplat.visualization.flight import FLIGHT_FPS
 
 #: films by option, and what they are
@@ -69,8 +69,6 @@ FILMS = {
 #: pictures of a GIF per second: the 32 of eight key frames of nuScenes, half
 #: a second apart, take the time that the car took
 _FPS = 8.0
-#: seconds that a key frame stands for where there is no other
-_ALONE = 0.5
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -199,10 +197,8 @@ def write_film(
         path = stem.with_name(f'{stem.name}.gif')
         return write_gif(path, pictures, _FPS, exact=spec.palette)
     if kind == 'mp4':
-        between = len(times) - 1
-        each = (times[-1] - times[0]) / between if between else _ALONE
         path = stem.with_name(f'{stem.name}.mp4')
-        return write_mp4(path, drive_film(frames, spec), PER_KEY_FRAME / each)
+        return write_mp4(path, drive_film(frames, spec), drive_fps(times))
     path = stem.with_name(f'{stem.name}_fly.mp4')
     return write_mp4(path, flight_film(frames, spec, stem.name), FLIGHT_FPS)
 

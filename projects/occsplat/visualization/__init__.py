@@ -14,7 +14,7 @@ from .camera_overlays import (
     overlay,
 )
 from .colors import flow_colors, flow_key, volume_colors
-from .drive_film import drive_film, drive_frame
+from .drive import drive_film, drive_fps, drive_frame
 from .files import write_gif, write_png
 from .film import FilmFrame, film_frame, scene_film
 from .flight import FlightFrame, flight_film, flight_frame
@@ -44,6 +44,7 @@ __all__ = [
     'draw_boxes_image',
     'draw_lidar',
     'drive_film',
+    'drive_fps',
     'drive_frame',
     'film_frame',
     'flight_film',

@@ -22,6 +22,7 @@ from occsplat.structures import (
 
 from .colors import OTHER, nothing_shown, volume_colors
 from .heading import forward_left
+from .lettering import PAPER
 from .sample_sheet import camera_names
 from .sheet import GAP, Panel, contact_sheet, with_note
 from .splat_views import splat_pictures, splat_volume
@@ -35,6 +36,8 @@ PICTURES = 32
 _AWAY, _ABOVE = 45.0, 31.0
 #: horizontal field of view in degrees, of a picture of this width by height
 _VIEW, _ASPECT = 62.0, 1.6
+#: places for cameras in a row, at least: fewer do not fill the picture
+PLACES = 3
 #: cosine from which on a camera looks ahead
 _AHEAD = 0.3
 #: metres behind, ahead, left or right, and above the ground: where the car
@@ -93,8 +96,9 @@ def film_frame(
     volumes = sample_volumes(sample)
     above: list[list[Panel]] = []
     if shown:
-        width = _panel_width(len(shown))
-        above.append([(names[n], shrunk(images[n], width)) for n in shown])
+        places = max(PLACES, len(shown))
+        width = _panel_width(places)
+        photos = [(names[n], shrunk(images[n], width)) for n in shown]
         small = rig[shown].scaled(width / rig.width)
         title_of, occ = next(iter(volumes.items()))
         grid = VoxelGrid(spec.grid.range, occ.shape)
@@ -102,12 +106,11 @@ def film_frame(
             torch.from_numpy(occ), grid, spec, small.to(torch.float32).cameras
         )
         note = nothing_shown(occ, spec)
-        above.append(
-            [
-                (f'{title_of}, rendered', with_note(view, note))
-                for view in splat_pictures(seen, spec)
-            ]
-        )
+        renders = [
+            (f'{title_of}, rendered', with_note(view, note))
+            for view in splat_pictures(seen, spec)
+        ]
+        above = [centred(photos, places), centred(renders, places)]
     return FilmFrame(volumes, above, title=title)
 
 
@@ -146,6 +149,16 @@ def shrunk(image: np.ndarray, width: int) -> np.ndarray:
         return image
     size = (width, round(image.shape[0] * width / image.shape[1]))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def centred(row: list[Panel], places: int) -> list[Panel]:
+    """A row with paper at both ends where it has fewer pictures."""
+    height, width = row[0][1].shape[:2]
+    side = (places - len(row)) * width // 2
+    if side == 0:
+        return row
+    paper = '', np.full((height, side, 3), PAPER, np.uint8)
+    return [paper, *row, paper]
 
 
 def scene_film(

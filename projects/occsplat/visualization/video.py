@@ -21,12 +21,12 @@ from occsplat.structures import (
 from .lettering import PAPER
 
 #: of 10, for imageio-ffmpeg: letters and edges of voxels stay sharp
-_QUALITY = 7
+_QUALITY = 6
 #: what browsers and players agree on: colours as in HDTV, and said to be
 #: so; the index in front, so that a film begins before all of it is there
 _OPTIONS = (
-    '-vf scale=out_color_matrix=bt709:out_range=tv -colorspace bt709 '
-    '-color_primaries bt709 -color_trc bt709 -movflags +faststart -f mp4'
+    '-vf scale=out_color_matrix=bt709:out_range=tv,setparams=colorspace='
+    'bt709:color_primaries=bt709:color_trc=bt709 -movflags +faststart -f mp4'
 )
 
 

@@ -19,23 +19,24 @@ from occsplat.structures import (
 from .bev import BevMap, bev_image
 from .colors import nothing_shown
 from .film import (
+    PLACES,
     FilmFrame,
     camera_headings,
+    centred,
     sample_volumes,
     shrunk,
     turning_film,
 )
 from .heading import reach
-from .lettering import PAPER
 from .sample_sheet import camera_names
 from .sheet import Panel, with_note
 
 #: pictures of each key frame, whatever their number
 PER_KEY_FRAME = 8
+#: seconds that a key frame stands for where there is no other
+_ALONE = 0.5
 #: pixels of the whole picture, and of the volumes in it
-_WIDTH, _HEIGHT = 1600, 300
-#: places for cameras in a row, at least: fewer do not fill the picture
-_PLACES = 3
+_WIDTH, _HEIGHT = 1600, 340
 
 
 def drive_frame(
@@ -70,10 +71,10 @@ def drive_frame(
     front: list[Panel] = []
     back: list[Panel] = []
     for n in np.argsort(-left, kind='stable'):
-        image = shrunk(images[n], _WIDTH // _PLACES)
+        image = shrunk(images[n], _WIDTH // PLACES)
         (front if ahead[n] >= 0 else back).append((names[n], image))
     rows = [row for row in (front, back) if row]
-    places = max(_PLACES, *map(len, rows))
+    places = max(PLACES, *map(len, rows))
     volumes = sample_volumes(sample)
     above = []
     for title_of, occ in volumes.items():
@@ -82,7 +83,7 @@ def drive_frame(
         flow = None if flow is None else flow.cpu().numpy()
         above.append((f'{title_of} from above', _bev(occ, flow, spec)))
     return FilmFrame(
-        volumes, [_centred(row, places) for row in rows], above, title
+        volumes, [centred(row, places) for row in rows], above, title
     )
 
 
@@ -104,6 +105,20 @@ def drive_film(
     return turning_film(frames, spec, PER_KEY_FRAME, _WIDTH, _HEIGHT)
 
 
+def drive_fps(timestamps: Sequence[float]) -> float:
+    """Pictures per second at which ``drive_film`` takes the drive's time.
+
+    Each key frame stands for the mean time between two of them.
+
+    Args:
+        timestamps: of the key frames in seconds.
+    """
+    if len(timestamps) == 1:
+        return PER_KEY_FRAME / _ALONE
+    seconds = timestamps[-1] - timestamps[0]
+    return PER_KEY_FRAME * (len(timestamps) - 1) / seconds
+
+
 def _bev(
     occ: np.ndarray,  # (X, Y, Z)
     flow: np.ndarray | None,  # (X, Y, Z, 2)
@@ -115,13 +130,3 @@ def _bev(
     view = BevMap(grid, _HEIGHT / (ahead - behind), spec.frame)
     image = bev_image(occ, spec, view, flow=flow)
     return with_note(image, nothing_shown(occ, spec))
-
-
-def _centred(row: list[Panel], places: int) -> list[Panel]:
-    """A row with paper at both ends where it has fewer pictures."""
-    height, width = row[0][1].shape[:2]
-    side = (places - len(row)) * width // 2
-    if side == 0:
-        return row
-    paper = '', np.full((height, side, 3), PAPER, np.uint8)
-    return [paper, *row, paper]
