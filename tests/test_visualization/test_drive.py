@@ -61,22 +61,22 @@ def test_cameras_are_where_the_car_has_them():
     assert shades == [[50, 30, 20], [40, 10, 60]]
 
 
+FRONT = ['CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT']
+
+
 @pytest.mark.parametrize(
     'names, shapes',
     [
-        # a rear row of one camera, in the middle
-        (['CAM_FRONT_LEFT', 'CAM_FRONT', 'CAM_FRONT_RIGHT', 'CAM_BACK'],
-         [[80, 80, 80], [80, 80, 80]]),
-        (['CAM_FRONT_LEFT', 'CAM_FRONT_RIGHT'], [[40, 80, 80, 40]]),
-        (['CAM_FRONT'], [[80, 80, 80]]),
+        ([*FRONT, 'CAM_BACK'], [[80, 80, 80], [80, 80, 80]]),
+        (FRONT[::2], [[40, 80, 80, 40]]),
+        (FRONT[1:2], [[80, 80, 80]]),
     ],
-)  # fmt: skip
+)
 def test_few_cameras_do_not_grow(names, shapes):
     found = drive_frame_of(sample_of(pred_occ=CAR), names)
     widths = [[image.shape[1] for _, image in row] for row in found.above]
     assert widths == shapes
-    last = found.above[-1]
-    assert (last[0][0], last[-1][0]) == (('', '') if len(names) != 3 else last)
+    assert found.above[-1][0][0] == found.above[-1][-1][0] == ''
 
 
 def test_a_picture_has_cameras_volumes_and_both_from_above(monkeypatch):

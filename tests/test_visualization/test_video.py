@@ -75,15 +75,24 @@ def test_what_is_no_film(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('program', ['cat > /dev/null; exit 1', 'exit 1'])
-def test_an_ffmpeg_that_fails(tmp_path, monkeypatch, program):
-    ffmpeg()
+#: programs in ffmpeg's place; the last one writes a film of one picture
+FAILING = [
+    'cat > /dev/null; exit 1',
+    'exit 1',
+    'case "$*" in *rawvideo*) head -c 460800 | {real} "$@"; cat > /dev/null;;'
+    ' *) exec {real} "$@";; esac',
+]
+
+
+@pytest.mark.parametrize('program', FAILING)
+def test_an_ffmpeg_that_does_not_write_all(tmp_path, monkeypatch, program):
+    real = ffmpeg().get_ffmpeg_exe()
     script = tmp_path / 'ffmpeg'
-    script.write_text(f'#!/bin/sh\n{program}\n')
+    script.write_text(f'#!/bin/sh\n{program.format(real=real)}\n')
     script.chmod(0o755)
     monkeypatch.setenv('IMAGEIO_FFMPEG_EXE', str(script))
     out = tmp_path / 'out'
-    # more than a pipe holds
+    # each is more than a pipe holds
     pictures = [picture(320, 480, RED, GREEN, BLUE)] * 3
     with pytest.raises(DataError, match='not written all of .*a.mp4') as stop:
         write_mp4(out / 'a.mp4', pictures, 8)

@@ -75,8 +75,8 @@ def film_frame(
     """Prediction and truth, and what the cameras that look ahead see.
 
     Above the volumes are the photographs, and below each of them what the
-    rasteriser makes of the first volume in the same camera, as the render
-    losses see it: the prediction, where there is one.
+    rasteriser makes of the first volume in the same camera, see
+    ``splat_volume``: of the prediction, where there is one.
 
     Args:
         sample: with ``pred_occ`` or ``gt_occ`` or both.
