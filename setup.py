@@ -41,6 +41,8 @@ setup(
         'hub': ['huggingface_hub>=0.23'],
         # tools/view.py --serve
         'viser': ['viser>=1.1,<2'],
+        # tools/visualize.py --mp4 and --fly; brings its own ffmpeg
+        'video': ['imageio-ffmpeg>=0.5'],
         # graphs for other runtimes, and one to check them with
         'export': ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.22'],
         'dev': requirements('requirements-dev.txt'),

@@ -3,10 +3,14 @@
 python tools/visualize.py CONFIG CHECKPOINT --out outputs/pictures
 
 Writes a sheet for each frame: images; prediction and truth from the same
-cameras, from above and from behind. With --gif also a film for each scene:
-prediction and truth, seen by a camera that goes around the car while the
-frames follow. Frames go through the model in time order, so that a model
-with memory has one.
+cameras, from above and from behind. Frames go through the model in time
+order, so that a model with memory has one. Also films for each scene:
+
+--gif  prediction and truth, seen by a camera that goes around the car while
+       the frames follow, and what the cameras that look ahead see of the
+       prediction
+--mp4  the same volumes, all cameras, and both from above
+--fly  prediction and truth, seen by a camera that follows the car
 """
 
 from __future__ import annotations
@@ -41,15 +45,28 @@ from occsplat.engine.cli import (
 )
 from occsplat.structures import LabelSpec, check_writable
 from occsplat.visualization import (
-    FilmFrame,
+    drive_film,
+    drive_fps,
+    drive_frame,
     film_frame,
+    flight_film,
+    flight_frame,
+    import_ffmpeg,
     sample_sheet,
     scene_film,
     write_gif,
+    write_mp4,
     write_png,
 )
+from occsplat.visualization.flight import FLIGHT_FPS
 
-#: pictures of a film per second: the 32 of eight key frames of nuScenes, half
+#: films by option, and what they are
+FILMS = {
+    'gif': 'also a small film of each scene',
+    'mp4': 'also one with all cameras, as long as the drive',
+    'fly': 'also a flight along the drive, as MP4',
+}
+#: pictures of a GIF per second: the 32 of eight key frames of nuScenes, half
 #: a second apart, take the time that the car took
 _FPS = 8.0
 
@@ -65,25 +82,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--split', default='val', choices=('train', 'val', 'test')
     )
-    parser.add_argument(
-        '--gif', action='store_true', help='also a film for each scene'
-    )
+    for kind, words in FILMS.items():
+        parser.add_argument(f'--{kind}', action='store_true', help=words)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> list[Path]:
     """Draw as the command line says; returns the files."""
     args = make_parser().parse_args(argv)
+    films = [kind for kind in FILMS if getattr(args, kind)]
     with user_errors():
         cfg = load_config(args.config, args.cfg_options)
         check_writable(args.out)
+        if {'mp4', 'fly'} & set(films):
+            import_ffmpeg()  # or say so before the work
         model = load_model(cfg, args)
         dataset = build_split(cfg, args.split)
-        return draw(model, dataset, Path(args.out), args.frames, args.gif)
+        return draw(model, dataset, Path(args.out), args.frames, films)
 
 
 def draw(
-    model: BaseModel, dataset: Any, out: Path, frames: int, gif: bool
+    model: BaseModel,
+    dataset: Any,
+    out: Path,
+    frames: int,
+    films: Sequence[str],
 ) -> list[Path]:
     """Predict and draw the first frames of a data set.
 
@@ -92,10 +115,10 @@ def draw(
         dataset: key frames in scene and time order.
         out: folder.
         frames: how many, at most.
-        gif: whether to make a film of each scene.
+        films: which of ``FILMS`` to make of each scene.
 
     Returns:
-        list: the files: of each scene the sheets, then the film.
+        list: the files: of each scene the sheets, then the films.
     """
     indices = range(min(frames, len(dataset)))
     paths: list[Path] = []
@@ -108,7 +131,7 @@ def draw(
         if name in names:  # another town's scene has the same
             name = f'{name}_{token}'
         names.add(name)
-        paths += draw_scene(model, dataset, scene, name, out, gif)
+        paths += draw_scene(model, dataset, scene, name, out, films)
     return paths
 
 
@@ -118,7 +141,7 @@ def draw_scene(
     indices: Iterable[int],
     scene: str,
     out: Path,
-    gif: bool,
+    films: Sequence[str],
 ) -> list[Path]:
     """``draw`` the key frames of one scene, in time order.
 
@@ -126,7 +149,8 @@ def draw_scene(
     """
     spec = LabelSpec.named(dataset.label_spec)
     paths: list[Path] = []
-    film: list[FilmFrame] = []
+    shots: dict[str, list] = {kind: [] for kind in films}
+    times: list[float] = []
     for number, index in enumerate(indices):
         start = time.perf_counter()
         (sample,) = inference_occ(model, [dataset[index]])
@@ -135,19 +159,48 @@ def draw_scene(
         shown = sample, images, spec, rig, record['cameras']
         sheet = sample_sheet(*shown, title=f'{scene}, key frame {number}')
         paths.append(write_png(out / f'{scene}_{number:03d}.png', sheet))
-        if number == 0:
-            began = record['timestamp']
-        if gif:
-            title = f'{scene}, {record["timestamp"] - began:.1f} s'
-            film.append(film_frame(*shown, title=title))
+        times.append(record['timestamp'])
+        title = f'{scene}, {times[-1] - times[0]:.1f} s'
+        if 'gif' in shots:
+            shots['gif'].append(film_frame(*shown, title=title))
+        if 'mp4' in shots:
+            shots['mp4'].append(drive_frame(*shown, title=title))
+        if 'fly' in shots:
+            shots['fly'].append(flight_frame(sample))
         seconds = time.perf_counter() - start
         print(f'{paths[-1]} ({seconds:.1f} s)')
-    if gif:
-        pictures = scene_film(film, spec)
-        path = out / f'{scene}.gif'
-        paths.append(write_gif(path, pictures, _FPS, exact=spec.palette))
-        print(paths[-1])
+    for kind, frames in shots.items():
+        start = time.perf_counter()
+        paths.append(write_film(kind, frames, times, spec, out / scene))
+        seconds = time.perf_counter() - start
+        print(f'{paths[-1]} ({seconds:.1f} s)')
     return paths
+
+
+def write_film(
+    kind: str, frames: list, times: list[float], spec: LabelSpec, stem: Path
+) -> Path:
+    """One of ``FILMS`` of a scene.
+
+    Args:
+        kind: which.
+        frames: what it shows of each key frame.
+        times: of the key frames in seconds.
+        spec: the label set.
+        stem: the file without what tells kinds apart.
+
+    Returns:
+        Path: the file.
+    """
+    if kind == 'gif':
+        pictures = list(scene_film(frames, spec))
+        path = stem.with_name(f'{stem.name}.gif')
+        return write_gif(path, pictures, _FPS, exact=spec.palette)
+    if kind == 'mp4':
+        path = stem.with_name(f'{stem.name}.mp4')
+        return write_mp4(path, drive_film(frames, spec), drive_fps(times))
+    path = stem.with_name(f'{stem.name}_fly.mp4')
+    return write_mp4(path, flight_film(frames, spec, stem.name), FLIGHT_FPS)
 
 
 if __name__ == '__main__':

@@ -11,6 +11,7 @@ DRAWERS = (
     ('sample_sheet', 'render_colors'),
     ('input_sheet', 'render_occupancy'),
     ('film', 'render_colors'),
+    ('flight', 'render_occupancy'),
 )
 
 

@@ -61,7 +61,7 @@ def test_key_frames_follow_in_equal_shares(few):
         FilmFrame({'truth': volume((10 + 10 * n, 10))}, title=f't = {n}')
         for n in range(3)
     ]
-    pictures = scene_film(frames, SPEC)
+    pictures = list(scene_film(frames, SPEC))
     assert len(pictures) == 9 and len({p.shape for p in pictures}) == 1
     # the title stays for a share, the volumes turn all the time
     titles = [picture[:36] for picture in pictures]
@@ -69,18 +69,18 @@ def test_key_frames_follow_in_equal_shares(few):
         assert np.array_equal(titles[n], titles[n - 1]) == (n % 3 != 0)
         assert not np.array_equal(pictures[n], pictures[n - 1])
     # more key frames than pictures: one of each
-    assert len(scene_film(frames * 4, SPEC)) == 12
+    assert len(list(scene_film(frames * 4, SPEC))) == 12
 
 
 def test_prediction_and_truth_are_seen_by_the_same_camera(few):
     occ, other = volume((30, 30)), volume((30, 30), (40, 5))
     (first, *_) = scene_film([FilmFrame({'a': occ, 'b': occ})], SPEC)
     panel = (first.shape[1] - 18) // 2
-    left, right = first[70:300, 6 : 6 + panel], first[70:300, 12 + panel : -6]
+    left, right = first[36:270, 6 : 6 + panel], first[36:270, 12 + panel : -6]
     assert np.array_equal(left, right)
     (second, *_) = scene_film([FilmFrame({'a': occ, 'b': other})], SPEC)
-    assert np.array_equal(second[70:300, 6 : 6 + panel], left)
-    assert not np.array_equal(second[70:300, 12 + panel : -6], right)
+    assert np.array_equal(second[36:270, 6 : 6 + panel], left)
+    assert not np.array_equal(second[36:270, 12 + panel : -6], right)
 
 
 @pytest.mark.parametrize('name', ['openocc', 'surroundocc'])
@@ -108,13 +108,46 @@ def test_a_frame_has_the_cameras_that_look_ahead_from_left_to_right():
     sample = OccDataSample()
     sample.pred_occ = torch.from_numpy(volume())
     found = film_frame(sample, images, SPEC, rig, names)
-    assert [name for name, _ in found.photos] == ['a', 'front', 'b']
+    photos, renders = found.above
+    assert [name for name, _ in photos] == ['a', 'front', 'b']
+    assert [name for name, _ in renders] == ['prediction, rendered'] * 3
+    assert all(image.shape == (175, 292, 3) for _, image in renders)
     assert list(found.volumes) == ['prediction']
     sample.gt_occ = sample.pred_occ
     large = [np.zeros((900, 1600, 3), np.uint8)] * 4
     found = film_frame(sample, large, SPEC, rig, names)
     assert list(found.volumes) == ['prediction', 'truth']
-    assert found.photos[0][1].shape == (551, 980, 3)
+    assert found.above[0][0][1].shape == (164, 292, 3)
+    with pytest.raises(ValueError, match='pred_occ or gt_occ, .* has ..$'):
+        film_frame(OccDataSample(), images, SPEC, rig, names)
+
+
+def test_below_a_photograph_is_the_prediction_as_it_is_rendered():
+    rig = chase_rig(80, 50, (-20.0, 2.0, 5.0), (0.0, 0.0, 1.0))
+    sample = OccDataSample()
+    sample.pred_occ = torch.from_numpy(volume((26, 22)))
+    sample.gt_occ = torch.from_numpy(volume((26, 30)))
+    image = np.zeros((50, 80, 3), np.uint8)
+    # the middles of the cars of prediction and truth, and of road
+    grid = type(SPEC.grid)(SPEC.grid.range, (50, 50, 4))
+    index = torch.tensor([[28, 24, 2], [28, 32, 2], [20, 24, 0]])
+    (uv,), _ = rig.project(grid.centers()[tuple(index.T)].double())
+    expected = {'prediction': (CAR, ROAD, ROAD), 'truth': (ROAD, CAR, ROAD)}
+    for name, labels in expected.items():
+        found = film_frame(sample, [image], SPEC, rig, ['CAM_FRONT'])
+        # one camera of three places
+        _, (title, view), _ = found.above[1]
+        assert title == f'{name}, rendered'
+        assert view.shape == (182, 292, 3)
+        column, row = (uv * 292 / 80).floor().long().T.numpy()
+        palette = np.array(SPEC.palette)
+        assert np.array_equal(view[row, column], palette[list(labels)])
+        sample.pop('pred_occ', None)
+    (picture, *_) = scene_film([found], SPEC)
+    # photograph and render are in the middle of their rows
+    for row, colors in ((60, {0}), (330, {255})):
+        assert set(picture[row, 310:590].max(axis=-1)) == colors
+        assert picture[row, 10:290].max() < 30
 
 
 def test_frames_that_differ_are_refused(few):
@@ -128,7 +161,7 @@ def test_frames_that_differ_are_refused(few):
 def test_a_film_keeps_its_colours_as_a_gif(few, tmp_path):
     occ = volume((30, 30))
     empty = np.full_like(occ, SPEC.free)
-    pictures = scene_film([FilmFrame({'a': occ, 'b': empty})], SPEC)
+    pictures = list(scene_film([FilmFrame({'a': occ, 'b': empty})], SPEC))
     path = write_gif(tmp_path / 'a.gif', pictures, 8, exact=SPEC.palette)
     with Image.open(path) as gif:
         assert gif.n_frames == 8 and gif.info['loop'] == 0

@@ -18,7 +18,8 @@ from occsplat.engine import (
     init_model,
     load_config,
 )
-from occsplat.visualization import film
+from occsplat.visualization import drive, film
+from occsplat.visualization.colors import BACKGROUND
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'occupancy_configs' / 'fbocc' / 'fbocc-tiny_minitown.py'
@@ -176,6 +177,47 @@ def test_visualize_draws_frames_in_order_and_a_film(
     with Image.open(paths[-1]) as gif:
         assert gif.n_frames == 4
         assert gif.info['duration'] == 120  # ten milliseconds a unit
+
+
+def test_visualize_makes_films_as_long_as_the_drive(
+    tools, checkpoint, minitown_infos, tmp_path, monkeypatch
+):
+    ffmpeg = pytest.importorskip(
+        'imageio_ffmpeg', reason="needs the extra: pip install '.[video]'"
+    )
+    monkeypatch.setattr(drive, 'PER_KEY_FRAME', 2)
+    root = f'val_dataloader.dataset.data_root={minitown_infos}'
+    command = [str(CONFIG), checkpoint, '--out', str(tmp_path)]
+    command += ['--frames', '3', '--device', 'cpu', '--cfg-options', root]
+    paths = tools['visualize'].main(['--mp4', '--fly', *command])
+    scene = paths[0].name.removesuffix('_000.png')
+    names = [f'{scene}.mp4', f'{scene}_fly.mp4']
+    assert [path.name for path in paths[3:]] == names
+    # three key frames, half a second each; one second between them
+    counted = [ffmpeg.count_frames_and_secs(path) for path in paths[3:]]
+    assert counted == [(6, 1.5), (16, 1.0)]
+    reader = ffmpeg.read_frames(paths[3])
+    width, height = next(reader)['size']
+    assert width == 1600 and height % 2 == 0
+    # all voxels of the prediction are free, those of the truth are not
+    first = np.frombuffer(next(reader), np.uint8).reshape(height, width, 3)
+    volumes = first[-420:-100, 20:440], first[-420:-100, 470:890]
+    empty = [
+        (np.abs(part.astype(int) - BACKGROUND).max(axis=-1) < 12).mean()
+        for part in volumes
+    ]
+    assert empty[0] > 0.9 and empty[1] < 0.5
+
+
+def test_visualize_says_at_once_that_a_film_needs_the_extra(
+    tools, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, 'imageio_ffmpeg', None)
+    command = [str(CONFIG), checkpoint, '--out', str(tmp_path / 'out')]
+    for kind in ('--mp4', '--fly'):
+        with pytest.raises(SystemExit, match=r'occsplat\[video\]') as stop:
+            tools['visualize'].main([*command, kind])
+        assert '\n' not in stop.value.code
 
 
 def test_visualize_tells_towns_apart(
