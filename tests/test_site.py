@@ -59,6 +59,8 @@ def page_at(path):
         ('index.md', 'docs/images/a.png', 'images/a.png'),
         ('index.md', 'occupancy_configs/fbocc/README.md', 'configs/fbocc.md'),
         ('bench.md', 'methods/voxdet.md', 'methods/voxdet.md'),
+        ('index.md', 'docs/minitown.ipynb', 'minitown.md'),
+        ('minitown.md', 'methods/voxdet.md', 'methods/voxdet.md'),
         (
             'methods/voxdet.md',
             '../../occupancy_configs/fbocc/README.md#x',
@@ -74,6 +76,17 @@ def page_at(path):
 def test_links_lead_to_the_same_document(pages, page, link, expected):
     text = pages.on_page_markdown(f'![a]({link}) ({link})', page_at(page))
     assert text == f'![a]({expected}) ({link})'
+
+
+def test_a_notebook_is_a_page_with_its_pictures(pages):
+    (path,) = pages.notebooks()
+    made = pages.notebook_page(ROOT / path, 'minitown.md')
+    text = made.pop('minitown.md')
+    assert text.startswith('# MiniTown')
+    assert made
+    for name, data in made.items():
+        assert f'![png]({name})' in text
+        assert data.startswith(b'\x89PNG')
 
 
 def test_every_module_is_on_the_page_of_its_room(pages):

@@ -91,7 +91,7 @@ install_dev() {
     local stamp="$ENV_DIR/.occsplat-dev" wanted
     wanted="$(fingerprint requirements-dev.txt requirements-docs.txt)"
     if ! installed "$stamp" "$wanted" pytest xdist ruff codespell_lib \
-            mkdocs; then
+            mkdocs nbclient; then
         say 'What tests, style checks and the site of the documents need'
         pip_install -r requirements-dev.txt -r requirements-docs.txt
         echo "$wanted" > "$stamp"

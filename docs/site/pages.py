@@ -14,6 +14,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[2]
 #: '](', the path of a file, '#...)' or ')'
@@ -37,6 +38,12 @@ def outside() -> dict[str, str]:
     return pages
 
 
+def notebooks() -> dict[str, str]:
+    """Notebooks: path in the repository -> path of their page."""
+    paths = sorted(ROOT.glob('docs/*.ipynb'))
+    return {f'docs/{path.name}': f'{path.stem}.md' for path in paths}
+
+
 def rooms() -> list[str]:
     """Names of the packages in occsplat."""
     inits = ROOT.glob('projects/occsplat/*/__init__.py')
@@ -51,8 +58,12 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the documents from outside, and a page for each room."""
-    pages = {page: _text(path) for path, page in outside().items()}
+    """Add the documents from outside, notebooks, and pages of the rooms."""
+    pages: dict[str, str | bytes] = {}
+    for path, page in outside().items():
+        pages[page] = (ROOT / path).read_text(encoding='utf-8')
+    for path, page in notebooks().items():
+        pages |= notebook_page(ROOT / path, page)
     package = griffe.load('occsplat', search_paths=[ROOT / 'projects'])
     for room in rooms():
         pages[f'api/{room}.md'] = room_page(package[room])
@@ -62,7 +73,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 def on_page_markdown(markdown: str, page: Page, **kwargs) -> str:
     """Translate links from the repository's paths to the site's."""
-    places = outside()
+    places = outside() | notebooks()
     site = page.file.src_uri
     origins = {place: path for path, place in places.items()}
     folder = PurePosixPath(origins.get(site, f'docs/{site}')).parent
@@ -79,6 +90,22 @@ def on_post_page(output: str, page: Page, **kwargs) -> None:
     """Warn of what would come from the network."""
     for address in FETCHED.findall(output):
         LOG.warning('%s fetches %s', page.file.src_uri, address)
+
+
+def notebook_page(path: Path, page: str) -> dict[str, str | bytes]:
+    """A notebook with the outputs that it holds; nothing is run.
+
+    Args:
+        path: of the notebook.
+        page: of the site.
+
+    Returns:
+        dict: the page's Markdown, and its pictures, by path in the site.
+    """
+    stem = page.removesuffix('.md')
+    resources = {'unique_key': stem, 'output_files_dir': f'{stem}_files'}
+    text, made = MarkdownExporter().from_filename(str(path), resources)
+    return {page: text, **made['outputs']}
 
 
 def room_page(room: griffe.Module) -> str:
@@ -119,7 +146,3 @@ def _exports(package: griffe.Module) -> str:
     names = package.exports or ()
     links = (f'[`{name}`][{package[name].canonical_path}]' for name in names)
     return f'`from {package.path} import` {", ".join(links)}'
-
-
-def _text(path: str) -> str:
-    return (ROOT / path).read_text(encoding='utf-8')
