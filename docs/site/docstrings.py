@@ -31,7 +31,9 @@ class Docstrings(griffe.Extension):
             return
         text = obj.docstring.value
         for tag in TAG.findall(CODE.sub('', text)):
-            griffe.logger.warning(f'{obj.path}: HTML, or to quote: {tag}')
+            griffe.logger.warning(
+                f'{obj.path}: {tag} is HTML to a browser without backticks'
+            )
         text = SHARED.sub(_apart, text)
         text = ROLE.sub(lambda match: _link(obj, match[1]), text)
         obj.docstring.value = LITERAL.sub('', text)
