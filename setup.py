@@ -46,5 +46,7 @@ setup(
         # graphs for other runtimes, and one to check them with
         'export': ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.22'],
         'dev': requirements('requirements-dev.txt'),
+        # the site of the documents, which needs nothing else
+        'docs': requirements('requirements-docs.txt'),
     },
 )

@@ -2,7 +2,7 @@
 # Install OccSplat and everything it needs.
 #
 #   bash tools/install.sh          for training and evaluation
-#   bash tools/install.sh --dev    and for tests and style checks
+#   bash tools/install.sh --dev    and for tests, style checks and the site
 #
 # Uses the active virtual environment, or makes .venv in the repository. When
 # nothing has changed since the last time it installs nothing.
@@ -89,10 +89,11 @@ install_all() {
 
 install_dev() {
     local stamp="$ENV_DIR/.occsplat-dev" wanted
-    wanted="$(fingerprint requirements-dev.txt)"
-    if ! installed "$stamp" "$wanted" pytest xdist ruff codespell_lib; then
-        say 'What tests and style checks need'
-        pip_install -r requirements-dev.txt
+    wanted="$(fingerprint requirements-dev.txt requirements-docs.txt)"
+    if ! installed "$stamp" "$wanted" pytest xdist ruff codespell_lib \
+            mkdocs nbclient; then
+        say 'What tests, style checks and the site of the documents need'
+        pip_install -r requirements-dev.txt -r requirements-docs.txt
         echo "$wanted" > "$stamp"
     fi
 }

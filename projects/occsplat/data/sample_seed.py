@@ -19,17 +19,17 @@ import torch
 
 
 class SampleIndex(int):
-    """An index of a data set, with the seed of what is drawn for it.
-
-    Args:
-        index (int): the index.
-        seed (tuple[int, ...]): any non-negative numbers.
-    """
+    """An index of a data set, with the seed of what is drawn for it."""
 
     seed: tuple[int, ...]
 
     def __new__(cls, index: int, seed: tuple[int, ...] = ()) -> SampleIndex:
-        """An int; pickled with its seed when it is sent to a worker."""
+        """An int; pickled with its seed when it is sent to a worker.
+
+        Args:
+            index (int): the index.
+            seed (tuple[int, ...]): any non-negative numbers.
+        """
         self = super().__new__(cls, index)
         self.seed = seed
         return self

@@ -105,7 +105,7 @@ def draw_sheets(
             RGB, uint8 (H, W, 3).
 
     Yields:
-        Path: <out>/<scene>_<index>.png, when it is written.
+        Path: ``<out>/<scene>_<index>.png``, when it is written.
     """
     for index in range(min(args.frames, len(dataset))):
         scene, sheet = draw(index)
@@ -119,7 +119,7 @@ def load_model(cfg: Config, args: argparse.Namespace) -> BaseModel:
 
 
 def set_work_dir(cfg: Config, given: str | None, config: str) -> None:
-    """--work-dir > cfg.work_dir > work_dirs/<name of the config>."""
+    """--work-dir > cfg.work_dir > ``work_dirs/<name of the config>``."""
     if given is not None:
         cfg.work_dir = given
     elif cfg.get('work_dir') is None:

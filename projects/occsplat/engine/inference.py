@@ -77,7 +77,7 @@ def inference_occ(
     Args:
         model: see ``init_model``.
         frames: an info file as mmdetection3d makes it for nuScenes, with
-            the images beside it or in samples/<CHANNEL>/; or packed
+            the images beside it or in ``samples/<CHANNEL>/``; or packed
             samples, as a data set gives them.
 
     Yields:

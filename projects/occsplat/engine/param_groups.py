@@ -16,9 +16,7 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     mmengine makes a group for each parameter as soon as ``paramwise_cfg``
     names one. torch updates the parameters of a group together on a GPU: 350
     groups of one are 350 times the launches. The updates are the same.
-
-    Args:
-        optim_wrapper_cfg (dict), paramwise_cfg (dict): as in mmengine.
+    So are the arguments.
     """
 
     def add_params(

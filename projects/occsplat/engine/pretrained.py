@@ -16,10 +16,9 @@ from .weight_fit import load_what_fits
 class Pretrained(PretrainedInit):
     """mmengine's ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
 
-    Args:
-        checkpoint (str): see ``local_file``.
-        prefix (str, optional): of the part of the checkpoint to take.
-        map_location: not heeded.
+    Its arguments are mmengine's: ``checkpoint``, which may be all that
+    ``local_file`` takes; ``prefix`` of the part of the checkpoint to take;
+    and ``map_location``, which is not heeded.
     """
 
     def __call__(self, module: nn.Module) -> None:

@@ -22,6 +22,7 @@ from occsplat.structures import whole_file
 
 from .weight_values import DTYPES, check_bools
 
+#: how the names of these files end
 SUFFIX = '.safetensors'
 #: the entry of the header's text that is the ``meta``
 _META = 'occsplat'

@@ -49,7 +49,7 @@ class BoxCounts(Counts):
         Returns:
             dict: BoxRecall, BoxPrecision and BoxIoU, means over the
             movable classes (those without a box to divide by left out),
-            and <metric>_<class> of these.
+            and ``<metric>_<class>`` of these.
         """
         out = {}
         for key, part, whole in (

@@ -55,7 +55,7 @@ class InstanceCounts(Counts):
         Returns:
             dict: Completeness and Found@0.5, means over the movable
             classes (those without an instance left out), and
-            <metric>_<class> of these.
+            ``<metric>_<class>`` of these.
         """
         out = {}
         for key, part in (

@@ -47,8 +47,8 @@ class OffsetCounts(Counts):
 
         Returns:
             dict: OffsetError, mean over directions, and
-            OffsetError_<direction>, both means over all classes but free;
-            <metric>_<class> of these, free included.
+            ``OffsetError_<direction>``, both means over all classes but free;
+            ``<metric>_<class>`` of these, free included.
         """
         error = ratio(self.error, self.cells)
         by_class = np.array([mean_of_defined(row) for row in error])

@@ -64,9 +64,9 @@ class PanopticCounts(Counts):
 
         Returns:
             dict: RayPQ, RaySQ and RayRQ, means over the occupied classes
-            and the thresholds; RayPQ@<metres>; RayPQ_things and
+            and the thresholds; ``RayPQ@<metres>``; RayPQ_things and
             RayPQ_stuff, of movable classes and of all others; and
-            RayPQ_<class>.
+            ``RayPQ_<class>``.
         """
         panoptic, segmented, recognised = self.quality()
         stuff = [i for i in spec.occupied if i not in spec.movable]

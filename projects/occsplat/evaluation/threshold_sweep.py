@@ -34,8 +34,9 @@ SWEPT: dict[type[CountMetric], tuple[str, ...]] = {
     OccIoUMetric: ('mIoU', 'IoU'),
 }
 #: what is tried in a validation: a few, but dense where heads that render
-#: have their best one, and in a calibration
+#: have their best one
 VALIDATION_THRESHOLDS = (0.03, 0.05, 0.07, 0.1, 0.2, 0.5)
+#: what is tried in a calibration
 CALIBRATION_THRESHOLDS = (
     *(0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1),
     *(0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

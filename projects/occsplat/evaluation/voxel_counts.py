@@ -62,7 +62,7 @@ class VoxelCounts(Counts):
         Returns:
             dict: mIoU, the mean over all classes but free (classes absent
             from truth and prediction left out); IoU, occupied against
-            free; and mIoU_<class>.
+            free; and ``mIoU_<class>``.
         """
         iou = self.iou()
         if unseen is not None:

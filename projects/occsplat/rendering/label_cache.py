@@ -30,7 +30,7 @@ SETTINGS = 'settings.json'
 
 
 class LabelCache:
-    """A folder of rendered labels: <labels' digest>/<camera's digest>.npz.
+    """A folder of rendered labels: ``<labels>/<camera>.npz``, by digests.
 
     A file holds what :class:`RenderOutput` holds of one camera, to the last
     bit: a loss is the same with and without the cache.

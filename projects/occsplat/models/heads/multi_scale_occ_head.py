@@ -135,8 +135,8 @@ class MultiScaleOccHead(nn.Module):
             batch (OccBatch): gt_occ (B, X, Y, Z).
 
         Returns:
-            dict: loss_occ_<term> of the finest level, and
-            loss_occ_<i>_<term> of the others.
+            dict: ``loss_occ_<term>`` of the finest level, and
+            ``loss_occ_<i>_<term>`` of the others.
 
         Raises:
             ValueError: when labels are missing or do not fit.

@@ -156,7 +156,7 @@ class OffsetHead(nn.Module):
             batch (OccBatch): with gt_offsets and gt_censored.
 
         Returns:
-            dict: loss_offset, and loss_aux_<term> for each term of the
+            dict: loss_offset, and ``loss_aux_<term>`` for each term of the
             auxiliary head.
 
         Raises:

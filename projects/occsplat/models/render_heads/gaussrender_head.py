@@ -188,8 +188,8 @@ class GaussRenderHead(nn.Module):
                 cameras are those of the key frame.
 
         Returns:
-            dict: loss_gaussrender_<view>_semantic, _depth and _alpha, as
-            far as their weights are not 0.
+            dict: ``loss_gaussrender_<view>_semantic``, ``_depth`` and
+            ``_alpha``, as far as their weights are not 0.
 
         Raises:
             ValueError: when the batch lacks render views, or when the

@@ -228,11 +228,11 @@ class PixelRenderHead(nn.Module):
             batch (OccBatch): with pixel_labels.
 
         Returns:
-            dict: loss_<name>_semantic, loss_<name>_depth, loss_<name>_free
-            (where outside is 'free') and the subclass's own costs of the
-            current frame (of all frames, where pixels are drawn), and with
-            '_adjacent' at the end those of the other frames, if there are
-            any.
+            dict: ``loss_<name>_semantic``, ``loss_<name>_depth``,
+            ``loss_<name>_free`` (where outside is 'free') and the subclass's
+            own costs of the current frame (of all frames, where pixels are
+            drawn), and with '_adjacent' at the end those of the other
+            frames, if there are any.
 
         Raises:
             ValueError: when the batch has no pixel labels, or the

@@ -173,9 +173,9 @@ class VoxelSplatHead(nn.Module):
                 for AdjacentMotion; gt_visible restricts the drawing.
 
         Returns:
-            dict: loss_voxelsplat_<term> with LabelMotion, where the terms are
-            semantic, depth, alpha and, where flow is predicted, flow.
-            loss_voxelsplat_<group>_<term> with AdjacentMotion, where the
+            dict: ``loss_voxelsplat_<term>`` with LabelMotion, where the terms
+            are semantic, depth, alpha and, where flow is predicted, flow.
+            ``loss_voxelsplat_<group>_<term>`` with AdjacentMotion, where the
             groups are static, dynamic, moved and the names of the views
             from above; its flow term is 0, there for distributed training.
 
