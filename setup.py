@@ -41,6 +41,9 @@ setup(
         'hub': ['huggingface_hub>=0.23'],
         # tools/view.py --serve
         'viser': ['viser>=1.1,<2'],
+        # scalars and pictures of a training, see docs/training.md
+        'wandb': ['wandb>=0.31,<1'],
+        'mlflow': ['mlflow>=3.17,<4'],
         # graphs for other runtimes, and one to check them with
         'export': ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.22'],
         'dev': requirements('requirements-dev.txt'),
