@@ -128,7 +128,9 @@ def curves_of(logs: Logs, key: str, half_life: float) -> tuple[Curves, bool]:
     """
     every = [log for seeds in logs.values() for log in seeds]
     in_training = any(training_curve(log, key) for log in every)
-    if not in_training and not any(validation_curve(log, key) for log in every):
+    if not in_training and not any(
+        validation_curve(log, key) for log in every
+    ):
         steps = _keys(log.training for log in every)
         scores = _keys(log.validation for log in every)
         scores = [name for name in scores if '_' not in name]

@@ -202,7 +202,9 @@ def test_wandb_offline(backend, cfg, tmp_path, monkeypatch):
     assert [v['RayIoU@1'] for v in values if 'RayIoU@1' in v] == [0.25]
     shown = [v for v in values if any('train_input' in key for key in v)]
     assert [v['iter'] for v in shown] == [50, 100]
-    pictures = list(tmp_path.glob('vis/wandb/offline*/files/media/images/*.png'))
+    pictures = list(
+        tmp_path.glob('vis/wandb/offline*/files/media/images/*.png')
+    )
     assert len(pictures) == 2
     for path in pictures:
         with Image.open(path) as image:
