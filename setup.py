@@ -42,7 +42,10 @@ setup(
         # tools/view.py --serve
         'viser': ['viser>=1.1,<2'],
         # tools/visualize.py --mp4 and --fly; brings its own ffmpeg
-        'video': ['imageio-ffmpeg>=0.5'],
+        'video': ['imageio-ffmpeg>=0.6,<1'],
+        # scalars and pictures of a training, see docs/training.md
+        'wandb': ['wandb>=0.31,<1'],
+        'mlflow': ['mlflow>=3.17,<4'],
         # graphs for other runtimes, and one to check them with
         'export': ['onnx>=1.18', 'onnxscript>=0.5', 'onnxruntime>=1.22'],
         'dev': requirements('requirements-dev.txt'),

@@ -231,12 +231,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         set_work_dir(cfg, args.work_dir, args.config)
         cfg.resume, cfg.load_from = False, None
         if args.show_dir:
-            sheets = dict(
-                type='SampleSheetHook',
-                out_dir=args.show_dir,
-                label_spec=label_spec(cfg),
-            )
-            cfg.custom_hooks = [*cfg.get('custom_hooks', []), sheets]
+            sheets = dict(type='SampleSheetHook', out_dir=args.show_dir)
+            hooks = cfg.get('default_hooks') or {}
+            cfg.default_hooks = dict(hooks, sample_sheets=sheets)
         save_predictions(cfg, args)
         tta = args.tta is not None
         if tta:

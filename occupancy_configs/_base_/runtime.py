@@ -21,6 +21,20 @@ default_hooks = dict(
     # losses that are not finite stop a run by themselves
     finite_gradient=dict(type='FiniteGradientHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # pictures of input and validations, for the second backend below
+    sample_sheets=dict(
+        type='SampleSheetHook', samples=4, train_interval=500
+    ),
+)
+
+# where scalars and pictures go besides the work dir: TensorboardVisBackend,
+# WandbVisBackend or MLflowVisBackend
+vis_backend = None
+visualizer = dict(
+    type='Visualizer',
+    vis_backends=[
+        dict(type=name) for name in ('LocalVisBackend', vis_backend) if name
+    ],
 )
 
 env_cfg = dict(

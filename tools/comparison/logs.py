@@ -76,11 +76,41 @@ def loss_curve(log: Log, terms: Sequence[str]) -> Curve:
 
 def validation_curve(log: Log, metric: str) -> Curve:
     """One metric of the validations."""
+    return _curve(log.validation, metric)
+
+
+def training_curve(log: Log, key: str) -> Curve:
+    """One value of the training's steps, from where it is logged."""
+    return _curve(log.training, key)
+
+
+def _curve(entries: Mapping[int, Mapping[str, float]], key: str) -> Curve:
     return {
-        step: entry[metric]
-        for step, entry in sorted(log.validation.items())
-        if metric in entry
+        step: entry[key]
+        for step, entry in sorted(entries.items())
+        if key in entry
     }
+
+
+def smoothed(curve: Curve, half_life: float) -> Curve:
+    """The mean of a value and all before it, the later the heavier.
+
+    A value that lies n steps back has a weight of 0.5 ** (n / half_life).
+    Weights are of those values alone that there are, so that the curve
+    starts at its first value and not from zero.
+
+    Args:
+        curve: values by step.
+        half_life: steps; 0 leaves the curve as it is.
+    """
+    if half_life == 0:
+        return dict(curve)
+    result, total, weight, before = {}, 0.0, 0.0, 0
+    for step, value in sorted(curve.items()):
+        kept = 0.5 ** ((step - before) / half_life)
+        total, weight = kept * total + value, kept * weight + 1
+        result[step], before = total / weight, step
+    return result
 
 
 def seconds_per_step(logs: Sequence[Log]) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Mapping, Sequence
+from contextlib import contextmanager
+from typing import Iterator, Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -75,18 +76,31 @@ def curve_plot(panels: Mapping[str, Curves], xlabel: str, ylabel: str) -> str:
         xlabel: what steps are.
         ylabel: what values are.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 3.2 * len(panels)), layout='constrained')
-        columns = figure.subplots(len(panels), squeeze=False)[:, 0]
+    with panels_figure(len(panels)) as (figure, columns):
         for axes, (title, curves) in zip(columns, panels.items()):
-            for number, (name, seeds) in enumerate(curves.items()):
-                color = _COLORS[number % len(_COLORS)]
-                _draw_band(axes, name, seeds, color)
-            axes.set_title(title, loc='left')
-            axes.set_xlabel(xlabel)
-            axes.set_ylabel(ylabel)
-            axes.legend(frameon=False, fontsize=8)
+            draw_curves(axes, title, curves, xlabel, ylabel)
         return _data_uri(figure)
+
+
+@contextmanager
+def panels_figure(count: int) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """A figure of panels below each other; draw and save it inside."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 3.2 * count), layout='constrained')
+        yield figure, figure.subplots(count, squeeze=False)[:, 0]
+
+
+def draw_curves(
+    axes: Axes, title: str, curves: Curves, xlabel: str, ylabel: str
+) -> None:
+    """Fill a panel: a mean over the seeds and a band for each name."""
+    for number, (name, seeds) in enumerate(curves.items()):
+        color = _COLORS[number % len(_COLORS)]
+        _draw_band(axes, name, seeds, color)
+    axes.set_title(title, loc='left')
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def _draw_band(
@@ -95,7 +109,9 @@ def _draw_band(
     """Only steps that all seeds have, so that no seed joins in between."""
     steps = sorted(set.intersection(*(set(curve) for curve in seeds)))
     values = np.array([[curve[step] for step in steps] for curve in seeds])
-    axes.plot(steps, values.mean(axis=0), color=color, label=name)
+    # a single value makes no line
+    dot = '.' if len(steps) == 1 else None
+    axes.plot(steps, values.mean(axis=0), marker=dot, color=color, label=name)
     low, high = values.min(axis=0), values.max(axis=0)
     axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
 

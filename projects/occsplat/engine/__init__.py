@@ -37,6 +37,7 @@ from .save_boxes_hook import SaveBoxesHook
 from .save_predictions_hook import SavePredictionsHook
 from .threads import default_threads, limit_threads
 from .train_loop import ResumableTrainLoop
+from .vis_backends import MLflowVisBackend, WandbVisBackend
 from .warmup_hook import WarmupSwitchHook
 from .weight_sources import local_file
 from .work_dir import check_file, locked
@@ -48,6 +49,7 @@ __all__ = [
     'GroupedOptimWrapperConstructor',
     'KeepingCheckpointHook',
     'LayerDecayOptimWrapperConstructor',
+    'MLflowVisBackend',
     'OccRunner',
     'Pretrained',
     'PublicWeights',
@@ -58,6 +60,7 @@ __all__ = [
     'SaveBoxesHook',
     'SavePredictionsHook',
     'TRAIN_ONLY',
+    'WandbVisBackend',
     'WarmupSwitchHook',
     'add_cfg_options',
     'build_errors',
