@@ -177,7 +177,10 @@ def test_an_option_that_does_not_fit_is_one_line(tiny, options):
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('pair', ['a', '=1', '.a=1', 'a..b=1', 'a=[1,(2]'])
+@pytest.mark.parametrize(
+    'pair',
+    ['a', '=1', '.a=1', 'a..b=1', 'a=[1,(2]', 'a=[dict(b=1,c=2)]'],
+)
 def test_what_is_no_option_is_refused(pair, capsys):
     parser = argparse.ArgumentParser()
     add_cfg_options(parser)
@@ -191,7 +194,14 @@ def test_options_are_read_as_mmengine_reads_them_but_for_spaces():
     parser = argparse.ArgumentParser()
     add_cfg_options(parser)
     pairs = ['a=1', 'b=x y', 'c=[1, 2]', 'd=(a,1.5)', 'e=None', 'f=u=v']
+    pairs.append('g=data/town(2)')
     args = parser.parse_args(['--cfg-options', *pairs])
     assert args.cfg_options == dict(
-        a=1, b='x y', c=[1, 2], d=('a', 1.5), e=None, f='u=v'
+        a=1,
+        b='x y',
+        c=[1, 2],
+        d=('a', 1.5),
+        e=None,
+        f='u=v',
+        g='data/town(2)',
     )

@@ -69,6 +69,15 @@ class OptionAction(DictAction):
                 parser.error(
                     f'{option_string}: brackets do not match in {pair!r}'
                 )
+            try:
+                self._parse_iterable(text)
+            except RecursionError:  # on dict(a=1, b=2)
+                parser.error(
+                    f'{option_string}: expected numbers, words, and lists '
+                    f'of these, got {pair!r}: set the keys of a dict one by '
+                    'one, such as test_evaluator.0.label_spec=occ3d, or '
+                    'write a config file'
+                )
         super().__call__(parser, namespace, values, option_string)
 
     @staticmethod
