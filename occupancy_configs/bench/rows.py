@@ -20,6 +20,7 @@ twice_the_frames = dict(
     ),
 )
 free_outside = dict(shared, **{'model.render_heads.0.outside': 'free'})
+sensor = {'model.render_heads.0.preset': 'gaussrender_sensor'}
 fbocc = '../fbocc/fbocc-tiny_minitown.py'
 voxelsplat = ['RayIoU', 'mAVE', 'mAVE_TP']  # what its paper claims
 gaussrender = ['mIoU', 'IoU', 'RayIoU', 'image_mIoU']
@@ -101,6 +102,13 @@ rows = [
         baseline='fbocc',
         claim=gaussrender,
     ),
+    dict(
+        name='gaussrender-sensor',
+        config='../gaussrender/gaussrender_fbocc-tiny_minitown.py',
+        options=dict(shared, **sensor),
+        baseline='fbocc',
+        claim=gaussrender,
+    ),
     # the better of VoxelSplat's two motions, and GaussRender
     dict(
         name='voxelsplat-adjacent+gaussrender',
@@ -137,6 +145,15 @@ rows = [
         baseline='tpvformer',
         claim=gaussrender,
     ),
+    # without virtual cameras and the view from above: what no sensor sees
+    # so short a training does not learn
+    dict(
+        name='tpvformer+gaussrender-sensor',
+        config='../gaussrender/gaussrender_tpvformer-tiny_minitown.py',
+        options=dict(shared, **sensor),
+        baseline='tpvformer',
+        claim=gaussrender,
+    ),
     dict(
         name='surroundocc',
         config='../surroundocc/surroundocc-tiny_minitown.py',
@@ -146,6 +163,13 @@ rows = [
         name='surroundocc+gaussrender',
         config='../gaussrender/gaussrender_surroundocc-tiny_minitown.py',
         options=shared,
+        baseline='surroundocc',
+        claim=gaussrender,
+    ),
+    dict(
+        name='surroundocc+gaussrender-sensor',
+        config='../gaussrender/gaussrender_surroundocc-tiny_minitown.py',
+        options=dict(shared, **sensor),
         baseline='surroundocc',
         claim=gaussrender,
     ),

@@ -100,6 +100,23 @@ def test_a_right_prediction_costs_nothing(preset):
         assert float(bad[name]) > 100 * float(value), name
 
 
+def test_the_sensor_preset_looks_from_where_a_sensor_is():
+    batch = make_batch()
+    prediction = predict(batch, sharpness=1.0)
+    view = dict(SENSOR, depth_range=50.0)
+    same, preset = (
+        losses_of(head, prediction, batch)
+        for head in (
+            make_head(views=(view,), weight=10.0),
+            make_head(preset='gaussrender_sensor'),
+        )
+    )
+    assert set(preset) == {
+        f'loss_gaussrender_camera_{term}' for term in ('semantic', 'depth')
+    }
+    assert preset == same
+
+
 def test_presets_differ_in_weight():
     batch = make_batch()
     prediction = predict(batch, sharpness=1.0)
