@@ -116,7 +116,7 @@ def test_what_a_room_exports_is_linked(pages):
 @pytest.mark.parametrize(
     'tag, address',
     [
-        ('<script src="{}"></script>', 'https://unpkg.com/shim'),
+        ('<script src="{}"></script>', 'https://a.example/shim'),
         ('<link rel="stylesheet" href="{}">', '//fonts.example/css'),
         ('<img alt="a" src="{}">', 'http://a.b/c.png'),
     ],
