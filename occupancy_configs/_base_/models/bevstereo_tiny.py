@@ -6,31 +6,16 @@
 # - the lifted volumes hold means, not sums, and no block that would learn
 #   stands between the depth net and what is remembered of it;
 # - a 2D network over bird's-eye views stands in for the 3D one.
+_base_ = ['./image_tiny.py']
 volume_grid = dict(range=(-40, -40, -1, 40, 40, 5.4), shape=(100, 100, 8))
 volume_channels = 20  # of each frame
 num_frames = 2  # lifted; one more key frame is there to be matched with
-# one sample per step is too little for batch statistics
-norm = dict(type='GN', num_groups=4)
 
 model = dict(
-    type='OccDetector',
     frozen=('img_backbone', 'img_neck', 'lifter'),
     remember=400,  # samples, 6.4 MB each
-    data_preprocessor=dict(type='OccDataPreprocessor'),
-    img_backbone=dict(
-        type='mmdet.ResNet',
-        depth=18,
-        base_channels=32,
-        num_stages=3,
-        strides=(1, 2, 2),
-        dilations=(1, 1, 1),
-        # stride 4 to be matched; 8 and 16 lifted, at 8
-        out_indices=(0, 1, 2),
-        norm_cfg=norm,
-        norm_eval=False,
-        style='pytorch',
-    ),
-    img_neck=dict(type='SingleMapFPN', in_channels=[64, 128], out_channels=64),
+    # stride 4 to be matched; 8 and 16 lifted, at 8
+    img_backbone=dict(out_indices=(0, 1, 2)),
     lifter=dict(
         type='StereoLifter',
         in_channels=64,
@@ -44,7 +29,7 @@ model = dict(
         pooling='mean',
         pre_process=False,
         depth_weight=0,  # learned before
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
     volume_encoder=dict(
         type='BEVEncoder',
@@ -52,7 +37,7 @@ model = dict(
         height=volume_grid['shape'][2],
         channels=(64, 96, 128, 128),
         out_channels=16,
-        norm_cfg=norm,
+        norm_cfg={{_base_.norm}},
     ),
     occ_head=dict(
         type='MLPOccHead',

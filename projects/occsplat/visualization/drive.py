@@ -54,13 +54,8 @@ def drive_frame(
     arrows where there is flow.
 
     Args:
-        sample: with ``pred_occ`` or ``gt_occ`` or both, and their flow
-            where it exists.
-        images: RGB, uint8, one per camera.
-        spec: the label set.
-        rig: cameras of ``images`` in the reference frame.
-        names: the cameras' names.
-        title: a line above everything.
+        sample, images, spec, rig, names, title: see ``film_frame``; the
+            sample may have flow.
 
     Raises:
         ValueError: when cameras, images and names differ in number, or

@@ -55,8 +55,8 @@ from .virtual_views import CameraViews, PinholeFromAbove, Placed, PlaneView
 
 OPACITIES = ('free_prob', 'learned', 'hard')
 SEMANTIC_LOSSES = dict(l1=image_l1_loss, kl=image_kl_loss)
-#: The recipe of the text, that of the released code, and what has helped
-#: trainings of minutes, which never learn what no sensor sees: see docs.
+#: The recipe of the text, that of the released code, and the one that has
+#: helped a training of minutes, which learns what a sensor sees: see docs.
 PRESETS = dict(
     gaussrender_paper=dict(
         weight=15.0,
