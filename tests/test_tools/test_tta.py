@@ -1,6 +1,5 @@
 """tools/test.py --tta: a detector that looks at mirrored scenes, too."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,17 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'tests/small_fbocc_config.py'
 
 
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location(
-        'test_tool', ROOT / 'tools/test.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_scores_of_mirrored_looks(tool, minitown_infos, tmp_path):
+def test_scores_of_mirrored_looks(tester, minitown_infos, tmp_path):
     cfg = load_config(CONFIG)
     torch.manual_seed(0)
     model = init_model(cfg)
@@ -47,7 +36,7 @@ test_evaluator = [dict(type='OccIoUMetric', label_spec='openocc')]
     def score(name, *more):
         command = [str(config), str(path), '--work-dir', str(tmp_path), *more]
         command += ['--cfg-options', f'experiment_name={tmp_path.name}_{name}']
-        return tool.main(command)
+        return tester.main(command)
 
     plain, mirrored = score('plain'), score('tta', '--tta', 'images')
     for name, found in (('metrics', plain), ('metrics_tta', mirrored)):
@@ -57,11 +46,11 @@ test_evaluator = [dict(type='OccIoUMetric', label_spec='openocc')]
     assert plain['mIoU'] != mirrored['mIoU']
 
 
-def test_what_is_no_detector_is_refused(tool, tmp_path):
+def test_what_is_no_detector_is_refused(tester, tmp_path):
     config = ROOT / (
         'occupancy_configs/pretrain/depth-semantics_fbocc-tiny_minitown.py'
     )
     with pytest.raises(SystemExit, match='of an OccDetector'):
-        tool.main(
+        tester.main(
             [str(config), 'none.pth', '--work-dir', str(tmp_path), '--tta']
         )
