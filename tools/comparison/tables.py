@@ -16,7 +16,7 @@ from .rows import Row
 #: a header, then lines; all equally long
 Table = list[list[str]]
 #: columns of names and words; the others hold numbers
-_WORDS = ('row', 'seed', 'baseline', 'metric', 'better', 'verdict')
+_WORDS = ('row', 'machine', 'seed', 'baseline', 'metric', 'better', 'verdict')
 _BETTER = {1: 'higher', -1: 'lower'}
 
 
