@@ -18,6 +18,7 @@ model = dict(
             channels=24,
             in_levels=1,  # of the host
             num_levels=3,
+            width=12,  # of planes and pyramids: half the host's, for CPUs
             norm_cfg={{_base_.norm}},
         ),
         aggregation=dict(

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision import ops
 
-from occsplat.ops import deformable_conv
+from occsplat.ops import deform_conv2d, deformable_conv
 
 
 def inputs(dtype=torch.float64, points=9, reach=2.0):
@@ -121,3 +122,45 @@ def test_shapes_must_agree():
     value, offsets, weights = inputs()
     with pytest.raises(ValueError, match=r'expects weights \(1, 2, 9, 3, 4\)'):
         deformable_conv(value, offsets, weights[:, :1])
+
+
+@pytest.mark.parametrize('window', [(1, 1), (3, 3), (3, 5)])
+def test_deform_conv2d_is_torchvisions(window):
+    """Values and all gradients, with points far outside the image."""
+    g = torch.Generator().manual_seed(1)
+    shape = dict(dtype=torch.float64, generator=g)
+    points = window[0] * window[1]
+    tensors = [
+        torch.randn(2, 3, 6, 9, **shape),
+        4 * torch.randn(2, 2 * points, 6, 9, **shape),
+        torch.randn(4, 3, *window, **shape),
+    ]
+    for tensor in tensors:
+        tensor.requires_grad_()
+    padding = window[0] // 2, window[1] // 2
+    expected = ops.deform_conv2d(*tensors, padding=padding)
+    out = deform_conv2d(*tensors)
+    torch.testing.assert_close(out, expected)
+    cotangent = torch.randn(out.shape, **shape)
+    for mine, twin in zip(
+        torch.autograd.grad(out, tensors, cotangent),
+        torch.autograd.grad(expected, tensors, cotangent),
+    ):
+        torch.testing.assert_close(mine, twin)
+
+
+def test_deform_conv2d_without_offsets_is_a_convolution():
+    image, weight = torch.randn(1, 3, 5, 7), torch.randn(2, 3, 3, 3)
+    out = deform_conv2d(image, torch.zeros(1, 18, 5, 7), weight)
+    torch.testing.assert_close(out, F.conv2d(image, weight, padding=1))
+
+
+def test_deform_conv2d_reads_in_single_precision():
+    """In bfloat16 the columns of a wide image have no halves."""
+    image = torch.randn(1, 1, 3, 300).bfloat16()
+    offsets = torch.full((1, 2, 3, 300), 0.5).bfloat16()
+    weight = torch.ones(1, 1, 1, 1)
+    out = deform_conv2d(image, offsets, weight)
+    assert out.dtype == torch.float32
+    expected = deform_conv2d(image.float(), offsets.float(), weight)
+    assert torch.equal(out, expected)

@@ -135,3 +135,47 @@ def test_crossing_is_the_part_of_a_ray_inside():
     )
     for near, far, where in zip(enter.tolist(), leave.tolist(), expected):
         assert (near, far) == where if where else not near < far
+
+
+@pytest.mark.parametrize(
+    'target',
+    [
+        GRID,
+        GRID.pooled(1),
+        VoxelGrid(GRID.range, (12, 2, 7)),
+        VoxelGrid((-5, -2, -1, 3.5, 9, 4), (11, 8, 5)),  # reaches out
+        VoxelGrid(GRID.range, (6, 4, 2)).strided(2),
+    ],
+)
+@pytest.mark.parametrize('shape', [GRID.shape, (3, 8, 1)])
+def test_resample_is_sample_at_all_centres(target, shape):
+    """Values and gradients, also of a volume of another resolution."""
+    g = torch.Generator().manual_seed(0)
+    volume = torch.randn(2, 3, *shape, generator=g, dtype=torch.float64)
+    volume.requires_grad_()
+    points = target.centers(dtype=torch.float64)
+    points = points.expand(2, *points.shape)
+    expected = GRID.sample(volume, points, padding_mode='border')
+    out = GRID.resample(volume, target)
+    torch.testing.assert_close(out, expected)
+    cotangent = torch.randn(out.shape, generator=g, dtype=torch.float64)
+    (mine,) = torch.autograd.grad(out, volume, cotangent)
+    (twin,) = torch.autograd.grad(expected, volume, cotangent)
+    torch.testing.assert_close(mine, twin)
+
+
+def test_resample_is_exact_under_autocast():
+    volume = torch.randn(1, 2, *GRID.shape)
+    target = VoxelGrid(GRID.range, (5, 5, 5))
+    expected = GRID.resample(volume, target)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(GRID.resample(volume, target), expected)
+        half = GRID.resample(volume.bfloat16(), target)
+    assert half.dtype == torch.float32
+
+
+def test_resample_at_every_second_voxel_picks_it():
+    volume = torch.randn(1, 2, 6, 4, 2)
+    grid = VoxelGrid(GRID.range, (6, 4, 2))
+    out = grid.resample(volume, grid.strided(2))
+    assert torch.equal(out, volume[:, :, ::2, ::2, ::2])

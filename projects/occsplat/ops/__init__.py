@@ -1,7 +1,7 @@
 """Pure tensor functions: no network, no data set, no config."""
 
 from .deformable_attention import deformable_attention
-from .deformable_conv import deformable_conv
+from .deformable_conv import deform_conv2d, deformable_conv
 from .instance_boxes import InstanceBoxes, instance_boxes, predicted_boxes
 from .label_pooling import pool_labels
 from .pixel_cells import nearest_in_cells, read_pixels
@@ -14,6 +14,7 @@ __all__ = [
     'RayRuns',
     'cast_rays',
     'count_runs',
+    'deform_conv2d',
     'deformable_attention',
     'deformable_conv',
     'instance_boxes',

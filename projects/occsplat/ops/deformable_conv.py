@@ -1,7 +1,7 @@
-"""Deformable convolution whose kernel weights are predicted at each pixel.
+"""Deformable convolutions: points of the window move by their offsets.
 
-Shape letters: B batch, M groups, C channels of one group, J points of
-the window, H W image.
+Shape letters: B batch, M groups, C channels of one group, O channels that
+come out, J points of the window, H W image.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from torchvision import ops
 
 
 def deformable_conv(
@@ -79,11 +80,56 @@ def deformable_conv(
 
 def _weighted_read(image: Tensor, shift: Tensor, weight: Tensor) -> Tensor:
     """weight (B, H, W) times image (B, C, H, W) at each pixel + shift."""
-    height, width = weight.shape[1:]
+    return weight[:, None] * _read(image, shift)
+
+
+def deform_conv2d(image: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
+    """A convolution that keeps the size, its points moved by offsets.
+
+    Deformable ConvNets (Dai et al., ICCV 2017, equation 2), zero outside
+    the image: torchvision's operator, whose backward pass on a CPU takes
+    eight times as long as reading the points by ``grid_sample``.
+
+    Args:
+        image (Tensor): (B, C, H, W).
+        offsets (Tensor): (y, x) of each point in pixels, rows of the
+            window first, (B, 2 * J, H, W).
+        weight (Tensor): (O, C, h, w), h * w = J, both odd.
+
+    Returns:
+        Tensor: (B, O, H, W).
+    """
+    rows, columns = weight.shape[2:]
+    if image.device.type != 'cpu':
+        return ops.deform_conv2d(
+            image, offsets, weight, padding=(rows // 2, columns // 2)
+        )
+    # a half-precision coordinate is coarser than a pixel
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    image, offsets = image.to(dtype), offsets.to(dtype)
+    y, x = torch.meshgrid(
+        torch.arange(rows) - rows // 2,
+        torch.arange(columns) - columns // 2,
+        indexing='ij',
+    )
+    # (B, J, H, W, 2) in (x, y)
+    shift = offsets.unflatten(1, (rows * columns, 2)).movedim(2, -1).flip(-1)
+    shift = shift + torch.stack([x, y], dim=-1).view(-1, 1, 1, 2)
+    height, width = image.shape[2:]
+    # one image of J * H rows
+    read = _read(image, shift).view(*image.shape[:2], -1, height * width)
+    return (weight.flatten(1) @ read.flatten(1, 2)).unflatten(
+        -1, (height, width)
+    )
+
+
+def _read(image: Tensor, shift: Tensor) -> Tensor:
+    """(B, C, H, W) bilinearly at each pixel + shift (B, ..., H, W, 2)."""
+    height, width = image.shape[2:]
     rows = torch.arange(height, device=shift.device, dtype=shift.dtype)
     columns = torch.arange(width, device=shift.device, dtype=shift.dtype)
     y, x = torch.meshgrid(rows, columns, indexing='ij')
     size = shift.new_tensor([width, height])
     center = torch.stack([x, y], dim=-1) + 0.5
     grid = 2 * (center + shift) / size - 1
-    return weight[:, None] * F.grid_sample(image, grid, align_corners=False)
+    return F.grid_sample(image, grid.flatten(1, -3), align_corners=False)

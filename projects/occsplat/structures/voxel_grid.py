@@ -184,6 +184,41 @@ class VoxelGrid:
         )
         return out.reshape(*volume.shape[:2], *points.shape[1:-1])
 
+    def resample(self, volume: Tensor, target: VoxelGrid) -> Tensor:
+        """Read a volume at the centres of another grid.
+
+        ``sample`` at all of ``target.centers()`` with the border going on,
+        axis by axis: a tenth of the work, and the same bits each time on a
+        GPU, where ``grid_sample`` adds its gradients in any order.
+
+        Args:
+            volume (Tensor): (B, C, X, Y, Z) over this grid's range; its
+                resolution may differ from ``shape``.
+            target (VoxelGrid): where to read.
+
+        Returns:
+            Tensor: (B, C, *target.shape), float32 or wider.
+        """
+        out = volume.to(torch.promote_types(volume.dtype, torch.float32))
+        # half a precision would round what lies between two voxels
+        with torch.autocast(out.device.type, enabled=False):
+            for axis in range(3):
+                weights = self._weights(axis, out.shape[2 + axis], target)
+                weights = weights.to(out)
+                out = (out.transpose(2 + axis, -1) @ weights.T).transpose(
+                    2 + axis, -1
+                )
+        return out
+
+    def _weights(self, axis: int, count: int, target: VoxelGrid) -> Tensor:
+        """How much each of ``count`` voxels counts at each target, (T, n)."""
+        low, step = target.min[axis], target.size[axis]
+        centers = torch.arange(target.shape[axis], dtype=torch.float64) + 0.5
+        extent = self.max[axis] - self.min[axis]
+        place = (low + centers * step - self.min[axis]) / extent * count - 0.5
+        distance = place.clamp(0, count - 1)[:, None] - torch.arange(count)
+        return (1 - distance.abs()).clamp(min=0)
+
     def pooled(self, stride: int) -> VoxelGrid:
         """The same range at ``shape // stride``.
 

@@ -126,15 +126,16 @@ class _Layer(nn.Module):
         """(B, C, X, Y, Z) and ends (B, 6, x, y, z, 3) -> (B, C, X, Y, Z)."""
         # keys and values are made at the cells and read at the ends: a
         # sixth of the work of making them at the ends
-        here = _read(grid, volume, cells.centers(volume.device))
+        here = grid.resample(volume, cells)
         query, key, value = self.query(here), self.key(here), self.value(here)
-        key = cells.sample(key, ends, padding_mode='border')
-        value = cells.sample(value, ends, padding_mode='border')
+        both = torch.cat([key, value], dim=1)
+        both = cells.sample(both, ends, padding_mode='border')
+        key, value = both.chunk(2, dim=1)
         score = (query[:, :, None] * key).sum(dim=1, keepdim=True)
         share = (score / math.sqrt(query.shape[1])).softmax(dim=2)
         seen = (share * value).sum(dim=2)  # (B, D, x, y, z)
         voxels = VoxelGrid(grid.range, volume.shape[2:])
-        seen = _read(cells, seen, voxels.centers(volume.device))
+        seen = cells.resample(seen, voxels)
         return self.norm(volume + self.output(seen))
 
 
@@ -152,9 +153,3 @@ def run_ends(centers: Tensor, offsets: Tensor, alpha: float = 1.0) -> Tensor:
     plus = torch.eye(3, dtype=offsets.dtype, device=offsets.device)
     directions = torch.stack([plus, -plus], dim=1).view(6, 1, 1, 1, 3)
     return centers + alpha * offsets[..., None] * directions
-
-
-def _read(grid: VoxelGrid, volume: Tensor, points: Tensor) -> Tensor:
-    """The volume at points that all samples share, (..., 3)."""
-    points = points.expand(len(volume), *points.shape)
-    return grid.sample(volume, points, padding_mode='border')

@@ -138,10 +138,7 @@ class OffsetHead(nn.Module):
 
     def _offsets(self, volume: Tensor) -> Tensor:
         """Equation 4, in metres; the axis's length is the most."""
-        logits = self.branch(volume)
-        points = self.cells.centers(volume.device)
-        points = points.expand(len(volume), *points.shape)
-        logits = self.grid.sample(logits, points, padding_mode='border')
+        logits = self.grid.resample(self.branch(volume), self.cells)
         return logits.sigmoid() * self.extent.view(6, 1, 1, 1)
 
     def loss(

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmdet3d.registry import MODELS
 from torch import Tensor, nn
-from torchvision.ops import DeformConv2d
 
+from occsplat.ops import deform_conv2d
 from occsplat.structures.checks import Count, checked
 
 from .resnet3d import conv3d
@@ -215,12 +215,13 @@ class _Plane(nn.Module):
         # an ordinary convolution to begin with
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
-        self.conv = DeformConv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm = build_norm_layer(norm_cfg, channels)[1]
 
     def forward(self, image: Tensor) -> Tensor:
         image = self.refine(image).relu()
-        return self.norm(self.conv(image, self.shift(image))).relu()
+        moved = deform_conv2d(image, self.shift(image), self.conv.weight)
+        return self.norm(moved).relu()
 
 
 def dense_projection(
