@@ -1,7 +1,5 @@
 """The offset head: metres, cells, losses and what it passes on."""
 
-import math
-
 import pytest
 import torch
 
@@ -192,39 +190,6 @@ def test_the_loss_by_hand():
         offsets.view(cell), target.view(cell), censored.view(cell), EXTENT
     )
     assert loss.item() == pytest.approx(sum(shares))
-
-
-def test_on_a_log_scale_an_error_counts_by_its_share_of_the_run():
-    cell = (1, 6, 1, 1, 1)
-    one, size = torch.ones(cell), torch.full((6,), 0.5)
-    none = torch.zeros(cell, dtype=torch.bool)
-
-    def loss(offset, target, censored=none):
-        pair = offset * one, target * one
-        return offset_l1_loss(*pair, censored, EXTENT, size).item()
-
-    # voxels of 0.5 m: 1 + 2 and 1 + 5 voxels, of axes of 16, 8 and 4
-    most = [math.log(1 + n) for n in (16, 16, 8, 8, 4, 4)]
-    expected = sum(math.log(2) / each for each in most)
-    assert loss(1.0, 2.5) == pytest.approx(expected)
-    assert loss(2.5, 1.0) == pytest.approx(expected)
-    # doubled once more, it costs as much again
-    assert loss(5.5, 2.5) == pytest.approx(expected)
-    # no run at all where the axis is one
-    target = EXTENT.view(6, 1, 1, 1) * one
-    assert loss(0.0, target) == pytest.approx(6)
-    # of a censored run only too short costs
-    assert loss(2.5, 1.0, ~none) == 0
-    assert loss(1.0, 2.5, ~none) == pytest.approx(expected)
-
-
-def test_the_scale_of_the_loss_is_one_of_two():
-    with pytest.raises(ValueError, match="'linear', 'log'.*'square'"):
-        OffsetHead(4, 'openocc', loss_scale='square')
-    head = OffsetHead(
-        4, 'openocc', channels=4, norm_cfg=NORM, loss_scale='log'
-    )
-    assert head.size.tolist() == pytest.approx([0.4] * 6)
 
 
 def test_unit_errors_cost_six_whatever_is_unknown():

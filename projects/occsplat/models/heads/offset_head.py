@@ -38,7 +38,6 @@ from ..volume.resnet3d import conv3d
 
 #: of an axis, what offsets are before anything is learned
 START_SHARE = 0.1
-LOSS_SCALES = ('linear', 'log')
 
 
 @MODELS.register_module()
@@ -65,18 +64,13 @@ class OffsetHead(nn.Module):
         aux_head (dict, optional): an occupancy head on the lifted volume,
             in front of the 3D network, for training alone.
         loss_weight (float): of the offsets' loss.
-        loss_scale (str): 'linear' as in the paper, where long runs of
-            streets and free space make the loss; or 'log', where an error
-            counts by its share of the run, so that short runs of things
-            are learned as well.
         aux_weight (float): lambda, of the auxiliary head's losses
             (equation 8).
         norm_cfg (dict, optional): normalisation, GroupNorm of 32 groups
             by default.
 
     Raises:
-        ValueError: when ``stride`` does not divide the grid, or for an
-            unknown ``loss_scale``.
+        ValueError: when ``stride`` does not divide the grid.
     """
 
     @checked
@@ -91,15 +85,10 @@ class OffsetHead(nn.Module):
         aggregation: dict | None = None,
         aux_head: dict | None = None,
         loss_weight: NonNegative = 1.0,
-        loss_scale: str = 'linear',
         aux_weight: NonNegative = 0.2,
         norm_cfg: dict | None = None,
     ) -> None:
         super().__init__()
-        if loss_scale not in LOSS_SCALES:
-            raise ValueError(
-                f'loss_scale must be one of {LOSS_SCALES}, got {loss_scale!r}'
-            )
         spec = LabelSpec.named(label_spec)
         self.grid = spec.grid if grid is None else as_grid(grid)
         self.stride = stride
@@ -121,10 +110,6 @@ class OffsetHead(nn.Module):
         extent = torch.tensor([high - low for low, high in sides])
         self.register_buffer(
             'extent', extent.repeat_interleave(2), persistent=False
-        )
-        size = torch.tensor(self.grid.size).repeat_interleave(2)
-        self.register_buffer(
-            'size', size if loss_scale == 'log' else None, persistent=False
         )
 
     def forward(
@@ -189,7 +174,6 @@ class OffsetHead(nn.Module):
                 batch.gt_offsets,
                 batch.gt_censored,
                 self.extent,
-                self.size,
             )
         )
         if self.aux_head is not None:

@@ -10,11 +10,7 @@ from torch import Tensor
 
 
 def offset_l1_loss(
-    offsets: Tensor,
-    target: Tensor,
-    censored: Tensor,
-    extent: Tensor,
-    size: Tensor | None = None,
+    offsets: Tensor, target: Tensor, censored: Tensor, extent: Tensor
 ) -> Tensor:
     """L1 loss of six offsets, as shares of the volume's axes.
 
@@ -28,23 +24,12 @@ def offset_l1_loss(
         target (Tensor): metres, 0 where unknown, (B, 6, X, Y, Z).
         censored (Tensor): bool (B, 6, X, Y, Z).
         extent (Tensor): length of each direction's axis in metres, (6,).
-        size (Tensor, optional): of a voxel in each direction, metres,
-            (6,). With it the errors are those of log(1 + offset / size):
-            half the length of a car costs what half the length of a
-            street does, beyond the paper. An error as long as the axis
-            still costs 1 if the run had no length.
 
     Returns:
         Tensor: scalar, the sum over the six directions of the mean over
         known cells; 0 where no cell is known.
     """
-    extent = extent.view(6, 1, 1, 1)
-    if size is None:
-        error = (offsets - target) / extent
-    else:
-        size = size.view(6, 1, 1, 1)
-        lengths = [(1 + x / size).log() for x in (offsets, target, extent)]
-        error = (lengths[0] - lengths[1]) / lengths[2]
+    error = (offsets - target) / extent.view(6, 1, 1, 1)
     cost = torch.where(censored, (-error).relu(), error.abs())
     known = target > 0
     return 6 * (cost * known).sum() / known.sum().clamp(min=1)
