@@ -96,6 +96,19 @@ def test_staggered_cars_that_touch_are_two():
     assert found.ids[4, 8, 1] != found.ids[23, 17, 1]
 
 
+def test_offsets_beyond_the_run_of_the_class_change_nothing():
+    """A regressed offset hedges between a car and the street around it."""
+    occ = empty()
+    occ[8:19, 8:13, 1:4] = CAR
+    occ[22:33, 16:21, 1:4] = CAR
+    plain = instance_boxes(occ, None, GRID, CLASSES)
+    for stride in (1, 2):
+        longer = metres(occ, stride) + 3.0
+        found = instance_boxes(occ, longer, GRID, CLASSES)
+        torch.testing.assert_close(found.boxes, plain.boxes)
+        assert torch.equal(found.ids, plain.ids)
+
+
 def test_noise_in_offsets_moves_boxes_little():
     occ = empty()
     occ[8:19, 8:13, 1:4] = CAR

@@ -68,7 +68,10 @@ def instance_boxes(
 
     VoxDet (NeurIPS 2025) regresses how far the run of a class reaches
     from a voxel in six directions, equation 4: an axis-aligned box. Here
-    every voxel of the ``classes`` votes with the box of its nearest cell.
+    every voxel of the ``classes`` votes with the box of its nearest cell,
+    as far as the run of its class in ``occ`` goes: an offset beyond it
+    contradicts the classes, and is the one of both that is wrong more
+    often (docs/methods/voxdet.md).
 
     1. A vote's support is the sum of squared IoUs with the votes of the
        voxels of its class in it.
@@ -88,8 +91,9 @@ def instance_boxes(
         occ (Tensor): class ids.
         offsets (Tensor, optional): metres in the directions x+ x- y+ y-
             z+ z- at every s-th voxel; the first voxel outside is so far
-            from the cell's. A voxel whose cell has another class, or that
-            has none, votes with the run of its class in ``occ``.
+            from the cell's. They shorten runs of classes, where two
+            objects touch; a voxel whose cell has another class, or that
+            has none, votes with the run alone.
         grid (VoxelGrid): where the voxels of ``occ`` are.
         classes (sequence): ids of the classes that have instances.
         flow (Tensor, optional): m/s. An instance has the mean of its
@@ -184,8 +188,9 @@ def _votes(
     In voxels: the faces of voxel i are at i - 0.5 and i + 0.5.
     """
     runs = run_lengths(labels).numpy()
-    reach = runs[(slice(None), *index.T)].T.astype(np.float64)  # (N, 6)
-    start = index.astype(np.float64)
+    reach = runs[(slice(None), *index.T)].T  # (N, 6)
+    low = index - reach[:, 1::2] + 0.5
+    high = index + reach[:, 0::2] - 0.5
     if offsets is not None:
         stride = grid.shape[0] // max(offsets.shape[1], 1)
         cells = grid.strided(max(stride, 1)).shape
@@ -194,13 +199,16 @@ def _votes(
         nearest = np.minimum(nearest, np.array(cells) - 1)
         voxel = nearest * stride
         at = labels.numpy()
-        same = at[tuple(voxel.T)] == at[tuple(index.T)]
+        same = (at[tuple(voxel.T)] == at[tuple(index.T)])[:, None]
         metres = offsets.detach().cpu().double().numpy()
         told = metres[(slice(None), *nearest.T)].T / np.repeat(grid.size, 2)
-        reach[same], start[same] = told[same], voxel[same]
+        low_told = voxel - told[:, 1::2] + 0.5
+        high_told = voxel + told[:, 0::2] - 0.5
+        low = np.where(same, np.maximum(low, low_told), low)
+        high = np.where(same, np.minimum(high, high_told), high)
     # a vote holds at least the voxel that casts it
-    low = np.minimum(start - reach[:, 1::2] + 0.5, index - 0.5)
-    high = np.maximum(start + reach[:, 0::2] - 0.5, index + 0.5)
+    low = np.minimum(low, index - 0.5)
+    high = np.maximum(high, index + 0.5)
     shape = np.array(grid.shape)
     return np.maximum(low, -0.5), np.minimum(high, shape - 0.5)
 
