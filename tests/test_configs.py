@@ -46,6 +46,7 @@ PAIRS = [
             ('r50_8xb2-48e_occ3d', 'gaussrender-released'),
             ('r50_8xb2-48e_surroundocc', 'gaussrender'),
             ('tiny_minitown', 'gaussrender'),
+            ('tiny_minitown', 'gaussrender-sensor'),
             ('tiny_minitown-surroundocc', 'gaussrender'),
         )
     ),

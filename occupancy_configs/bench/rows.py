@@ -104,8 +104,8 @@ rows = [
     ),
     dict(
         name='gaussrender-sensor',
-        config='../gaussrender/gaussrender_fbocc-tiny_minitown.py',
-        options=dict(shared, **sensor),
+        config='../gaussrender/gaussrender-sensor_fbocc-tiny_minitown.py',
+        options=shared,
         baseline='fbocc',
         claim=gaussrender,
     ),
