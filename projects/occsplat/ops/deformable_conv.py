@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from torchvision import ops
 
 
 def deformable_conv(
@@ -101,9 +100,11 @@ def deform_conv2d(image: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
     """
     rows, columns = weight.shape[2:]
     if image.device.type != 'cpu':
-        return ops.deform_conv2d(
-            image, offsets, weight, padding=(rows // 2, columns // 2)
-        )
+        # not above: whoever computes on a CPU needs no torchvision
+        from torchvision import ops
+
+        padding = rows // 2, columns // 2
+        return ops.deform_conv2d(image, offsets, weight, padding=padding)
     # a half-precision coordinate is coarser than a pixel
     dtype = torch.promote_types(image.dtype, torch.float32)
     image, offsets = image.to(dtype), offsets.to(dtype)
