@@ -86,8 +86,8 @@ def deform_conv2d(image: Tensor, offsets: Tensor, weight: Tensor) -> Tensor:
     """A convolution that keeps the size, its points moved by offsets.
 
     Deformable ConvNets (Dai et al., ICCV 2017, equation 2), zero outside
-    the image: torchvision's operator, whose backward pass on a CPU takes
-    eight times as long as reading the points by ``grid_sample``.
+    the image: torchvision's operator, which with its backward pass takes
+    eight times as long on a CPU as reading the points by ``grid_sample``.
 
     Args:
         image (Tensor): (B, C, H, W).

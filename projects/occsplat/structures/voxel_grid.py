@@ -188,8 +188,8 @@ class VoxelGrid:
         """Read a volume at the centres of another grid.
 
         ``sample`` at all of ``target.centers()`` with the border going on,
-        axis by axis: a tenth of the work, and the same bits each time on a
-        GPU, where ``grid_sample`` adds its gradients in any order.
+        but axis by axis: a third of the time on a CPU where the target is
+        the finer grid.
 
         Args:
             volume (Tensor): (B, C, X, Y, Z) over this grid's range; its
