@@ -134,7 +134,7 @@ def boxes_sheet(
     """
     occ = sample.pred_occ.numpy()
     grid = VoxelGrid(spec.grid.range, occ.shape)
-    found = predicted_boxes(sample, grid, spec.movable)
+    found = predicted_boxes(sample, grid, spec)
     chase = chase_rig(round(1.4 * SIZE), SIZE, frame=spec.frame)
     colors = instance_colors(occ, found.ids.numpy(), spec)
     (behind, _), (ahead, _) = reach(grid, spec.frame)

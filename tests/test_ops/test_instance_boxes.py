@@ -14,6 +14,8 @@ FREE, CAR, PERSON, WALL = 0, 1, 2, 3
 CLASSES = (CAR, PERSON)
 #: voxels of 0.4 x 0.4 x 0.5 m
 GRID = VoxelGrid((-8, -6, -1, 8, 6, 3), (40, 30, 8))
+#: metres, of a car and a person
+SIZES = ((4.6, 2.0, 1.5), (0.8, 0.6, 1.8))
 
 
 def empty():
@@ -167,8 +169,60 @@ def test_velocity_is_the_mean_and_gives_the_heading():
     assert found.boxes[1, 6].item() == pytest.approx(-math.pi / 2)
 
 
+def test_a_row_of_cars_is_as_many_as_it_is_long():
+    occ = empty()
+    occ[4:36, 12:17, 1:4] = CAR  # 12.8 m
+    assert len(instance_boxes(occ, None, GRID, CLASSES)) == 1
+    found = instance_boxes(occ, None, GRID, CLASSES, sizes=SIZES)
+    assert len(found) == 3
+    # parts of 4.27 m, to whole voxels
+    middles = sorted(found.boxes[:, 0].tolist())
+    assert middles == pytest.approx([-4.27, 0, 4.27], abs=0.2)
+    assert found.boxes[:, 1].tolist() == pytest.approx([-0.2] * 3, abs=1e-5)
+    assert sorted(found.ids[4:36, 14, 2].unique().tolist()) == [1, 2, 3]
+    assert torch.equal(found.ids > 0, occ == CAR)
+
+
+@pytest.mark.parametrize('degrees', [20, 70, 115])
+def test_a_turned_block_is_parted_along_its_own_axes(degrees):
+    yaw = math.radians(degrees)
+    block = paint(empty(), [0, 0, 0.5, 9.4, 4.2, 1.5, yaw])
+    found = instance_boxes(block, None, GRID, CLASSES, sizes=SIZES)
+    assert len(found) == 4
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    x, y = found.boxes[:, 0], found.boxes[:, 1]
+    along, aside = x * cos + y * sin, y * cos - x * sin
+    assert along.abs().tolist() == pytest.approx([2.35] * 4, abs=0.25)
+    assert aside.abs().tolist() == pytest.approx([1.05] * 4, abs=0.25)
+    assert len({(a > 0, b > 0) for a, b in zip(along, aside)}) == 4
+    turns = (found.boxes[:, 6] - yaw).sin().abs()
+    assert turns.max() < math.sin(math.radians(8))
+
+
+def test_a_long_car_is_one():
+    occ = empty()
+    occ[10:26, 12:17, 1:4] = CAR  # 6.4 m, of which 4.8 would be one
+    assert len(instance_boxes(occ, None, GRID, CLASSES, sizes=SIZES)) == 1
+
+
+def test_boxes_have_the_size_of_their_class():
+    """What is seen of a car is its near side."""
+    occ = empty()
+    occ[10:21, 12:14, 1:3] = CAR
+    occ[30, 5, 1:5] = PERSON
+    found = instance_boxes(occ, None, GRID, CLASSES, sizes=SIZES)
+    assert found.boxes[:, 3:6].tolist() == [
+        pytest.approx(size) for size in SIZES
+    ]
+    assert found.boxes[0, :3].tolist() == pytest.approx([-1.8, -0.8, 0])
+    # voxels of 0.08 m3 in boxes of 13.8 and 0.864 m3
+    share = 44 * 0.08 / 13.8
+    expected = [share * 44 / 48, 4 * 0.08 / 0.864 * 4 / 8]
+    assert found.scores.tolist() == pytest.approx(expected)
+
+
 def test_nothing_gives_no_box():
-    found = instance_boxes(empty(), None, GRID, CLASSES)
+    found = instance_boxes(empty(), None, GRID, CLASSES, sizes=SIZES)
     assert found.boxes.shape == (0, 7) and found.velocities.shape == (0, 2)
     assert len(found.labels) == len(found.scores) == 0
     assert not found.ids.any() and found.ids.shape == GRID.shape
@@ -276,6 +330,8 @@ def test_wrong_shapes_are_named():
         instance_boxes(empty()[:4], None, GRID, CLASSES)
     with pytest.raises(ValueError, match='instance_boxes flow: expected'):
         instance_boxes(empty(), None, GRID, CLASSES, torch.zeros(2, 2, 2, 2))
+    with pytest.raises(ValueError, match='instance_boxes sizes: expected'):
+        instance_boxes(empty(), None, GRID, CLASSES, sizes=SIZES[:1])
     occ = empty()
     occ[3, 3, 3] = CAR
     with pytest.raises(ValueError, match='instance_boxes offsets: expected'):

@@ -44,6 +44,25 @@ def test_surroundocc_order():
     assert spec.grid.size == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.parametrize('name', SETS)
+def test_sizes_are_those_of_the_movable_classes(name):
+    spec = LabelSpec.named(name)
+    sizes = {spec.classes[i]: s for i, s in zip(spec.movable, spec.sizes)}
+    assert len(sizes) == len(spec.movable) == 8
+    assert sizes['bus'] == (11.19, 2.94, 3.47)
+    # along, across and up, not nuScenes' width, length, height
+    vehicles = [s for key, s in sizes.items() if key != 'pedestrian']
+    assert all(length > 2 * width for length, width, _ in vehicles)
+    assert max(sizes, key=lambda key: sizes[key][0]) == 'trailer'
+
+
+def test_a_size_for_each_movable_class_or_none():
+    spec = LabelSpec.named('openocc')
+    assert replace(spec, sizes=()).sizes == ()
+    with pytest.raises(ValueError, match='openocc: sizes has 7 entries for 8'):
+        replace(spec, sizes=spec.sizes[1:])
+
+
 def test_the_frame_labels_live_in():
     frames = {n: LabelSpec.named(n).frame for n in SETS}
     assert frames == dict(openocc='ego', occ3d='ego', surroundocc='lidar')

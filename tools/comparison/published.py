@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections import defaultdict
@@ -25,7 +24,7 @@ from typing import Iterable, Mapping, NamedTuple, Sequence
 from occsplat.engine import ConfigError
 
 from .paired import compare_pairs
-from .runs import METRICS_FILE, Scores, write_text
+from .runs import METRICS_FILE, Scores, read_json, write_text
 from .tables import Table, markdown
 
 KEYS = ('row', 'machine', 'seed')
@@ -105,13 +104,13 @@ def finished_runs(work_dir: Path, machine: str) -> list[PublishedRun]:
     """The complete runs in the work dir of a comparison.
 
     Raises:
-        ConfigError: when there is none.
+        ConfigError: when there is none, or one is damaged.
     """
     runs = []
     for path in sorted(work_dir.glob(f'*/{METRICS_FILE}')):
         named = _FOLDER.fullmatch(path.parent.name)
         if named:
-            scores = json.loads(path.read_text(encoding='utf-8'))['metrics']
+            scores = read_json(path)['metrics']
             there = {k: v for k, v in scores.items() if v is not None}
             runs.append(PublishedRun(named[1], machine, int(named[2]), there))
     if not runs:

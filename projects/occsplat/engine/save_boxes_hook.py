@@ -77,7 +77,7 @@ class SaveBoxesHook(Hook):
                 pred_offsets=sample.get('pred_offsets'),
             )
             self.found[sample.token] = detection_results(
-                predicted_boxes(sample, self.grid, self.spec.movable),
+                predicted_boxes(sample, self.grid, self.spec),
                 sample.token,
                 np.asarray(sample.ref2global),
                 self.spec,

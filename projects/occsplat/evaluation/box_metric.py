@@ -93,8 +93,9 @@ class BoxMetric(CountMetric[BoxCounts]):
                 spec.
         """
         found = instance_boxes(
-            pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow
-        )
+            pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow,
+            self.spec.sizes,
+        )  # fmt: skip
         boxes, labels = gt_boxes.cpu(), gt_box_labels.cpu()
         inside = self.grid.locate(boxes[:, :3])[1].numpy()
         kept = inside & np.isin(labels.numpy(), self.spec.movable)

@@ -85,8 +85,9 @@ class RayPQMetric(CountMetric[PanopticCounts]):
                 spec.
         """
         found = instance_boxes(
-            pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow
-        )
+            pred_occ, pred_offsets, self.grid, self.spec.movable, pred_flow,
+            self.spec.sizes,
+        )  # fmt: skip
         true = things_in_boxes(
             gt_occ, gt_boxes, gt_box_labels, self.spec, self.grid
         )

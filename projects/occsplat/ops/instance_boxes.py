@@ -1,19 +1,19 @@
 """Boxes of single objects from classes and offsets of voxels.
 
 Shape letters: X Y Z voxels, s stride, x y z every s-th of them, N voxels
-of movable classes, M boxes, K columns of voxels.
+of movable classes, M boxes, K columns of voxels, n voxels of an instance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from occsplat.structures import VoxelGrid, same_shape
+from occsplat.structures import LabelSpec, VoxelGrid, same_shape
 
 from .run_lengths import run_lengths
 
@@ -41,8 +41,8 @@ class InstanceBoxes:
         boxes: x y z of the centre, length, width and height in metres,
             and yaw in radians from x to y, float32 (M, 7).
         labels: class ids, int64 (M,).
-        scores: share of the box that its voxels fill, less for few
-            voxels (half of it for 4), float32 (M,) in 0..1.
+        scores: share of the box that its voxels fill, at most 1, less for
+            few voxels (half of it for 4), float32 (M,) in 0..1.
         velocities: m/s, float32 (M, 2); zero where no flow was given.
         ids: 1 + box of each voxel, 0 for none, int32 (X, Y, Z).
     """
@@ -63,6 +63,7 @@ def instance_boxes(
     grid: VoxelGrid,
     classes: Sequence[int],
     flow: Tensor | None = None,  # (X, Y, Z, 2)
+    sizes: Sequence[Sequence[float]] = (),
 ) -> InstanceBoxes:
     """Find the objects in a volume by voting and 3D NMS.
 
@@ -86,6 +87,11 @@ def instance_boxes(
        instance's columns is its footprint. A hull would be as long as its
        farthest voxels. Height comes from the votes, by their mean in
        each column.
+    4. With ``sizes``, a footprint that is as long or as wide as several
+       objects of its class are several, in equal parts along its axes,
+       and every box has the size of its class. A predicted volume runs a
+       row of cars into one and shows the near side of others alone
+       (docs/metrics.md has what either does to recall).
 
     Args:
         occ (Tensor): class ids.
@@ -98,18 +104,24 @@ def instance_boxes(
         classes (sequence): ids of the classes that have instances.
         flow (Tensor, optional): m/s. An instance has the mean of its
             voxels' velocity, and heads in its direction if it moves.
+        sizes (sequence): typical length, width and height in metres of
+            an object of each of the ``classes``, as a LabelSpec has them.
+            Without them boxes are as large as what the volume shows.
 
     Returns:
         InstanceBoxes: on the device of ``occ``; computed on the CPU.
 
     Raises:
-        ValueError: when shapes disagree.
+        ValueError: when shapes disagree, or there are not as many
+            ``sizes`` as ``classes``.
     """
     from .numba_boxes import grow, support
 
     same_shape('instance_boxes occ', occ.shape, grid.shape)
     if flow is not None:
         same_shape('instance_boxes flow', flow.shape, (*occ.shape, 2))
+    if sizes:
+        same_shape('instance_boxes sizes', np.shape(sizes), (len(classes), 3))
     labels = occ.detach().cpu().long().contiguous()
     wanted = torch.isin(labels, torch.tensor(list(classes)))
     index = wanted.nonzero().numpy()  # (N, 3)
@@ -120,6 +132,9 @@ def instance_boxes(
     votes = support(number, label, low, high)
     order = np.argsort(-votes, kind='stable')
     instance = grow(number, index, label, low, high, order, _touching(grid))
+    typical = dict(zip(classes, np.array(sizes)))
+    if typical:
+        instance = _parted(instance, index, label, typical, grid)
     counts = np.bincount(instance)
     largest = np.argsort(-counts, kind='stable')[:MAX_BOXES]
     rank = np.zeros(len(counts), np.int64)
@@ -129,9 +144,13 @@ def instance_boxes(
     order = np.argsort(member, kind='stable')
     ends = np.searchsorted(member[order], np.arange(len(largest) + 2))
     found = [
-        _fit(index[own], low[own], high[own], grid, speeds, own)
+        _fit(
+            index[own], low[own], high[own], grid,
+            None if speeds is None else speeds[own],
+            typical.get(label[own[0]]),
+        )
         for own in (order[a:b] for a, b in zip(ends[1:], ends[2:]))
-    ]
+    ]  # fmt: skip
     ids = np.zeros(grid.shape, np.int32)
     ids[tuple(index.T)] = member
     first = order[ends[1:-1]]
@@ -150,7 +169,7 @@ def instance_boxes(
 
 
 def predicted_boxes(
-    sample: OccDataSample, grid: VoxelGrid, classes: Sequence[int]
+    sample: OccDataSample, grid: VoxelGrid, spec: LabelSpec
 ) -> InstanceBoxes:
     """``instance_boxes`` of a sample's prediction, whatever it holds.
 
@@ -158,14 +177,15 @@ def predicted_boxes(
         sample: with ``pred_occ``, and perhaps ``pred_offsets`` and
             ``pred_flow``.
         grid: where its voxels are.
-        classes: ids of the classes that have instances.
+        spec: says which classes have instances, and how large they are.
     """
     return instance_boxes(
         sample.pred_occ,
         sample.get('pred_offsets'),
         grid,
-        classes,
+        spec.movable,
         sample.get('pred_flow'),
+        spec.sizes,
     )
 
 
@@ -213,24 +233,67 @@ def _votes(
     return np.maximum(low, -0.5), np.minimum(high, shape - 0.5)
 
 
+def _parted(
+    instance: np.ndarray,  # (N,)
+    index: np.ndarray,  # (N, 3)
+    label: np.ndarray,  # (N,)
+    typical: Mapping[int, np.ndarray],
+    grid: VoxelGrid,
+) -> np.ndarray:
+    """Instances of one object each, (N,), from those that may be several.
+
+    An object touches half a voxel more than it is long and wide, in the
+    mean over where its ends lie.
+    """
+    corner, size = np.array(grid.min[:2]), np.array(grid.size[:2])
+    part = np.zeros(len(instance), np.int64)
+    order = np.argsort(instance, kind='stable')
+    ends = np.cumsum(np.bincount(instance))
+    for own in np.split(order, ends)[:-1]:
+        center, spread, _ = _moments(index[own], grid)
+        values, axes = np.linalg.eigh(spread)
+        sides = np.sqrt(12 * values)  # the short one first
+        span = typical[label[own[0]]][1::-1] + size.mean() / 2
+        number = np.maximum(np.rint(sides / span), 1).astype(np.int64)
+        if number.prod() > 1:
+            points = (index[own, :2] + 0.5) * size + corner - center
+            place = (points @ axes / sides + 0.5) * number
+            place = np.clip(place.astype(np.int64), 0, number - 1)
+            part[own] = place @ [number[1], 1]
+    pairs = np.stack([instance, part], axis=1)
+    parted = np.unique(pairs, axis=0, return_inverse=True)[1]
+    return parted.reshape(-1)  # numpy 2.0 keeps an axis
+
+
+def _moments(
+    index: np.ndarray,  # (n, 3)
+    grid: VoxelGrid,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (2,) and covariance (2, 2) of an instance's columns.
+
+    In metres and square metres; the third is the column of each voxel.
+    """
+    corner, size = np.array(grid.min[:2]), np.array(grid.size[:2])
+    columns, column = np.unique(index[:, :2], axis=0, return_inverse=True)
+    points = (columns + 0.5) * size + corner  # (K, 2)
+    center = points.mean(axis=0)
+    spread = (points - center).T @ (points - center) / len(points)
+    # a column is no point, but spread over its voxel
+    spread += np.diag(size**2 / 12)
+    return center, spread, column.reshape(-1)  # numpy 2.0 keeps an axis
+
+
 def _fit(
     index: np.ndarray,  # (n, 3)
     low: np.ndarray,  # (n, 3)
     high: np.ndarray,  # (n, 3)
     grid: VoxelGrid,
-    speeds: np.ndarray | None,  # (N, 2)
-    own: np.ndarray,  # (n,)
+    speeds: np.ndarray | None,  # (n, 2)
+    typical: np.ndarray | None,  # (3,)
 ) -> list[float]:
-    """Box, score and velocity of an instance of n voxels, 10 numbers."""
-    size, corner = np.array(grid.size), np.array(grid.min)
-    velocity = np.zeros(2) if speeds is None else speeds[own].mean(axis=0)
-    columns, column = np.unique(index[:, :2], axis=0, return_inverse=True)
-    column = column.reshape(-1)  # numpy 2.0 keeps an axis
-    points = (columns + 0.5) * size[:2] + corner[:2]  # (K, 2)
-    center = points.mean(axis=0)
-    spread = (points - center).T @ (points - center) / len(points)
-    # a column is no point, but spread over its voxel
-    spread += np.diag(size[:2] ** 2 / 12)
+    """Box, score and velocity of an instance, 10 numbers."""
+    velocity = np.zeros(2) if speeds is None else speeds.mean(axis=0)
+    center, spread, column = _moments(index, grid)
     values, axes = np.linalg.eigh(spread)
     heading = axes[:, 1]
     if np.hypot(*velocity) > _MOVING:
@@ -238,19 +301,25 @@ def _fit(
             heading = velocity / np.hypot(*velocity)
         elif heading @ velocity < 0:
             heading = -heading
-    aside = np.array([-heading[1], heading[0]])
-    # the variance of a rectangle is a twelfth of its squared side
-    length, width = (
-        np.sqrt(12 * axis @ spread @ axis) for axis in (heading, aside)
-    )
     bottoms, tops = (
         np.bincount(column, weights=faces) / np.bincount(column)
         for faces in (low[:, 2], high[:, 2])
     )
-    bottom, top = bottoms.min(), tops.max()
-    bottom, top = (corner[2] + size[2] * (z + 0.5) for z in (bottom, top))
-    filled = len(index) * size.prod() / (length * width * (top - bottom))
+    bottom, top = (
+        grid.min[2] + grid.size[2] * (z + 0.5)
+        for z in (bottoms.min(), tops.max())
+    )
+    if typical is None:
+        aside = np.array([-heading[1], heading[0]])
+        # the variance of a rectangle is a twelfth of its squared side
+        length, width = (
+            np.sqrt(12 * axis @ spread @ axis) for axis in (heading, aside)
+        )
+        height = top - bottom
+    else:
+        length, width, height = typical
+    filled = len(index) * np.prod(grid.size) / (length * width * height)
     score = min(filled, 1.0) * len(index) / (len(index) + _DOUBT)
     yaw = np.arctan2(heading[1], heading[0])
-    box = [*center, (bottom + top) / 2, length, width, top - bottom, yaw]
+    box = [*center, (bottom + top) / 2, length, width, height, yaw]
     return [*box, score, *velocity]

@@ -37,6 +37,8 @@ class LabelSpec:
         speed_counts: voxels in each speed group.
         image_returns: LiDAR returns of each class in images, free left
             out; empty where nobody has counted them.
+        sizes: typical length, width and height in metres of what each of
+            the movable classes is; empty where nobody knows.
         has_flow: whether the label set ships flow.
         ignore: id that no loss and no metric looks at.
     """
@@ -52,6 +54,7 @@ class LabelSpec:
     speed_bins: tuple[float, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
     speed_counts: tuple[int, ...] = ()
     image_returns: tuple[int, ...] = ()
+    sizes: tuple[tuple[float, float, float], ...] = ()
     has_flow: bool = False
     ignore: int = 255
 
@@ -63,6 +66,11 @@ class LabelSpec:
                     f'{len(getattr(self, key))} entries for '
                     f'{len(self.classes)} classes'
                 )
+        if self.sizes and len(self.sizes) != len(self.movable):
+            raise ValueError(
+                f'LabelSpec {self.name}: sizes has {len(self.sizes)} entries '
+                f'for {len(self.movable)} movable classes'
+            )
 
     @property
     def num_classes(self) -> int:

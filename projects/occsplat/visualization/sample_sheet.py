@@ -241,7 +241,7 @@ def _boxes(
     ``still``: without their velocities, since flow shows them.
     """
     if name == 'prediction':
-        found = predicted_boxes(sample, grid, spec.movable)
+        found = predicted_boxes(sample, grid, spec)
         return Boxes.from_arrays(
             found.boxes.numpy(), found.labels.numpy(), spec
         )

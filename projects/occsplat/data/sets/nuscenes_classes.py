@@ -54,6 +54,27 @@ _COLORS = dict(
 )
 
 
+#: mean length, width and height in metres of the boxes of nuScenes' training
+#: set, the anchors of CBGS (Zhu et al. 2019)
+_SIZES = dict(
+    car=(4.61, 1.95, 1.72),
+    truck=(6.74, 2.46, 2.73),
+    trailer=(12.01, 2.87, 3.82),
+    bus=(11.19, 2.94, 3.47),
+    construction_vehicle=(6.38, 2.73, 3.13),
+    bicycle=(1.68, 0.60, 1.27),
+    motorcycle=(2.10, 0.76, 1.44),
+    pedestrian=(0.73, 0.66, 1.76),
+)
+
+
 def palette(classes: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
     """One (r, g, b) in 0..255 per class."""
     return tuple(_COLORS[name] for name in classes)
+
+
+def sizes(
+    classes: Sequence[str], movable: Sequence[int]
+) -> tuple[tuple[float, float, float], ...]:
+    """Typical length, width and height in metres per movable class."""
+    return tuple(_SIZES[classes[i]] for i in movable)

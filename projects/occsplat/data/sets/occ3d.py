@@ -13,6 +13,7 @@ from .nuscenes_classes import (
     NPZ,
     NUSCENES_GRID,
     palette,
+    sizes,
 )
 
 CLASSES = ('others', *LIDARSEG_CLASSES, 'free')
@@ -59,11 +60,13 @@ RETURNS = (
     131378779,
 )
 
+MOVABLE = (2, 3, 4, 5, 6, 7, 9, 10)
 SPEC = LabelSpec(
     name='occ3d',
     classes=CLASSES,
     free=17,
-    movable=(2, 3, 4, 5, 6, 7, 9, 10),
+    movable=MOVABLE,
+    sizes=sizes(CLASSES, MOVABLE),
     palette=palette(CLASSES),
     counts=COUNTS,
     image_returns=RETURNS,
