@@ -21,8 +21,7 @@ def make_encoder(gain=1.0, **kwargs):
         **{**dict(channels=4, norm_cfg=NORM), **kwargs}
     )
     for branch in encoder.branches.values():
-        if branch.gain is not None:
-            torch.nn.init.constant_(branch.gain, gain)
+        torch.nn.init.constant_(branch.gain, gain)
     return encoder
 
 
@@ -176,9 +175,10 @@ def test_the_coarsest_level_stays_as_it_is():
     assert not any(torch.equal(classes[i], levels[i]) for i in (0, 1))
 
 
-def test_a_new_one_gives_the_levels_of_the_host():
+@pytest.mark.parametrize('width', [2, 4])
+def test_a_new_one_gives_the_levels_of_the_host(width):
     levels = make_levels((8, 6, 4), (4, 3, 2), (2, 2, 1))
-    encoder = make_encoder(gain=0.0)
+    encoder = make_encoder(gain=0.0, width=width)
     classes, offsets = encoder(levels)
     assert all(map(torch.equal, classes, levels))
     assert torch.equal(offsets, levels[0])
@@ -253,7 +253,7 @@ def test_one_level_alone_is_decoupled():
     (classes,), offsets = encoder([volume])
     for out, task in ((classes, 'classes'), (offsets, 'offsets')):
         (block,) = encoder.branches[task].decouple
-        assert torch.equal(out, block(volume))
+        torch.testing.assert_close(out, volume + block(volume))
     assert not encoder.coarser
 
 

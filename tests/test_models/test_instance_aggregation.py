@@ -38,6 +38,15 @@ def make_offsets(cells, scale=2.0, batch=1):
     return scale * torch.rand(batch, 6, *cells.shape, generator=gen)
 
 
+def trained(*args, **kwargs):
+    """One that has learned to add something; a new one adds nothing."""
+    torch.manual_seed(0)
+    module = InstanceAggregation(*args, norm_cfg=NORM, **kwargs)
+    for layer in module.layers:
+        layer.output.reset_parameters()
+    return module
+
+
 def even_reader(channels=3, **kwargs):
     """No weights and no norm: volume + mean of what the six ends show."""
     module = InstanceAggregation(
@@ -256,10 +265,9 @@ def layer_in_loops(layer, volume, offsets, grid, cells):
 
 
 def test_a_layer_equals_equation_6_in_loops_with_gradients():
-    torch.manual_seed(0)
     grid = VoxelGrid(GRID.range, (8, 4, 6))
     cells = grid.strided(2)
-    module = InstanceAggregation(4, 6, num_layers=1, norm_cfg=NORM).double()
+    module = trained(4, 6, num_layers=1).double()
     (layer,) = module.layers
     volume = torch.randn(1, 4, 5, 2, 3, dtype=torch.double).requires_grad_()
     # some ends lie outside
@@ -278,9 +286,20 @@ def test_a_layer_equals_equation_6_in_loops_with_gradients():
         assert want.any()
 
 
-def test_all_layers_look_at_the_same_places_with_their_own_weights():
+def test_a_new_one_gives_the_volume_normalised():
     torch.manual_seed(0)
-    module = InstanceAggregation(4, 4, num_layers=3, norm_cfg=NORM)
+    module = InstanceAggregation(4, 6, num_layers=2, norm_cfg=NORM)
+    volume, offsets = torch.randn(1, 4, 8, 6, 4), make_offsets(GRID.strided(2))
+    out = module(volume, offsets, GRID, 2)
+    normalised = torch.nn.GroupNorm(2, 4)(volume)
+    torch.testing.assert_close(out, normalised, rtol=1e-4, atol=1e-4)
+    # and learns what to add from the first step on
+    (out * torch.randn_like(out)).sum().backward()
+    assert all(layer.output.weight.grad.any() for layer in module.layers)
+
+
+def test_all_layers_look_at_the_same_places_with_their_own_weights():
+    module = trained(4, 4, num_layers=3)
     offsets = make_offsets(GRID.strided(2))
     volume = torch.randn(1, 4, 8, 6, 4)
     calls = []
@@ -298,8 +317,7 @@ def test_all_layers_look_at_the_same_places_with_their_own_weights():
 
 
 def test_samples_of_a_batch_do_not_mix():
-    torch.manual_seed(0)
-    module = InstanceAggregation(4, 4, num_layers=2, norm_cfg=NORM)
+    module = trained(4, 4, num_layers=2)
     volume = torch.randn(2, 4, 8, 6, 4)
     offsets = make_offsets(GRID.strided(2), batch=2)
     out = module(volume, offsets, GRID, 2)
@@ -310,8 +328,7 @@ def test_samples_of_a_batch_do_not_mix():
 
 @pytest.mark.parametrize('detach', [False, True])
 def test_offsets_learn_from_the_classes_unless_detached(detach):
-    torch.manual_seed(0)
-    module = InstanceAggregation(4, 4, detach=detach, norm_cfg=NORM)
+    module = trained(4, 4, detach=detach)
     volume = torch.randn(1, 4, 8, 6, 4, requires_grad=True)
     offsets = make_offsets(GRID.strided(2)).requires_grad_()
     module(volume, offsets, GRID, 2).square().sum().backward()
@@ -326,10 +343,7 @@ def test_offsets_learn_from_the_classes_unless_detached(detach):
 def test_recomputing_layers_changes_no_gradient():
     gradients = []
     for with_cp in (False, True):
-        torch.manual_seed(0)
-        module = InstanceAggregation(
-            4, 4, num_layers=2, with_cp=with_cp, norm_cfg=NORM
-        )
+        module = trained(4, 4, num_layers=2, with_cp=with_cp, norm_cfg=NORM)
         volume = torch.randn(1, 4, 8, 6, 4, requires_grad=True)
         offsets = make_offsets(GRID.strided(2)).requires_grad_()
         out = module(volume, offsets, GRID, 2)

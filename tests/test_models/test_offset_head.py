@@ -58,6 +58,9 @@ def make_head(**kwargs):
         for branch in head.encoder.branches.values():
             # a new one adds nothing to what the host gives
             torch.nn.init.ones_(branch.gain)
+    if head.aggregation is not None:
+        for layer in head.aggregation.layers:
+            layer.output.reset_parameters()
     return head
 
 

@@ -118,6 +118,9 @@ class _Layer(nn.Module):
             for _ in range(3)
         )
         self.output = nn.Conv3d(channels, in_channels, 1)
+        # what the host sees comes first, what the ends show is learned
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
         self.norm = build_norm_layer(norm_cfg, in_channels)[1]
 
     def forward(

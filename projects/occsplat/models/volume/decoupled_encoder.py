@@ -11,8 +11,9 @@ L levels.
                                                 (B, W, Y, Z)
            1x1 and deformable 3x3 convolution of each plane
            spread along the lost axis, summed, fused, added to the level
-      -> for each task, a feature pyramid from coarse to fine, times a gain
-         that starts at 0, added to the level
+      -> for each task, a feature pyramid from coarse to fine
+      -> back to C channels, times a gain that starts at 0, added to the
+         host's level
       -> levels for the classes, the finest level for the offsets, at C
 """
 
@@ -43,7 +44,10 @@ class SpatiallyDecoupledEncoder(nn.Module):
     VoxDet (NeurIPS 2025), section 4.2. The levels are those of the host's
     own 3D network, which both tasks share. The coarsest is not decoupled.
     Where the host gives fewer levels than asked for, strided
-    convolutions, shared as well, make the coarser ones.
+    convolutions, shared as well, make the coarser ones. A task begins
+    with the levels as the host gives them, and learns what to add: the
+    published form replaces them, and planes take half of what is local
+    away (docs/methods/voxdet.md).
 
     Args:
         channels (int): C, of every level.
@@ -130,19 +134,14 @@ class _Branch(nn.Module):
         norm_cfg: dict,
     ) -> None:
         super().__init__()
+        planes = max(num_levels - 1, 1)  # the coarsest has none
+        self.out_levels = out_levels
         self.narrow = nn.ModuleList(
             _to_width(channels, width, norm_cfg) for _ in range(num_levels)
         )
-        self.widen = nn.ModuleList(
-            _to_width(width, channels, norm_cfg) for _ in range(out_levels)
-        )
         self.decouple = nn.ModuleList(
-            PlaneDecoupling(width, norm_cfg)
-            for _ in range(max(num_levels - 1, 1))
+            PlaneDecoupling(width, norm_cfg) for _ in range(planes)
         )
-        # a task begins with the level as the host gives it, and learns what
-        # to add: without it planes take half of what is local away
-        self.gain = nn.Parameter(torch.zeros(1)) if num_levels > 1 else None
         self.fuse = nn.ModuleList(
             nn.Sequential(
                 conv3d(2 * width, width, norm_cfg=norm_cfg),
@@ -150,33 +149,44 @@ class _Branch(nn.Module):
             )
             for _ in range(num_levels - 1)
         )
+        self.widen = nn.ModuleList(
+            _to_width(width, channels, norm_cfg, act=False)
+            for _ in range(min(planes, out_levels))
+        )
+        self.gain = nn.Parameter(torch.zeros(1))
 
     def forward(self, levels: list[Tensor]) -> tuple[Tensor, ...]:
-        levels = [conv(level) for conv, level in zip(self.narrow, levels)]
-        levels = self._pyramid(levels)
-        return tuple(conv(level) for conv, level in zip(self.widen, levels))
+        narrow = [conv(level) for conv, level in zip(self.narrow, levels)]
+        learned = [
+            level + self.gain * conv(own)
+            for level, conv, own in zip(
+                levels, self.widen, self._pyramid(narrow)
+            )
+        ]
+        return (*learned, *levels[len(learned) : self.out_levels])
 
     def _pyramid(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.fuse:  # one level alone: nothing to pass down
             return [self.decouple[0](levels[0])]
-        out = [levels[-1]]
+        own = levels[-1:]
         steps = list(zip(levels, self.decouple, self.fuse))
         for level, decouple, fuse in reversed(steps):
             coarse = F.interpolate(
-                out[0],
+                own[0],
                 size=level.shape[2:],
                 mode='trilinear',
                 align_corners=False,
             )
-            fused = fuse(torch.cat([decouple(level), coarse], dim=1))
-            out.insert(0, level + self.gain * fused)
-        return out
+            own.insert(0, fuse(torch.cat([decouple(level), coarse], dim=1)))
+        return own
 
 
-def _to_width(channels: int, width: int, norm_cfg: dict) -> nn.Module:
+def _to_width(
+    channels: int, width: int, norm_cfg: dict, act: bool = True
+) -> nn.Module:
     if channels == width:
         return nn.Identity()
-    return conv3d(channels, width, norm_cfg=norm_cfg)
+    return conv3d(channels, width, norm_cfg=norm_cfg, act=act)
 
 
 class PlaneDecoupling(nn.Module):
