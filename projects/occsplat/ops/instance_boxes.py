@@ -242,8 +242,8 @@ def _parted(
 ) -> np.ndarray:
     """Instances of one object each, (N,), from those that may be several.
 
-    An object touches half a voxel more than it is long and wide, in the
-    mean over where its ends lie.
+    Voxels at its borders are filled in part: an object counts as half a
+    voxel longer and wider than it is.
     """
     corner, size = np.array(grid.min[:2]), np.array(grid.size[:2])
     part = np.zeros(len(instance), np.int64)
