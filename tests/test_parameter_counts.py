@@ -161,9 +161,9 @@ def decoupled_encoder(c, width, host_levels):
     total = (3 - host_levels) * conv(c, c, 27)
     # and a gain in each task
     total += 2 * 2 * (plane_decoupling(width) + fuse) + 2
-    if width != c:  # three levels there in each task, back as many as needed
+    if width != c:  # three levels there in each task, back those with planes
         total += 2 * 3 * conv(c, width, 1)
-        total += (host_levels + 1) * conv(width, c, 1)
+        total += (min(host_levels, 2) + 1) * conv(width, c, 1)
     return total
 
 
