@@ -62,8 +62,8 @@ def test_every_frame_is_there_once_from_the_lowest_rank(save):
     (bus,) = results['b']
     # voxels of 2 m along x from -40 m: 3 to 8
     assert bus['translation'][0] == pytest.approx(-40 + 6 * 2)
-    # 6 voxels along x, one of 4 m along y, three of 0.8 m
-    assert bus['size'] == pytest.approx([4, 12, 2.4])
+    # a bus's typical width, length and height
+    assert bus['size'] == pytest.approx([2.94, 11.19, 3.47])
     assert bus['detection_name'] == 'bus' and bus['sample_token'] == 'b'
 
 
