@@ -52,8 +52,6 @@ _COLORS = dict(
     vegetation=(0, 175, 0),
     free=(255, 255, 255),
 )
-
-
 #: mean length, width and height in metres of the boxes of nuScenes' training
 #: set, the anchors of CBGS (Zhu et al. 2019)
 _SIZES = dict(
@@ -73,8 +71,11 @@ def palette(classes: Sequence[str]) -> tuple[tuple[int, int, int], ...]:
     return tuple(_COLORS[name] for name in classes)
 
 
-def sizes(
-    classes: Sequence[str], movable: Sequence[int]
-) -> tuple[tuple[float, float, float], ...]:
+def movable(classes: Sequence[str]) -> tuple[int, ...]:
+    """Ids of the classes that move: those of objects with a size."""
+    return tuple(i for i, name in enumerate(classes) if name in _SIZES)
+
+
+def sizes(classes: Sequence[str]) -> tuple[tuple[float, float, float], ...]:
     """Typical length, width and height in metres per movable class."""
-    return tuple(_SIZES[classes[i]] for i in movable)
+    return tuple(_SIZES[classes[i]] for i in movable(classes))

@@ -12,6 +12,7 @@ from .nuscenes_classes import (
     LIDARSEG_CLASSES,
     NPZ,
     NUSCENES_GRID,
+    movable,
     palette,
     sizes,
 )
@@ -60,13 +61,12 @@ RETURNS = (
     131378779,
 )
 
-MOVABLE = (2, 3, 4, 5, 6, 7, 9, 10)
 SPEC = LabelSpec(
     name='occ3d',
     classes=CLASSES,
     free=17,
-    movable=MOVABLE,
-    sizes=sizes(CLASSES, MOVABLE),
+    movable=movable(CLASSES),
+    sizes=sizes(CLASSES),
     palette=palette(CLASSES),
     counts=COUNTS,
     image_returns=RETURNS,

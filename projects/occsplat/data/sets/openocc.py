@@ -17,7 +17,7 @@ from occsplat.data.label_files import (
 from occsplat.data.label_set import LabelFile, LabelSet, VoxelLabels
 from occsplat.structures import LabelSpec
 
-from .nuscenes_classes import NPZ, NUSCENES_GRID, palette, sizes
+from .nuscenes_classes import NPZ, NUSCENES_GRID, movable, palette, sizes
 
 CLASSES = (
     'car',
@@ -63,13 +63,12 @@ COUNTS = (
 #: name of the array in a mask file
 MASK = 'ray_mask2'
 
-MOVABLE = tuple(range(8))
 SPEC = LabelSpec(
     name='openocc',
     classes=CLASSES,
     free=16,
-    movable=MOVABLE,
-    sizes=sizes(CLASSES, MOVABLE),
+    movable=movable(CLASSES),
+    sizes=sizes(CLASSES),
     palette=palette(CLASSES),
     counts=COUNTS,
     grid=NUSCENES_GRID,

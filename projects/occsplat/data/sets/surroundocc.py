@@ -9,7 +9,7 @@ from occsplat.data.label_set import LabelFile, LabelSet, VoxelLabels
 from occsplat.structures import LabelSpec, VoxelGrid
 
 from . import openocc
-from .nuscenes_classes import LIDARSEG_CLASSES, palette, sizes
+from .nuscenes_classes import LIDARSEG_CLASSES, movable, palette, sizes
 
 CLASSES = ('free', *LIDARSEG_CLASSES)
 #: 0.5 m voxels around the LiDAR
@@ -18,13 +18,12 @@ GRID = VoxelGrid(range=(-50, -50, -5, 50, 50, 3), shape=(200, 200, 16))
 # same number of voxels and shows the same streets.
 _KNOWN = dict(zip(openocc.CLASSES, openocc.COUNTS))
 
-MOVABLE = (2, 3, 4, 5, 6, 7, 9, 10)
 SPEC = LabelSpec(
     name='surroundocc',
     classes=CLASSES,
     free=0,
-    movable=MOVABLE,
-    sizes=sizes(CLASSES, MOVABLE),
+    movable=movable(CLASSES),
+    sizes=sizes(CLASSES),
     palette=palette(CLASSES),
     counts=tuple(_KNOWN[name] for name in CLASSES),
     grid=GRID,
