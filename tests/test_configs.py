@@ -303,6 +303,31 @@ def test_the_small_published_host_has_all_parts_of_the_large_one():
     assert structure(small) == structure(large)
 
 
+BENCH = sorted((ROOT / 'occupancy_configs/bench').glob('*tiny*.py'))
+
+
+@pytest.mark.parametrize('path', BENCH, ids=lambda path: path.stem)
+def test_two_heads_on_one_host_train(path, minitown_infos):
+    cfg = load_config(path)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    data = samples(cfg, minitown_infos, count=2)
+    losses = train_step(model, data)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert_all_learn(model, frozen=cfg.model.frozen)
+    heads = len(cfg.model.render_heads) + ('offset_head' in cfg.model)
+    assert heads == 2
+
+
+def test_two_heads_of_one_kind_both_count(minitown_infos):
+    cfg = load('bench/voxelsplat-both_fbocc-tiny_minitown.py')
+    model = MODELS.build(cfg.model)
+    losses = train_step(model, samples(cfg, minitown_infos, count=2))
+    # the flow of the first, between key frames, is looked for elsewhere
+    assert losses['loss_voxelsplat_flow'] == 0
+    assert losses['loss_voxelsplat_flow_1'] > 0
+
+
 def test_fbocc_as_published_trains_with_both_kinds_of_heads(minitown_infos):
     cfg = load(PUBLISHED)
     cfg.model.render_heads = load(TINY).model.render_heads

@@ -118,6 +118,20 @@ rows = [
         claim=gaussrender,
     ),
     dict(
+        name='voxelsplat-both',
+        config='voxelsplat-both_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='voxelsplat-adjacent',
+        claim=voxelsplat,
+    ),
+    dict(
+        name='voxelsplat-adjacent+voxdet-offsets',
+        config='voxelsplat-adjacent-voxdet-offsets_fbocc-tiny_minitown.py',
+        options=shared,
+        baseline='voxelsplat-adjacent',
+        claim=voxdet,
+    ),
+    dict(
         name='voxdet-offsets',
         config='../voxdet/voxdet-offsets_fbocc-tiny_minitown.py',
         options=shared,

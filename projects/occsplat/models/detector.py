@@ -175,7 +175,11 @@ class OccDetector(MultiCameraModel):
     def loss(
         self, inputs: dict[str, Tensor], data_samples: list[OccDataSample]
     ) -> dict[str, Tensor]:
-        """Losses of the lifter and of all heads."""
+        """Losses of the lifter and of all heads.
+
+        A render head's loss whose name is taken, since two heads are of one
+        kind, gets the head's place in ``render_heads`` behind its name.
+        """
         batch = OccBatch.collate(data_samples)
         volume, prediction, lifted = self._predict_volume(
             inputs['imgs'], batch
@@ -183,9 +187,13 @@ class OccDetector(MultiCameraModel):
         with full_precision(inputs['imgs']):
             losses = dict(self.occ_head.loss(prediction, batch))
             losses.update(self.lifter.loss(lifted, batch))
-            heads = [self.offset_head] if self.offset_head else []
-            for head in [*heads, *self.render_heads]:
-                losses.update(head.loss(volume, prediction, batch))
+            if self.offset_head:
+                losses.update(self.offset_head.loss(volume, prediction, batch))
+            for i, head in enumerate(self.render_heads):
+                for name, loss in head.loss(volume, prediction, batch).items():
+                    # two heads of one kind have the same names
+                    key = f'{name}_{i}' if name in losses else name
+                    losses[key] = loss
         require_finite(prediction, losses)
         return losses
 
