@@ -1,4 +1,4 @@
-"""Take runs of a comparison into the tables of docs/bench.md.
+"""Take runs of a comparison into the tables of docs/results.md.
 
 python tools/publish_bench.py
 python tools/publish_bench.py --add work_dirs/bench --machine '2 cores'
@@ -6,7 +6,8 @@ python tools/publish_bench.py --add work_dirs/bench --machine '2 cores'
 Without --add the tables are made anew from docs/bench_runs.csv, after a
 change of the document. --add takes the complete runs of a work dir of
 tools/compare_methods.py into that file first; a run that is there already,
-with the same row, machine and seed, is replaced. See docs/bench.md.
+with the same row, machine and seed, is replaced. See docs/results.md,
+"Where the figures come from".
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
         'same name alone',
     )
     parser.add_argument('--runs', type=Path, default=DOCS / 'bench_runs.csv')
-    parser.add_argument('--document', type=Path, default=DOCS / 'bench.md')
+    parser.add_argument('--document', type=Path, default=DOCS / 'results.md')
     return parser
 
 

@@ -1,6 +1,6 @@
 # Two heads on the tiny FB-Occ: VoxelSplat between key frames, and
 # GaussRender with the sensors' own views, the better of its recipes on the
-# bench, see docs/bench.md.
+# bench, see docs/results.md.
 _base_ = ['../voxelsplat/voxelsplat-adjacent_fbocc-tiny_minitown.py']
 
 model = dict(

@@ -1,6 +1,6 @@
 # Both of VoxelSplat's motions on the tiny FB-Occ: between key frames, from
 # which classes gain most on the bench, and with the labels' flow, from which
-# speeds do, see docs/bench.md.
+# speeds do, see docs/results.md.
 _base_ = ['../voxelsplat/voxelsplat-adjacent_fbocc-tiny_minitown.py']
 
 model = dict(

@@ -1,5 +1,5 @@
 # GaussRender with the sensors' own views on the tiny FB-Occ: of its recipes
-# the one that gains RayIoU in so short a training, see docs/bench.md.
+# the one that gains RayIoU in so short a training, see docs/results.md.
 _base_ = ['../fbocc/fbocc-tiny_minitown.py']
 
 model = dict(

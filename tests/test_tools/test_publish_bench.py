@@ -1,4 +1,4 @@
-"""Tables of docs/bench.md: from the file of runs, and from nothing else."""
+"""Tables of docs/results.md: from the file of runs, and from nothing else."""
 
 import importlib
 import json
@@ -119,7 +119,7 @@ def test_the_tool_takes_runs_of_a_work_dir(
     published, runs, tmp_path, monkeypatch
 ):
     tool = importlib.import_module('publish_bench')
-    document, path = tmp_path / 'bench.md', tmp_path / 'runs.csv'
+    document, path = tmp_path / 'results.md', tmp_path / 'runs.csv'
     document.write_text(ASKED)
     published.write_runs(path, runs, ['RayIoU', 'mAVE', 'image_depth_L1'])
     for name, metrics in [
@@ -150,7 +150,7 @@ def test_an_empty_work_dir_is_named(published, tmp_path):
 
 def test_the_documents_tables_are_those_of_the_file(published):
     runs, _ = published.read_runs(ROOT / 'docs/bench_runs.csv')
-    text = (ROOT / 'docs/bench.md').read_text()
+    text = (ROOT / 'docs/results.md').read_text()
     assert '<!-- differences of' in text
     assert published.fill(text, runs) == text
 
@@ -163,6 +163,6 @@ def test_published_rows_are_of_the_bench_or_explained(published):
         for row in rows.read_rows(ROOT / 'occupancy_configs/bench/rows.py')
     }
     runs, _ = published.read_runs(ROOT / 'docs/bench_runs.csv')
-    text = (ROOT / 'docs/bench.md').read_text()
+    text = (ROOT / 'docs/results.md').read_text()
     for name in {run.row for run in runs} - names:
         assert f'`{name}`' in text
