@@ -67,6 +67,8 @@ def main() -> None:
             new = finished_runs(args.add, args.machine)
             runs = merged(runs, new)
             write_runs(args.runs, runs, metrics)
+            # with the digits of the file, as the next call will
+            runs, _ = read_runs(args.runs)
             print(f'{args.runs}: {len(new)} runs of {args.add}')
         text = args.document.read_text(encoding='utf-8')
         write_text(args.document, fill(text, runs))

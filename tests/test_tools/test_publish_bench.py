@@ -123,7 +123,7 @@ def test_the_tool_takes_runs_of_a_work_dir(
     document.write_text(ASKED)
     published.write_runs(path, runs, ['RayIoU', 'mAVE', 'image_depth_L1'])
     for name, metrics in [
-        ('host_seed0', dict(RayIoU=0.1, mAVE=None)),
+        ('host_seed0', dict(RayIoU=0.10046, mAVE=None)),
         ('mine_seed7', dict(RayIoU=0.4, mIoU=0.5)),
     ]:
         folder = tmp_path / 'work' / name
@@ -135,10 +135,12 @@ def test_the_tool_takes_runs_of_a_work_dir(
     monkeypatch.setattr(sys, 'argv', ['publish_bench.py', *arguments, *add])
     tool.main()
     lines = document.read_text().splitlines()
-    # in place of 0.20 and 1.5
-    assert '| host | A | 0 | 0.100 | - |' in lines
+    # in place of 0.20 and 1.5; 0.1005 in the file
+    assert '| host | A | 0 | 0.101 | - |' in lines
     assert '| mine | A | 7 | 0.400 | - |' in lines
     again, metrics = published.read_runs(path)
+    # the tables are of the digits that are in the file
+    assert published.fill(document.read_text(), again) == document.read_text()
     assert len(again) == len(runs) + 1
     assert metrics == ['RayIoU', 'mAVE', 'image_depth_L1']
 
