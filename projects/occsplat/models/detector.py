@@ -177,8 +177,8 @@ class OccDetector(MultiCameraModel):
     ) -> dict[str, Tensor]:
         """Losses of the lifter and of all heads.
 
-        A render head's loss whose name is taken, since two heads are of one
-        kind, gets the head's place in ``render_heads`` behind its name.
+        Where two render heads are of one kind, the names of the later
+        one's losses end with its place in ``render_heads``.
         """
         batch = OccBatch.collate(data_samples)
         volume, prediction, lifted = self._predict_volume(
@@ -189,11 +189,12 @@ class OccDetector(MultiCameraModel):
             losses.update(self.lifter.loss(lifted, batch))
             if self.offset_head:
                 losses.update(self.offset_head.loss(volume, prediction, batch))
+            kinds = set()
             for i, head in enumerate(self.render_heads):
-                for name, loss in head.loss(volume, prediction, batch).items():
-                    # two heads of one kind have the same names
-                    key = f'{name}_{i}' if name in losses else name
-                    losses[key] = loss
+                ending = f'_{i}' if type(head) in kinds else ''
+                kinds.add(type(head))
+                own = head.loss(volume, prediction, batch)
+                losses.update({f'{k}{ending}': v for k, v in own.items()})
         require_finite(prediction, losses)
         return losses
 
