@@ -319,6 +319,29 @@ def test_two_heads_on_one_host_train(path, minitown_infos):
     assert heads == 2
 
 
+@pytest.mark.parametrize(
+    'pair, other',
+    [
+        ('adjacent-gaussrender', 'gaussrender/gaussrender-sensor'),
+        ('both', 'voxelsplat/voxelsplat'),
+        ('adjacent-voxdet-offsets', 'voxdet/voxdet-offsets'),
+    ],
+)
+def test_two_heads_are_those_of_the_methods_alone(pair, other):
+    both, *alone = (
+        load(f'{name}_fbocc-tiny_minitown.py')
+        for name in (
+            f'bench/voxelsplat-{pair}',
+            'voxelsplat/voxelsplat-adjacent',
+            other,
+        )
+    )
+    heads = [h for cfg in alone for h in cfg.model.get('render_heads', [])]
+    assert both.model.render_heads == heads
+    offset_head = alone[1].model.get('offset_head')
+    assert both.model.get('offset_head') == offset_head
+
+
 def test_two_heads_of_one_kind_both_count(minitown_infos):
     cfg = load('bench/voxelsplat-both_fbocc-tiny_minitown.py')
     model = MODELS.build(cfg.model)
